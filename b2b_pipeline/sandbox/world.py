@@ -3,6 +3,13 @@
 What a vendor shows is kept as versions. At the sandbox's clock `now`, a record is its newest version
 with `visible_at <= now`; nothing later exists yet for any API. The clock moves only by `advance`.
 Times are milliseconds since the epoch (UTC), days are ISO dates, money is text in decimal notation.
+
+Names and payloads in `record_version` (and in `property_history` and `association`):
+- vendor `salesforce`: object is the API name (`Lead`, `OpportunityHistory`); the payload is the record, flat, `Id` in it.
+- vendor `hubspot`: objects `contacts` and `deals`; the payload is the properties, flat (`{"email": ..., "firstname": ...}`),
+  every value a string or null. Object `marketing_email`: the payload is the e-mail as the marketing API shows it.
+- `ad_entity`: level `campaign`, `ad_group` or `conversion_action`; the payload is the resource as GAQL's REST JSON has it.
+- `email_event`: the payload is what the type adds to the common fields; `sent_by_*` is null where HubSpot omits `sentBy`.
 """
 
 from __future__ import annotations
@@ -16,14 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = """
-create table setting (name text primary key, value text not null) without rowid;   -- seed, size, start, until, now (ms)
-
--- What actually happened, for the truth alone; no vendor server reads these.
-create table account (account_id integer primary key, name text, domain text, industry text, country text);
-create table person (
-    person_id integer primary key, account_id integer, email text, first_name text, last_name text,
-    country text, is_excluded integer not null default 0
-);
+create table setting (name text primary key, value text not null) without rowid;   -- seed, start, until, leads_per_day, now (ms)
 
 -- CRM objects as a vendor shows them. `modified_at` is the vendor's own stamp, `visible_at` when its API shows it:
 -- later than `modified_at` for a late commit or a lagging index. `is_deleted`: archived (HubSpot), IsDeleted (Salesforce);

@@ -1,0 +1,157 @@
+"""What a source is: its streams, how each is read, and how its records become rows of the core tables.
+
+Nothing here or in any connector knows Dagster. A connector module exports one `SOURCE`; the registry in
+`connectors/__init__.py` lists it; assets, checks, jobs, schedules and docs follow from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from b2b_pipeline.config import Config, SourceConfig
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Half-open days `[start, end)` and the half-open instants `[since, until)` (UTC) that a stream is asked for."""
+
+    start: date
+    end: date
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def of_days(cls, start: date, end: date, zone: ZoneInfo) -> Window:
+        """The window of whole calendar days in `zone`."""
+        if start >= end:
+            raise ValueError(f"a window needs start < end, got {start} and {end}")
+
+        def midnight(day: date) -> datetime:
+            return datetime.combine(day, time(), zone).astimezone(timezone.utc)
+
+        return cls(start, end, midnight(start), midnight(end))
+
+    def days(self) -> list[date]:
+        return [self.start + timedelta(days=n) for n in range((self.end - self.start).days)]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of raw records, in the vendor's own words. `request` is the fingerprint of the request, without secrets."""
+
+    records: Sequence[Record]
+    request: str = ""
+
+
+@dataclass(frozen=True)
+class Account:
+    """One account at a vendor. `time_zone` is set where the vendor reports days of its own."""
+
+    id: str
+    name: str = ""
+    currency: str | None = None
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True)
+class WindowPolicy:
+    """How far a stream's window is widened, and cut.
+
+    `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
+    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for.
+    """
+
+    overlap: timedelta = timedelta(0)
+    settle: timedelta = timedelta(0)
+    restate_days: int = 0
+    max_days: int = 120
+
+
+@dataclass(frozen=True)
+class MappingContext:
+    """What a mapping may know beside the records."""
+
+    config: Config
+    source: str
+    stream: str
+    account: Account
+
+    @property
+    def settings(self) -> SourceConfig:
+        return self.config.sources[self.source]
+
+
+# Raw records of one slice, one row each, nested keys joined by dots -> rows of a core table. The index tells which raw
+# record a row came from (it may repeat). Cells may stay text: the table's contract types them and quarantines what fails.
+Mapping_ = Callable[["pd.DataFrame", MappingContext], "pd.DataFrame"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of a source, landed as the asset `raw/<source>/<name>`.
+
+    kind:
+        `report`    rows by day; for each day the newest slice that covers it counts;
+        `changes`   objects and events by modification; every slice counts, merged by (id, version);
+        `snapshot`  the whole list, now; the newest slice counts.
+    day: dotted path of the field that dates a record (ISO text or epoch milliseconds): its partition.
+    personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.
+    feeds: core table -> mapping.
+    """
+
+    name: str
+    kind: Literal["report", "changes", "snapshot"]
+    description: str
+    fetch: Callable[[Any, Account, Window], Iterator[Page]]
+    day: str
+    policy: WindowPolicy = WindowPolicy()
+    personal: tuple[str, ...] = ()
+    feeds: Mapping[str, Mapping_] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `b2b doctor`. `fix` is the exact thing to do; empty when `ok`."""
+
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One vendor.
+
+    connect: builds the authenticated client that `fetch`, `accounts` and `probe` receive; raises AuthError.
+    accounts: the accounts to read, by the configuration or by asking the vendor.
+    probe: the live checks of `b2b doctor`: one test call, scopes, custom fields, versions.
+    environment: variable -> what it is and where it comes from; those in `optional` may be missing.
+    sunset: the day on which the API version in use stops working, if announced.
+    restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
+        take the place of a report's `WindowPolicy.restate_days`.
+    """
+
+    name: str
+    title: str
+    kind: Literal["ad", "crm", "fx"]
+    api_version: str
+    streams: tuple[Stream, ...]
+    connect: Callable[[Config], Any]
+    accounts: Callable[[Any, Config], list[Account]]
+    probe: Callable[[Any, Config], list[Finding]]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
+    sunset: date | None = None
+    restate_days: Callable[[Any, Account], int] | None = None
+
+    def stream(self, name: str) -> Stream:
+        return next(stream for stream in self.streams if stream.name == name)

@@ -1,0 +1,365 @@
+"""Google Ads: what each campaign cost and brought per day of its account, as far as Google knows today.
+
+GAQL over the REST interface of the Google Ads API. Days are those of the account's own time zone and cannot be
+converted; money is in micros of the account's currency; conversions are fractions and land on the day of the click, so
+a day changes for as long as the account's conversion actions look back.
+Reference: https://developers.google.com/google-ads/api/rest/common/search
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from b2b_pipeline.connectors.auth import OAuthToken
+from b2b_pipeline.connectors.base import (
+    Account,
+    Finding,
+    Page,
+    Record,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+)
+from b2b_pipeline.connectors.google_ads_rows import campaign, spend
+from b2b_pipeline.connectors.http import (
+    MAX_WAIT,
+    Answer,
+    Fatal,
+    Ok,
+    Outcome,
+    Reauth,
+    Session,
+    Split,
+    Stop,
+    Wait,
+    follow,
+    json_or_none,
+    place,
+    retry_after,
+)
+from b2b_pipeline.errors import ConfigError, PipelineError, SplitError, TransientError
+from b2b_pipeline.privacy import keep_secret
+from b2b_pipeline.settings import base_url, credential_store, secret
+
+if TYPE_CHECKING:
+    import requests
+
+    from b2b_pipeline.config import Config
+
+API = "https://googleads.googleapis.com"
+TOKEN_URL = "https://oauth2.googleapis.com/token"
+VERSION = "v26"
+RESTATE_DAYS = 30  # recent cost and conversions are provisional even where conversion actions look back less
+
+CAMPAIGN_DAILY = """
+SELECT customer.id, customer.currency_code, customer.time_zone,
+  campaign.id, campaign.name, campaign.status, campaign.advertising_channel_type, segments.date,
+  metrics.cost_micros, metrics.impressions, metrics.clicks, metrics.interactions, metrics.engagements,
+  metrics.video_trueview_views, metrics.conversions, metrics.conversions_value, metrics.all_conversions,
+  metrics.view_through_conversions
+FROM campaign WHERE {days}"""
+
+ACCOUNT_DAILY = """
+SELECT customer.id, customer.currency_code, customer.time_zone, segments.date,
+  metrics.cost_micros, metrics.impressions, metrics.clicks
+FROM customer WHERE {days}"""
+
+CAMPAIGN = """
+SELECT customer.id, campaign.id, campaign.name, campaign.status, campaign.advertising_channel_type
+FROM campaign"""
+
+CONVERSION_ACTION = """
+SELECT customer.id, conversion_action.id, conversion_action.name, conversion_action.status, conversion_action.type,
+  conversion_action.click_through_lookback_window_days, conversion_action.view_through_lookback_window_days
+FROM conversion_action"""
+
+CUSTOMER_CLIENT = """
+SELECT customer_client.id, customer_client.descriptive_name, customer_client.manager, customer_client.status,
+  customer_client.currency_code, customer_client.time_zone
+FROM customer_client"""
+
+
+# -- asking
+
+
+@dataclass(frozen=True)
+class Client:
+    """The API as one login sees it: everything below the account `login_customer_id`."""
+
+    session: Session
+    version: str
+    login_customer_id: str
+
+    def search(self, customer_id: str, query: str) -> list[Page]:
+        """Every page of a query, at most 10,000 rows each; all is asked again, once, when a page token expires.
+
+        Raises SplitError when it expires again, TransientError when the rows are not as many as announced.
+        """
+        try:
+            return self._pages(customer_id, query)
+        except SplitError:
+            return self._pages(customer_id, query)
+
+    def rows(self, customer_id: str, query: str) -> list[Record]:
+        return [row for page in self.search(customer_id, query) for row in page.records]
+
+    def _pages(self, customer_id: str, query: str) -> list[Page]:
+        path = f"{self.version}/customers/{customer_id}/googleAds:search"
+        question = {"query": " ".join(query.split()), "searchSettings": {"returnTotalResultsCount": True}}
+
+        def ask(token: str | None) -> Answer:
+            return self.session.post(path, question | ({"pageToken": token} if token else {}))
+
+        pages, announced = [], None
+        for answer in follow(ask, lambda answer: answer.json().get("nextPageToken")):
+            body = answer.json()
+            if not body.keys() & {"results", "fieldMask"}:
+                raise TransientError(f"{place(answer.response)}: neither rows nor a field mask in the answer")
+            announced = body.get("totalResultsCount", announced)
+            pages.append(Page(body.get("results", []), answer.request))
+        found = sum(len(page.records) for page in pages)
+        if announced is not None and int(announced) != found:
+            raise TransientError(f"{path}: {announced} rows announced, {found} received")
+        return pages
+
+
+def connect(config: Config) -> Client:
+    """The authenticated client. Raises AuthError when a credential is missing, ConfigError for a malformed setting."""
+    version = config.sources["google_ads"].options.get("api_version", VERSION)
+    if not re.fullmatch(r"v\d+", version):
+        raise ConfigError(f"sources.google_ads.options.api_version: {version!r} is not a version such as {VERSION}")
+    login = _digits(secret("GOOGLE_ADS_LOGIN_CUSTOMER_ID"))
+    headers = {"login-customer-id": login}
+    # Google has ignored developer tokens since 2026-09-09: the Cloud project of the client id says what may be called.
+    if developer_token := os.environ.get("GOOGLE_ADS_DEVELOPER_TOKEN"):
+        keep_secret(developer_token)
+        headers["developer-token"] = developer_token
+    base = base_url("google_ads", API)
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": secret("GOOGLE_ADS_CLIENT_ID"),
+        "client_secret": secret("GOOGLE_ADS_CLIENT_SECRET"),
+        "refresh_token": secret("GOOGLE_ADS_REFRESH_TOKEN"),
+    }
+    auth = OAuthToken(
+        TOKEN_URL if base == API else f"{base}/token", form, store=credential_store("google_ads"), lifetime=3600
+    )
+    return Client(Session(base, classify=classify, auth=auth, headers=headers), version, login)
+
+
+def accounts(client: Client, config: Config) -> list[Account]:
+    """The enabled client accounts below the login account, or those of them that the configuration lists.
+
+    Raises ConfigError for a listed account that is not among them.
+    """
+    clients = [row["customerClient"] for row in client.rows(client.login_customer_id, CUSTOMER_CLIENT)]
+    found = {
+        item["id"]: Account(item["id"], item.get("descriptiveName", ""), item["currencyCode"], item["timeZone"])
+        for item in clients
+        if not item.get("manager") and item.get("status") == "ENABLED"
+    }
+    wanted = [_digits(account) for account in config.sources["google_ads"].accounts] or sorted(found)
+    if missing := [account for account in wanted if account not in found]:
+        raise ConfigError(
+            f"sources.google_ads.accounts: {', '.join(missing)} not among the enabled client accounts below "
+            f"{client.login_customer_id}: {', '.join(sorted(found)) or 'there are none'}"
+        )
+    return [found[account] for account in wanted]
+
+
+def restate_days(client: Client, account: Account) -> int:
+    """How many trailing days may still change: the longest look-back of the account's enabled conversion actions, in
+    days, at least 30.
+    """
+    actions = [row["conversionAction"] for row in client.rows(account.id, CONVERSION_ACTION)]
+    windows = [
+        int(action.get(f"{kind}ThroughLookbackWindowDays", 0))
+        for action in actions
+        if action.get("status") == "ENABLED"
+        for kind in ("click", "view")
+    ]
+    return max([RESTATE_DAYS, *windows])
+
+
+def probe(client: Client, config: Config) -> list[Finding]:
+    """Which accounts can be read, by asking for yesterday's control totals of each."""
+    findings = [
+        Finding(False, f"sources.google_ads.fields.{name}: Google Ads has no custom fields", f"remove {name}")
+        for name in config.sources["google_ads"].fields
+    ]
+    try:
+        reachable = accounts(client, config)
+    except PipelineError as error:
+        return [
+            *findings,
+            Finding(False, f"Google Ads: {error}", "check the GOOGLE_ADS_ variables and the account list"),
+        ]
+    if not reachable:
+        what = f"Google Ads: no enabled client account below {client.login_customer_id}"
+        return [*findings, Finding(False, what, "set GOOGLE_ADS_LOGIN_CUSTOMER_ID to the manager of your accounts")]
+    for account in reachable:
+        label = f"Google Ads {client.version}, account {account.id} ({account.currency}, {account.time_zone})"
+        try:
+            days = restate_days(client, account)
+            client.rows(account.id, ACCOUNT_DAILY.format(days="segments.date DURING YESTERDAY"))
+            findings.append(Finding(True, f"{label}: re-reads {days} days"))
+        except PipelineError as error:
+            fix = f"give the Google user of the refresh token read access to {account.id}"
+            findings.append(Finding(False, f"{label}: {error}", fix))
+    return findings
+
+
+def _report(query: str) -> Callable[[Client, Account, Window], Iterator[Page]]:
+    def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
+        return iter(client.search(account.id, query.format(days=_between(window))))
+
+    return fetch
+
+
+def _snapshot(query: str) -> Callable[[Client, Account, Window], Iterator[Page]]:
+    def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
+        return iter(client.search(account.id, query))
+
+    return fetch
+
+
+def _between(window: Window) -> str:
+    """The half-open window in GAQL, whose BETWEEN includes both days."""
+    return f"segments.date BETWEEN '{window.start}' AND '{window.end - timedelta(days=1)}'"
+
+
+def _digits(customer_id: str) -> str:
+    """`123-456-7890`, as the Google Ads pages show it, as the API wants it. Raises ConfigError for anything else."""
+    plain = customer_id.replace("-", "").strip()
+    if not re.fullmatch(r"\d{1,19}", plain):
+        raise ConfigError(f"Google Ads customer id {customer_id!r}: expected digits, such as 123-456-7890")
+    return plain
+
+
+# -- what an answer means
+
+_TRY_A_NEW_TOKEN = {"", "AUTHENTICATION_ERROR", "OAUTH_TOKEN_EXPIRED", "OAUTH_TOKEN_INVALID"}
+_TRANSIENT = {"INTERNAL_ERROR", "TRANSIENT_ERROR", "DEADLINE_EXCEEDED", "CONCURRENT_MODIFICATION"}
+_QUOTA_WAIT = {  # seconds, where Google does not say
+    "RESOURCE_EXHAUSTED": 60.0,
+    "RESOURCE_TEMPORARILY_EXHAUSTED": 30.0,
+    "EXCESSIVE_SHORT_TERM_QUERY_RESOURCE_CONSUMPTION": 300.0,
+    "EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION": 1800.0,
+}
+_NOT_SERVED = "this version of the API is not served: set sources.google_ads.options.api_version"
+
+
+def classify(response: requests.Response) -> Outcome:
+    """What Google says, by the error inside the body where there is one: it may come with status 200.
+
+    Errors: https://developers.google.com/google-ads/api/docs/common-errors
+    """
+    body = json_or_none(response)
+    failure = body.get("error") if isinstance(body, dict) else None
+    if response.status_code == 200 and failure is None:
+        return Ok() if isinstance(body, dict) else Wait(3, "not an answer of the API")
+    failure = failure if isinstance(failure, dict) else {}
+    status = int(failure.get("code") or response.status_code)
+    error, code = _first_error(failure)
+    if code in _QUOTA_WAIT or status == 429:
+        return _throttled(_retry_delay(error) or retry_after(response, _QUOTA_WAIT.get(code, 60.0)), code)
+    if code == "EXPIRED_PAGE_TOKEN":
+        return Split(code)
+    if code in _TRANSIENT or status >= 500:
+        return Wait(3, code or "server error")
+    if status == 401 and code in _TRY_A_NEW_TOKEN:
+        return Reauth(code or "UNAUTHENTICATED")
+    if code == "UNSUPPORTED_VERSION" or (status == 404 and not failure):
+        return Fatal(_NOT_SERVED)
+    return Fatal(
+        code or str(failure.get("status") or "refused"), auth=status in (401, 403) or code.startswith("DEVELOPER_TOKEN")
+    )
+
+
+def _first_error(failure: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The first error of a `google.rpc.Status`, and its code: of the Google Ads API, else of the platform before it."""
+    details = [detail for detail in failure.get("details", []) if isinstance(detail, dict)]
+    for detail in details:
+        for error in detail.get("errors", []):
+            return error, next(iter(error.get("errorCode", {}).values()), "")
+    # ErrorInfo: an expired token is told by its status, everything else (a disabled API, a missing scope) by its reason
+    reasons = [str(detail["reason"]) for detail in details if "reason" in detail and failure.get("code") != 401]
+    return {}, next(iter(reasons), "")
+
+
+def _retry_delay(error: Mapping[str, Any]) -> float:
+    """Seconds of a `google.protobuf.Duration` such as "900s" or "1.500s"; 0 without one."""
+    delay = re.fullmatch(
+        r"(\d+(?:\.\d+)?)s", error.get("details", {}).get("quotaErrorDetails", {}).get("retryDelay", "")
+    )
+    return float(delay[1]) if delay else 0.0
+
+
+def _throttled(seconds: float, code: str) -> Outcome:
+    """A wait that a process can sit out, or the moment from which on there is quota again."""
+    reason = code or "too many requests"
+    if seconds <= MAX_WAIT.total_seconds():
+        return Wait(seconds, reason)
+    return Stop(datetime.now(UTC) + timedelta(seconds=seconds), reason)
+
+
+SOURCE = Source(
+    name="google_ads",
+    title="Google Ads",
+    kind="ad",
+    api_version=VERSION,
+    streams=(
+        Stream(
+            "campaign_daily",
+            "report",
+            "One row per campaign and day of the account: cost, impressions, clicks and conversions.",
+            _report(CAMPAIGN_DAILY),
+            day="segments.date",
+            policy=WindowPolicy(restate_days=RESTATE_DAYS),
+            feeds={"spend": spend},
+        ),
+        Stream(
+            "account_daily",
+            "report",
+            "One row per day of the account: Google's own totals, which the campaigns must add up to.",
+            _report(ACCOUNT_DAILY),
+            day="segments.date",
+            policy=WindowPolicy(restate_days=RESTATE_DAYS),
+        ),
+        Stream(
+            "campaign",
+            "snapshot",
+            "One row per campaign, removed ones too, as it is now.",
+            _snapshot(CAMPAIGN),
+            day="",
+            feeds={"campaign": campaign},
+        ),
+        Stream(
+            "conversion_action",
+            "snapshot",
+            "One row per conversion action: how long after a click or a view it still counts a conversion.",
+            _snapshot(CONVERSION_ACTION),
+            day="",
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    restate_days=restate_days,
+    environment={
+        "GOOGLE_ADS_CLIENT_ID": "OAuth client of your Google Cloud project (APIs & Services, Credentials), "
+        "with the Google Ads API enabled and an access level that allows production accounts",
+        "GOOGLE_ADS_CLIENT_SECRET": "its secret",
+        "GOOGLE_ADS_REFRESH_TOKEN": "refresh token of a user who can read the accounts, "
+        "scope https://www.googleapis.com/auth/adwords",
+        "GOOGLE_ADS_LOGIN_CUSTOMER_ID": "customer id of your manager account, or of the one account without a manager",
+        "GOOGLE_ADS_DEVELOPER_TOKEN": "developer token, where you still have one: Google ignores it since 2026-09-09",
+    },
+    optional=frozenset({"GOOGLE_ADS_DEVELOPER_TOKEN"}),
+)

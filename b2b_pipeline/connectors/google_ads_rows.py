@@ -1,0 +1,88 @@
+"""Google Ads rows: what Google reports, as rows of the core tables `spend` and `campaign`."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from b2b_pipeline.core.mapping import column
+
+if TYPE_CHECKING:
+    from b2b_pipeline.connectors.base import MappingContext
+
+NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
+
+
+def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per campaign and day of the account."""
+    return pd.DataFrame(
+        {
+            "source": context.source,
+            "source_account": context.account.id,
+            "source_id": column(records, "campaign.id"),
+            "date_day": column(records, "segments.date"),
+            "account_id": column(records, "customer.id"),
+            "campaign_id": column(records, "campaign.id"),
+            "ad_group_id": NOT_AT_THIS_LEVEL,
+            "ad_id": NOT_AT_THIS_LEVEL,
+            "level": "campaign",
+            "channel": _channel(records, context),
+            "campaign_name": column(records, "campaign.name"),
+            "impressions": column(records, "metrics.impressions"),
+            "clicks": column(records, "metrics.clicks"),
+            "conversions_platform": column(records, "metrics.conversions").map(_six_places),
+            "conv_value_platform": column(records, "metrics.conversionsValue").map(_six_places),
+            "spend": _units(column(records, "metrics.costMicros")),
+            "currency": column(records, "customer.currencyCode"),
+            "account_tz": column(records, "customer.timeZone"),
+        },
+        index=records.index,
+        dtype=object,
+    )
+
+
+def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per campaign as it is now. Google dates no change of it: the newer pull wins."""
+    status = column(records, "campaign.status")
+    return pd.DataFrame(
+        {
+            "source": context.source,
+            "source_account": context.account.id,
+            "source_id": column(records, "campaign.id"),
+            "campaign_id": column(records, "campaign.id"),
+            "account_id": column(records, "customer.id"),
+            "name": column(records, "campaign.name"),
+            "status": status,
+            "campaign_type": column(records, "campaign.advertisingChannelType"),
+            "channel": _channel(records, context),
+            "is_deleted": status == "REMOVED",
+            "updated_at": None,
+            "date_day": None,
+        },
+        index=records.index,
+        dtype=object,
+    )
+
+
+def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:
+    rules = context.config.channels.google_ads_type
+    return column(records, "campaign.advertisingChannelType").map(rules).astype(object).fillna("other")
+
+
+def _units(micros: pd.Series) -> pd.Series:
+    """Micros (whole numbers as text) -> units as exact decimal text. Anything else is made to fail as an amount."""
+    text = micros.astype("string")
+    parts = text.str.extract(r"^(-?)(\d+)$")
+    digits = parts[1].str.zfill(7)
+    units = parts[0] + digits.str[:-6] + "." + digits.str[-6:]
+    return units.fillna(text + " micros").astype(object).where(micros.notna(), None)
+
+
+def _six_places(value: Any) -> Any:
+    """A double, by its shortest text, as decimal text with six places; what is not a number stays as it is."""
+    try:
+        return format(Decimal(str(value)).quantize(Decimal("0.000001"), ROUND_HALF_EVEN), "f")
+    except InvalidOperation:
+        return value

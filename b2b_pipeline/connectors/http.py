@@ -1,0 +1,263 @@
+"""HTTP for connectors: one session whose every answer is classified by the vendor's own dialect.
+
+What the vendor says (wait, quota, expired token) is handled here, driven by a pure `classify(response)` per vendor;
+transport (refused connections, 502-504) by urllib3's Retry; a dead process by Dagster. Nothing is retried twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, SkippedError, SplitError, TransientError
+
+TIMEOUT = (10.0, 120.0)  # connect, read; seconds
+MAX_WAIT = timedelta(minutes=10)  # a longer wait belongs to the orchestrator, not to a sleeping process
+MAX_BODY = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Ok:
+    """The answer is what was asked for."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Throttled: ask again after `seconds`."""
+
+    seconds: float
+    reason: str = "throttled"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A quota is used up until `until` (UTC)."""
+
+    until: datetime
+    reason: str = "quota used up"
+
+
+@dataclass(frozen=True)
+class Reauth:
+    """The access token is no longer good: refresh once and replay."""
+
+    reason: str = "token expired"
+
+
+@dataclass(frozen=True)
+class Split:
+    """The question was too large: ask for half."""
+
+    reason: str = "too large"
+
+
+@dataclass(frozen=True)
+class Skip:
+    """This one thing cannot be had; go on with the rest."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """It will fail the same way again. `auth` when credentials or scopes are at fault."""
+
+    reason: str
+    auth: bool = False
+
+
+Outcome = Ok | Wait | Stop | Reauth | Split | Skip | Fatal
+Classify = Callable[[requests.Response], Outcome]
+
+
+class Auth(Protocol):
+    """Puts credentials into headers, never into a URL."""
+
+    def headers(self) -> Mapping[str, str]: ...
+
+    def refresh(self) -> None:
+        """Get a new token, or raise AuthError."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good answer. `request` is the fingerprint of what was asked."""
+
+    response: requests.Response
+    request: str
+
+    def json(self) -> Any:
+        """The parsed body. Raises TransientError when it is not JSON: status, length and SHA-256 only, never the body."""
+        return parse_json(self.response)
+
+
+def parse_json(response: requests.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        digest = hashlib.sha256(response.content).hexdigest()[:16]
+        raise TransientError(
+            f"{place(response)}: status {response.status_code}, body is not JSON "
+            f"({len(response.content)} bytes, sha256 {digest})"
+        ) from None
+
+
+def json_or_none(response: requests.Response) -> Any:
+    """For classifiers: the parsed body, or None when it does not parse."""
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
+
+
+def place(response: requests.Response) -> str:
+    """Host and path of an answer; the query may hold secrets or personal data and is left out."""
+    parts = urlsplit(response.url or "")
+    return f"{parts.netloc}{parts.path}"
+
+
+def retry_after(response: requests.Response, default: float) -> float:
+    """Seconds of a numeric `Retry-After` header, else `default`."""
+    try:
+        return max(0.0, float(response.headers.get("Retry-After", "")))
+    except ValueError:
+        return default
+
+
+def next_utc_midnight(now: datetime | None = None) -> datetime:
+    now = now or datetime.now(timezone.utc)
+    return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+class Session:
+    """A vendor's API behind a base URL.
+
+    Raises what the classifier decides: TransientError, QuotaError, AuthError, PermanentError, SplitError, SkippedError.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        classify: Classify,
+        auth: Auth | None = None,
+        headers: Mapping[str, str] | None = None,
+        max_wait: timedelta = MAX_WAIT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._classify = classify
+        self._auth = auth
+        self._max_wait = max_wait.total_seconds()
+        self._sleep = sleep
+        self._http = requests.Session()
+        self._http.trust_env = False
+        self._http.headers.update({"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})})
+        retry = Retry(
+            total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, status_forcelist=(502, 503, 504),
+            allowed_methods=None, respect_retry_after_header=False, raise_on_status=False,
+        )  # fmt: skip
+        for scheme in ("https://", "http://"):
+            self._http.mount(scheme, HTTPAdapter(max_retries=retry))
+        self.calls = 0
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, **headers: str) -> Answer:
+        return self._ask("GET", path, headers, params=params)
+
+    def post(self, path: str, body: Any, **headers: str) -> Answer:
+        return self._ask("POST", path, headers, json=body)
+
+    def delete(self, path: str) -> Answer:
+        return self._ask("DELETE", path, {})
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> Answer:
+        waited, refreshed = 0.0, False
+        while True:
+            response = self._send(method, path, headers, **content)
+            outcome = self._classify(response)
+            where = f"{method} {place(response)}: status {response.status_code}"
+            match outcome:
+                case Ok():
+                    return Answer(response, _fingerprint(method, path, content))
+                case Wait(seconds, reason):
+                    if waited + seconds > self._max_wait:
+                        raise TransientError(f"{where}, {reason}: asked to wait {seconds:.0f} s more")
+                    self._sleep(seconds)
+                    waited += max(seconds, 1.0)
+                case Reauth(reason):
+                    if refreshed or self._auth is None:
+                        raise AuthError(f"{where}, {reason}, even with a new token")
+                    self._auth.refresh()
+                    refreshed = True
+                case Stop(until, reason):
+                    raise QuotaError(f"{where}, {reason}", until)
+                case Split(reason):
+                    raise SplitError(f"{where}, {reason}")
+                case Skip(reason):
+                    raise SkippedError(f"{where}, {reason}")
+                case Fatal(reason, auth):
+                    raise (AuthError if auth else PermanentError)(f"{where}, {reason}")
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> requests.Response:
+        if "://" in path:
+            if urlsplit(path)[:2] != urlsplit(self.base_url)[:2]:
+                raise PermanentError(f"refused to follow a link to another host: {urlsplit(path).netloc}")
+            url = path
+        else:
+            url = f"{self.base_url}/{path.lstrip('/')}"
+        auth = self._auth.headers() if self._auth else {}
+        self.calls += 1
+        try:
+            with self._http.request(
+                method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False, **content
+            ) as response:
+                _read(response)
+        except requests.RequestException as error:
+            parts = urlsplit(url)
+            raise TransientError(f"{method} {parts.netloc}{parts.path}: {type(error).__name__}") from None
+        return response
+
+
+def _read(response: requests.Response) -> None:
+    """Read the body, at most MAX_BODY bytes, and notice one that ends early."""
+    chunks, size = [], 0
+    for chunk in response.iter_content(2**16):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY:
+            raise PermanentError(f"{place(response)}: body larger than {MAX_BODY} bytes")
+    response._content = b"".join(chunks)
+    response._content_consumed = True  # type: ignore[attr-defined]
+
+
+def _fingerprint(method: str, path: str, content: Mapping[str, Any]) -> str:
+    canonical = json.dumps([method, path, content], sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def follow(
+    ask: Callable[[str | None], Answer], next_cursor: Callable[[Answer], str | None], *, max_pages: int = 100_000
+) -> Iterator[Answer]:
+    """Every page of a listing. Raises TransientError on a cursor that repeats and on more than `max_pages` pages."""
+    cursor: str | None = None
+    seen: set[str] = set()
+    for _ in range(max_pages):
+        answer = ask(cursor)
+        yield answer
+        cursor = next_cursor(answer)
+        if not cursor:
+            return
+        if cursor in seen:
+            raise TransientError(f"{place(answer.response)}: the page cursor repeats")
+        seen.add(cursor)
+    raise TransientError(f"more than {max_pages} pages")

@@ -1,0 +1,278 @@
+"""Salesforce: leads, contacts, accounts, opportunities and campaigns of one org, their history, and what was deleted.
+
+SOQL over REST (`queryAll`, so deleted and merged records come too), over Bulk API 2.0 where a window holds many rows.
+Objects are read by `SystemModstamp`, history by `CreatedDate`. Formula and roll-up fields, and fields of a parent such
+as `Campaign.Type`, change without moving that stamp: a correction there shows with the record's next change.
+Objects and fields: https://developer.salesforce.com/docs/atlas.en-us.object_reference.meta/object_reference/
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from b2b_pipeline.connectors import salesforce_rows as rows
+from b2b_pipeline.connectors.auth import OAuthToken
+from b2b_pipeline.connectors.base import Account, Finding, Mapping_, Page, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
+from b2b_pipeline.settings import base_url, credential_store, secret
+
+if TYPE_CHECKING:
+    from b2b_pipeline.config import Config
+
+SESSION = 7200.0  # seconds; Salesforce does not say how long a token lives, this is the default of an org
+_PERSON = "Id IsDeleted MasterRecordId Email CreatedDate SystemModstamp"
+_RECORD = "Id IsDeleted CreatedDate SystemModstamp"
+
+LEAD = SObject(
+    "Lead",
+    f"{_PERSON} Status IsConverted ConvertedDate ConvertedAccountId ConvertedContactId ConvertedOpportunityId",
+    "Company Country LeadSource OwnerId",
+    columns=rows.CUSTOM["lead"],
+)
+LEAD_HISTORY = SObject(
+    "LeadHistory",
+    "Id IsDeleted LeadId Field OldValue NewValue CreatedDate Lead.CreatedDate",
+    cursor="CreatedDate",
+    only="Field = 'Status'",  # other fields are not needed, and their old and new values may be personal
+)
+CONTACT = SObject("Contact", _PERSON, "AccountId")
+ACCOUNT = SObject(
+    "Account", f"{_RECORD} Name", "MasterRecordId Type Industry Website BillingCountry", columns=rows.CUSTOM["account"]
+)
+OPPORTUNITY = SObject(
+    "Opportunity",
+    f"{_RECORD} AccountId Name StageName Type Amount CloseDate IsClosed IsWon",
+    "OwnerId CampaignId CurrencyIsoCode",
+    columns=rows.CUSTOM["opportunity"],
+)
+OPPORTUNITY_HISTORY = SObject(
+    "OpportunityHistory",
+    "Id IsDeleted OpportunityId StageName CreatedDate",
+    "Amount CloseDate CurrencyIsoCode",
+    cursor="CreatedDate",
+)
+CONTACT_ROLE = SObject("OpportunityContactRole", f"{_RECORD} OpportunityId ContactId IsPrimary", "Role")
+CAMPAIGN = SObject("Campaign", f"{_RECORD} Name Type", "Status")
+CAMPAIGN_MEMBER = SObject(
+    "CampaignMember",
+    f"{_RECORD} CampaignId LeadId ContactId Status HasResponded FirstRespondedDate Campaign.Type Campaign.Name",
+)
+OBJECTS = (LEAD, LEAD_HISTORY, CONTACT, ACCOUNT, OPPORTUNITY, OPPORTUNITY_HISTORY, CONTACT_ROLE, CAMPAIGN,
+           CAMPAIGN_MEMBER)  # fmt: skip
+
+# Only `Email` is asked for; the others are here for an org that maps one of them to a column.
+PERSONAL = (
+    "Email", "FirstName", "LastName", "Name", "Phone", "MobilePhone", "HomePhone", "Fax", "Street", "MailingStreet",
+)  # fmt: skip
+
+
+def connect(config: Config) -> Client:
+    """The client of the org, with its first token. Raises AuthError when credentials are missing or refused."""
+    options = config.sources["salesforce"].options
+    version, threshold = options.get("api_version", VERSION), options.get("bulk_threshold", str(BULK_THRESHOLD))
+    if not re.fullmatch(r"\d+\.0", version):
+        raise ConfigError(f"sources.salesforce.options.api_version: {version!r} is not a version such as {VERSION}")
+    if not threshold.isdecimal():
+        raise ConfigError(f"sources.salesforce.options.bulk_threshold: {threshold!r} is not a number of rows")
+    base = base_url("salesforce", "")
+    if not base:
+        raise AuthError(
+            "SALESFORCE_BASE_URL is not set: put your My Domain URL, https://yourcompany.my.salesforce.com, into the "
+            "environment or into .env"
+        )
+    form = {
+        "client_id": secret("SALESFORCE_CLIENT_ID"),
+        "client_secret": secret("SALESFORCE_CLIENT_SECRET"),
+        "grant_type": "client_credentials",
+    }
+    if os.environ.get("SALESFORCE_REFRESH_TOKEN"):
+        form |= {"grant_type": "refresh_token", "refresh_token": secret("SALESFORCE_REFRESH_TOKEN")}
+    auth = OAuthToken(
+        f"{base}/services/oauth2/token",
+        form,
+        store=credential_store("salesforce"),
+        lifetime=SESSION,
+        on_token=lambda token: client.use(token),
+    )
+    session = Session(base, classify=classify, auth=auth)
+    client = Client(session, version, config.sources["salesforce"].fields, int(threshold))
+    auth.refresh()  # the answer says which instance and which org
+    return client
+
+
+def accounts(client: Client, config: Config) -> list[Account]:
+    """The org that the credentials belong to. Raises ConfigError when the configuration names another one."""
+    settings = config.sources["salesforce"]
+    if settings.accounts and client.organization[:15] not in {account[:15] for account in settings.accounts}:
+        raise ConfigError(
+            f"sources.salesforce.accounts: the credentials belong to {client.organization}, "
+            f"not to {', '.join(settings.accounts)}"
+        )
+    return [Account(client.organization, urlsplit(client.session.base_url).netloc, settings.options.get("currency"))]
+
+
+# -- doctor
+
+
+def probe(client: Client, config: Config) -> list[Finding]:
+    """Calls left, version, objects and fields, custom fields, currency, stages, history tracking."""
+    findings: list[Finding] = []
+    for check in (_calls_left, _version_served, _objects, _custom_fields, _currency, _stages, _tracking):
+        try:
+            findings += check(client, config)
+        except PipelineError as error:
+            fix = "check the SALESFORCE_ variables and the permissions of the integration user (API Enabled)"
+            findings.append(Finding(False, f"Salesforce: {error}", fix))
+    return findings
+
+
+def _calls_left(client: Client, config: Config) -> list[Finding]:
+    daily = client.get("limits").json()["DailyApiRequests"]
+    what = f"Salesforce org {client.organization}: {daily['Remaining']} of {daily['Max']} API calls left today"
+    return [
+        Finding(daily["Remaining"] > daily["Max"] // 10, what, "wait, or see in Setup > System Overview who uses them")
+    ]
+
+
+def _version_served(client: Client, config: Config) -> list[Finding]:
+    served = [version["version"] for version in client.session.get("services/data").json()]
+    what = f"Salesforce API {client.version}; the org serves {served[0]} to {served[-1]}"
+    return [Finding(client.version in served, what, f"set sources.salesforce.options.api_version to {VERSION}")]
+
+
+def _objects(client: Client, config: Config) -> list[Finding]:
+    findings = []
+    for sobject in OBJECTS:
+        try:
+            findings.append(Finding(True, f"Salesforce {sobject.name}: {len(client.selection(sobject))} fields"))
+        except PermanentError as error:
+            fix = f"give the integration user read access to {sobject.name} and these fields (View All Records)"
+            findings.append(Finding(False, str(error), fix))
+    return findings
+
+
+def _custom_fields(client: Client, config: Config) -> list[Finding]:
+    known = sorted({name for sobject in OBJECTS for name in sobject.columns})
+    findings = []
+    for name, path in config.sources["salesforce"].fields.items():
+        what = f"sources.salesforce.fields.{name}: {path}"
+        asked = [sobject.name for sobject in OBJECTS if name in sobject.columns]
+        found = [object_ for object_ in asked if client.has(object_, path)]
+        if not asked:
+            findings.append(Finding(False, f"{what}: no column of that name", f"use one of {', '.join(known)}"))
+        elif not found:
+            fix = f"correct the API name of the field, or let the integration user see it ({' or '.join(asked)})"
+            findings.append(Finding(False, f"{what}: no such field", fix))
+        else:
+            findings.append(Finding(True, f"{what} of {' and '.join(found)}"))
+    return findings
+
+
+def _currency(client: Client, config: Config) -> list[Finding]:
+    if client.has("Opportunity", "CurrencyIsoCode"):
+        return [Finding(True, "Salesforce: every opportunity says its currency")]
+    currency = config.sources["salesforce"].options.get("currency")
+    what = f"Salesforce: a single-currency org, amounts are in {currency or 'an unknown currency'}"
+    return [Finding(bool(currency), what, "set sources.salesforce.options.currency to the org's corporate currency")]
+
+
+def _stages(client: Client, config: Config) -> list[Finding]:
+    picklist = client.describe("Lead").get("Status", {}).get("picklistValues", [])
+    values = [value["value"] for value in picklist if value.get("active", True)]
+    unmapped = ", ".join(value for value in values if value not in config.stages.salesforce)
+    findings = [Finding(True, f"Salesforce: of Lead.Status, these are no stage: {unmapped}")] if unmapped else []
+    return findings + [
+        Finding(False, f"stages.salesforce: Lead.Status has no value {status!r}", f"use one of {', '.join(values)}")
+        for status in config.stages.salesforce
+        if values and status not in values
+    ]
+
+
+def _tracking(client: Client, config: Config) -> list[Finding]:
+    found = client.query("SELECT Id FROM LeadHistory WHERE Field = 'Status' LIMIT 1")
+    what = f"Salesforce: changes of a lead's status are {'recorded' if found else 'not recorded'}"
+    fix = "Setup > Object Manager > Lead > Fields & Relationships > Set History Tracking: Lead Status"
+    return [Finding(found > 0, what, fix)]
+
+
+# -- streams
+
+
+def _stream(
+    name: str, sobject: SObject, description: str, feeds: Mapping[str, Mapping_], personal: tuple[str, ...] = ()
+) -> Stream:
+    def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
+        return client.changes(sobject, window)
+
+    # A record may commit minutes after its stamp: look back, and do not ask for the last minutes yet.
+    policy = WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
+    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds)
+
+
+SOURCE = Source(
+    name="salesforce",
+    title="Salesforce",
+    kind="crm",
+    api_version=VERSION,
+    streams=(
+        _stream(
+            "lead",
+            LEAD,
+            "One row per lead and change.",
+            {"lead": rows.lead, "stage_event": rows.lead_stages, "identity_link": rows.lead_identity},
+            PERSONAL,
+        ),
+        _stream(
+            "lead_history",
+            LEAD_HISTORY,
+            "One row per change of a lead's status.",
+            {"stage_event": rows.lead_history_stages},
+        ),
+        _stream(
+            "contact",
+            CONTACT,
+            "One row per contact and change: who is who, by e-mail and merge.",
+            {"identity_link": rows.contact_identity},
+            PERSONAL,
+        ),
+        _stream("account", ACCOUNT, "One row per account and change.", {"account": rows.account}),
+        _stream("opportunity", OPPORTUNITY, "One row per opportunity and change.", {"opportunity": rows.opportunity}),
+        _stream(
+            "opportunity_history",
+            OPPORTUNITY_HISTORY,
+            "One row per change of an opportunity's stage, amount or close date.",
+            {"stage_event": rows.opportunity_stages},
+        ),
+        _stream(
+            "opportunity_contact_role",
+            CONTACT_ROLE,
+            "One row per contact on an opportunity and change.",
+            {"opp_contact_role": rows.opp_contact_role},
+        ),
+        _stream("campaign", CAMPAIGN, "One row per campaign and change.", {"campaign": rows.campaign}),
+        _stream(
+            "campaign_member",
+            CAMPAIGN_MEMBER,
+            "One row per lead or contact in a campaign and change: who responded.",
+            {"touchpoint": rows.touchpoint},
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    environment={
+        "SALESFORCE_BASE_URL": "My Domain URL, https://yourcompany.my.salesforce.com (Setup > My Domain)",
+        "SALESFORCE_CLIENT_ID": "consumer key of an external client app with the scope api, and a run-as user for the "
+        "client credentials flow (Setup > External Client App Manager)",
+        "SALESFORCE_CLIENT_SECRET": "its consumer secret",
+        "SALESFORCE_REFRESH_TOKEN": "refresh token of a user, scopes api and refresh_token, instead of the run-as user",
+    },
+    optional=frozenset({"SALESFORCE_REFRESH_TOKEN"}),
+)

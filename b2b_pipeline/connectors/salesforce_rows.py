@@ -1,0 +1,388 @@
+"""Salesforce records to rows of the core tables, by docs/semantics.md.
+
+Records come from REST (typed JSON) or from the Bulk API (text): both read the same here. Record keys are
+`salesforce:lead:<id>` and `salesforce:contact:<id>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from b2b_pipeline.core.mapping import (
+    channel_of,
+    column,
+    email_domain,
+    email_key,
+    excluded_by,
+    local_day,
+    utc,
+)
+
+if TYPE_CHECKING:
+    from b2b_pipeline.connectors.base import MappingContext
+
+# Core table -> the columns that `sources.salesforce.fields` may take from a field of the org's own.
+CUSTOM = {
+    "lead": ("company", "country", "region", "owner", "source_original", "source_latest", "capture_type"),
+    "account": ("domain", "industry", "country", "segment"),
+    "opportunity": ("opp_type", "owner", "product", "region", "campaign_id"),
+}
+
+
+def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per lead, as it is now."""
+    is_converted = _flag(records, "IsConverted")
+    domain = email_domain(column(records, "Email"))
+    own = domain.where(domain.isin(context.config.exclude.email_domains), None)
+    stage = _stage(column(records, "Status"), context)
+    rows = _rows(
+        records,
+        context,
+        lead_id=column(records, "Id"),
+        record_key=_key("lead", column(records, "Id")),
+        date_day=_created_day(records, context),
+        created_at=utc(column(records, "CreatedDate")),
+        updated_at=utc(column(records, "SystemModstamp")),
+        email_hash=column(records, "Email"),
+        email_domain=domain,
+        company=column(records, "Company"),
+        country=column(records, "Country"),
+        region=None,
+        owner=column(records, "OwnerId"),
+        status=column(records, "Status"),
+        lifecycle_stage=stage.mask(is_converted.eq(True), "sql"),
+        source_original=column(records, "LeadSource"),
+        source_latest=None,
+        capture_type=None,
+        is_converted=is_converted,
+        is_deleted=_flag(records, "IsDeleted"),
+        converted_contact_id=column(records, "ConvertedContactId"),
+        converted_account_id=column(records, "ConvertedAccountId"),
+        converted_opp_id=column(records, "ConvertedOpportunityId"),
+        converted_at=utc(column(records, "ConvertedDate")),
+        merged_into=_key("lead", column(records, "MasterRecordId")),
+        excluded_by=excluded_by(records).fillna(own),
+    )
+    return _with_custom_fields(rows, records, context, "lead")
+
+
+# Salesforce records nowhere which status a lead was created with: it is the one that the lead first left, or still has.
+# Read row by row, in any order: every status that a lead has or leaves may be it, and becomes an entry at the lead's
+# creation, in the version of the creation. A change INTO that stage says the lead came to it later, and takes the
+# entry back (`is_deleted`) in the version of the change, which is newer whenever it is read.
+
+
+def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """Entries into the stage of a lead's status at its creation, unless history disproves it; its conversion: sql."""
+    converted = records[_flag(records, "IsConverted").eq(True) & column(records, "ConvertedDate").notna()]
+    conversion = _stage_rows(
+        converted,
+        context,
+        column(converted, "Id"),
+        entered_at=column(converted, "ConvertedDate"),
+        changed_at=column(converted, "SystemModstamp"),
+        from_stage=None,
+        to_stage="sql",
+        vendor_stage=column(converted, "Status"),
+    )
+    return pd.concat([_created_with(records, context, "Id", "CreatedDate", "Status"), conversion])
+
+
+def lead_history_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """Each change of a lead's status into a stage, and what it tells about the status at creation."""
+    changes = records[column(records, "Field").eq("Status")]
+    before, after = (_stage(column(changes, name), context) for name in ("OldValue", "NewValue"))
+    enters = after.notna() & after.ne(before)
+    entered = changes[enters]
+    entries = _stage_rows(
+        entered,
+        context,
+        column(entered, "LeadId"),
+        entered_at=column(entered, "CreatedDate"),
+        changed_at=column(entered, "CreatedDate"),
+        from_stage=before[enters],
+        to_stage=after[enters],
+        vendor_stage=column(entered, "NewValue"),
+    )
+    disproved = entries.assign(entered_at=utc(column(entered, "Lead.CreatedDate")), is_deleted=True)
+    disproved["date_day"] = local_day(column(entered, "Lead.CreatedDate"), context.config.zone)
+    disproved = disproved[disproved["entered_at"].notna() & disproved["entered_at"].ne(entries["entered_at"])]
+    return pd.concat([entries, disproved, _created_with(changes, context, "LeadId", "Lead.CreatedDate", "OldValue")])
+
+
+def lead_identity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """A lead's links: to its e-mail, to the contact it was converted to, to the lead it was merged into."""
+    contact = column(records, "ConvertedContactId").where(_flag(records, "IsConverted").eq(True), None)
+    conversion = _links(records, context, "lead", "conversion", _key("contact", contact))
+    return pd.concat([_person_links(records, context, "lead"), conversion])
+
+
+def contact_identity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """A contact's links: to its e-mail, to the contact it was merged into."""
+    return _person_links(records, context, "contact")
+
+
+def account(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per account, as it is now; `domain` is that of its website."""
+    website = column(records, "Website").astype("string").str.strip().str.lower()
+    rows = _rows(
+        records,
+        context,
+        account_id=column(records, "Id"),
+        name=column(records, "Name"),
+        domain=website.str.extract(r"^(?:https?://)?(?:www\.)?([^/:?#\s]+)", expand=False),
+        industry=column(records, "Industry"),
+        country=column(records, "BillingCountry"),
+        segment=column(records, "Type"),
+        is_deleted=_flag(records, "IsDeleted"),
+        created_at=utc(column(records, "CreatedDate")),
+        updated_at=utc(column(records, "SystemModstamp")),
+        date_day=_created_day(records, context),
+    )
+    return _with_custom_fields(rows, records, context, "account")
+
+
+def opportunity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per opportunity, as it is now. Without `CurrencyIsoCode` its currency is `options.currency`, or unknown."""
+    currency = column(records, "CurrencyIsoCode")
+    rows = _rows(
+        records,
+        context,
+        opp_id=column(records, "Id"),
+        date_day=_created_day(records, context),
+        created_at=utc(column(records, "CreatedDate")),
+        updated_at=utc(column(records, "SystemModstamp")),
+        close_date=column(records, "CloseDate"),
+        account_id=column(records, "AccountId"),
+        lead_id=None,
+        name=column(records, "Name"),
+        opp_type=column(records, "Type"),
+        stage=column(records, "StageName"),
+        owner=column(records, "OwnerId"),
+        product=None,
+        region=None,
+        campaign_id=column(records, "CampaignId"),
+        amount=column(records, "Amount").map(_decimal_text, na_action="ignore"),
+        currency=currency.where(currency.notna(), context.settings.options.get("currency")),
+        is_won=_flag(records, "IsWon"),
+        is_closed=_flag(records, "IsClosed"),
+        is_deleted=_flag(records, "IsDeleted"),
+    )
+    return _with_custom_fields(rows, records, context, "opportunity")
+
+
+def opportunity_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per OpportunityHistory row: the stage an opportunity was in from then on.
+
+    Salesforce also writes one when amount or close date change, so a stage may appear again without having been left.
+    """
+    return _stage_rows(
+        records,
+        context,
+        column(records, "OpportunityId"),
+        entered_at=column(records, "CreatedDate"),
+        changed_at=column(records, "CreatedDate"),
+        from_stage=None,
+        to_stage=column(records, "StageName"),
+        vendor_stage=column(records, "StageName"),
+        object_="opportunity",
+    )
+
+
+def opp_contact_role(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per contact role on an opportunity."""
+    return _rows(
+        records,
+        context,
+        role_id=column(records, "Id"),
+        opp_id=column(records, "OpportunityId"),
+        contact_id=column(records, "ContactId"),
+        role=column(records, "Role"),
+        is_primary=_flag(records, "IsPrimary"),
+        is_deleted=_flag(records, "IsDeleted"),
+        created_at=utc(column(records, "CreatedDate")),
+        updated_at=utc(column(records, "SystemModstamp")),
+        date_day=_created_day(records, context),
+    )
+
+
+def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per campaign, as it is now."""
+    return _rows(
+        records,
+        context,
+        campaign_id=column(records, "Id"),
+        account_id=context.account.id,
+        name=column(records, "Name"),
+        status=column(records, "Status"),
+        campaign_type=column(records, "Type"),
+        channel=_channel(column(records, "Type"), context),
+        is_deleted=_flag(records, "IsDeleted"),
+        updated_at=utc(column(records, "SystemModstamp")),
+        date_day=_created_day(records, context),
+    )
+
+
+def touchpoint(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per campaign member who has responded; one who no longer has, or was deleted, is a deleted touch."""
+    responded = column(records, "FirstRespondedDate")
+    members = records[_flag(records, "HasResponded").eq(True) | responded.notna()]
+    at = responded[members.index].fillna(column(members, "CreatedDate"))
+    contact = _key("contact", column(members, "ContactId"))
+    kind = column(members, "Campaign.Type")
+    return _rows(
+        members,
+        context,
+        touch_id=column(members, "Id").map("salesforce:campaign_member:{}".format, na_action="ignore"),
+        record_key=contact.where(contact.notna(), _key("lead", column(members, "LeadId"))),
+        touched_at=utc(at),
+        date_day=local_day(at, context.config.zone),
+        channel=_channel(kind, context),
+        campaign_id=column(members, "CampaignId"),
+        touch_type="campaign_response",
+        evidence=kind.map("Campaign.Type={}".format, na_action="ignore"),
+        is_deleted=_flag(members, "IsDeleted").eq(True) | _flag(members, "HasResponded").ne(True),
+        updated_at=utc(column(members, "SystemModstamp")),
+    )
+
+
+# -- parts
+
+
+def _rows(records: pd.DataFrame, context: MappingContext, **columns: object) -> pd.DataFrame:
+    """One row per record: where it comes from, and `columns`."""
+    provenance = {
+        "source": context.source,
+        "source_account": context.account.id,
+        "source_id": column(records, "Id"),
+    }
+    rows = pd.DataFrame({**provenance, **columns}, index=records.index, dtype=object)
+    return rows.where(rows.notna(), None)
+
+
+def _with_custom_fields(rows: pd.DataFrame, records: pd.DataFrame, context: MappingContext, table: str) -> pd.DataFrame:
+    """`rows` with the columns that the configuration takes from other fields, where the records have them."""
+    fields = {name: path for name, path in context.settings.fields.items() if name in CUSTOM[table]}
+    return rows.assign(**{name: column(records, path) for name, path in fields.items() if path in records.columns})
+
+
+def _created_with(
+    records: pd.DataFrame, context: MappingContext, lead_id: str, created: str, status: str
+) -> pd.DataFrame:
+    """Entries at creation into the stage of `status`, in the version of the creation: anything later overrules them."""
+    stage = _stage(column(records, status), context)
+    held = records[stage.notna() & column(records, created).notna()]
+    return _stage_rows(
+        held,
+        context,
+        column(held, lead_id),
+        entered_at=column(held, created),
+        changed_at=column(held, created),
+        from_stage=None,
+        to_stage=stage[held.index],
+        vendor_stage=column(held, status),
+    )
+
+
+def _stage_rows(
+    records: pd.DataFrame,
+    context: MappingContext,
+    object_id: pd.Series[Any],
+    *,
+    entered_at: pd.Series[Any],
+    changed_at: pd.Series[Any],
+    from_stage: pd.Series[Any] | None,
+    to_stage: pd.Series[Any] | str,
+    vendor_stage: pd.Series[Any],
+    object_: str = "lead",
+) -> pd.DataFrame:
+    """Stage events. `changed_at` is when Salesforce recorded it, and the version."""
+    return _rows(
+        records,
+        context,
+        object=object_,
+        object_id=object_id,
+        entered_at=utc(entered_at),
+        changed_at=utc(changed_at),
+        date_day=local_day(entered_at, context.config.zone),
+        from_stage=from_stage,
+        to_stage=to_stage,
+        vendor_stage=vendor_stage,
+        is_deleted=False,
+        updated_at=utc(changed_at),
+    )
+
+
+def _person_links(records: pd.DataFrame, context: MappingContext, object_: str) -> pd.DataFrame:
+    """Links by e-mail and by merge. A record without an e-mail has a deleted link to itself: it may have had one."""
+    email = email_key(column(records, "Email"))
+    own = _key(object_, column(records, "Id"))
+    by_email = _links(records, context, object_, "email", email.where(email.notna(), own))
+    by_email["is_deleted"] = email.isna().astype(object)
+    merge = _links(records, context, object_, "merge", _key(object_, column(records, "MasterRecordId")))
+    return pd.concat([by_email, merge])
+
+
+def _links(
+    records: pd.DataFrame, context: MappingContext, object_: str, rule: str, to_key: pd.Series[Any]
+) -> pd.DataFrame:
+    """Links from each record to `to_key`, where there is one. A deleted record still belongs to its person."""
+    rows = _rows(
+        records,
+        context,
+        from_key=_key(object_, column(records, "Id")),
+        to_key=to_key,
+        rule=rule,
+        updated_at=utc(column(records, "SystemModstamp")),
+        date_day=_created_day(records, context),
+        is_deleted=False,
+    )
+    return rows[to_key.notna()]
+
+
+def _key(object_: str, ids: pd.Series[Any]) -> pd.Series[Any]:
+    keys = ids.map(f"salesforce:{object_}:{{}}".format, na_action="ignore").astype(object)
+    return keys.where(keys.notna(), None)
+
+
+def _stage(statuses: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
+    return _mapped(statuses, context.config.stages.salesforce)
+
+
+def _channel(kinds: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
+    rules = context.config.channels
+    return channel_of(
+        rules,
+        click_ids={},
+        utm_medium=None,
+        vendor_source=kinds,
+        vendor_rules=rules.salesforce_campaign_type,
+        index=kinds.index,
+    )
+
+
+def _mapped(values: pd.Series[Any], words: Mapping[str, str]) -> pd.Series[Any]:
+    found = values.map(words).astype(object)
+    return found.where(found.notna(), None)
+
+
+def _created_day(records: pd.DataFrame, context: MappingContext) -> pd.Series[Any]:
+    return local_day(column(records, "CreatedDate"), context.config.zone)
+
+
+def _flag(records: pd.DataFrame, path: str) -> pd.Series[Any]:
+    """Booleans: JSON's of REST, the words of a Bulk CSV; anything else stays as it is."""
+    words = {"true": True, "false": False}
+    return column(records, path).map(lambda value: words.get(value, value)).astype(object)
+
+
+def _decimal_text(value: Any) -> Any:
+    """A number as decimal text, without an exponent: REST and Bulk write large ones as 1.0E7."""
+    try:
+        return format(Decimal(str(value)), "f")
+    except InvalidOperation:
+        return value

@@ -1,0 +1,152 @@
+"""The contract of a core table: types, required columns, allowed values, keys. A frame in, typed rows and rejects out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Numeric, Table
+
+from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
+
+REJECT, REJECT_COLUMN = "_reject", "_reject_column"  # a mapping that knows better why a row is bad says so here
+EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+")
+_TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
+
+
+@dataclass(frozen=True)
+class Enforced:
+    """What became of the rows of one slice: `rows + rejects + duplicates` is what came in.
+
+    rows: one per key, typed as the table. rejects: columns record_number, reason, column_name; duplicates: how many
+    rows lost to a newer one of the same key.
+    """
+
+    rows: pd.DataFrame
+    rejects: pd.DataFrame
+    duplicates: int
+
+    def arrow(self, table: Table) -> pa.Table:
+        return pa.Table.from_pandas(self.rows, schema=arrow_schema(table), preserve_index=False)
+
+
+def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
+    """Type, check and deduplicate the rows of one slice. The frame's index names the raw record of each row."""
+    frame = frame.reset_index(names="record_number") if "record_number" not in frame.columns else frame
+    reason = pd.Series(None, index=frame.index, dtype=object)
+    where = pd.Series(None, index=frame.index, dtype=object)
+    if REJECT in frame.columns:
+        reason = frame[REJECT].astype(object).where(frame[REJECT].notna(), None)
+        where = frame[REJECT_COLUMN].astype(object)
+
+    def reject(mask: pd.Series, name: str, text: str) -> None:
+        first = mask & reason.isna()
+        reason[first], where[first] = text, name
+
+    typed: dict[str, pd.Series] = {}
+    for column in table.columns:
+        given = frame[column.name] if column.name in frame.columns else pd.Series(None, index=frame.index, dtype=object)
+        given = given.astype(object).where(given.notna(), None)
+        values, bad = _typed(column, given)
+        reject(bad, column.name, f"not {_article(column)}")
+        if column.name in table.info["required"]:
+            reject(values.isna() & ~bad, column.name, "empty")
+        if column.name in table.info["allowed"]:
+            reject(values.notna() & ~values.isin(table.info["allowed"][column.name]), column.name, "value not allowed")
+        typed[column.name] = values
+    version = table.info["version"]
+    if version:
+        typed[version] = typed[version].where(typed[version].notna(), EPOCH.tz_localize(None))
+    rows = pd.DataFrame(typed, index=frame.index)
+    rejected = reason.notna()
+    rejects = pd.DataFrame({"record_number": frame["record_number"], "reason": reason, "column_name": where})[rejected]
+    good = rows[~rejected]
+    key = list(table.info["key"])
+    newest = good.sort_values(version, kind="stable") if version else good
+    unique = newest.drop_duplicates(key, keep="last").sort_index()
+    # Only now: comparing Arrow-backed keys one by one would be slow.
+    unique = unique.astype({c.name: pd.ArrowDtype(arrow_type(c)) for c in table.columns})
+    return Enforced(unique.reset_index(drop=True), rejects.reset_index(drop=True), len(good) - len(unique))
+
+
+def _article(column: Column[Any]) -> str:
+    match column.type:
+        case Numeric():
+            return "an amount"
+        case BigInteger():
+            return "a whole number"
+        case Boolean():
+            return "true or false"
+        case DateTime():
+            return "a timestamp"
+        case Date():
+            return "a date"
+    return "text"
+
+
+def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The typed values (None where empty or bad), and which cells are bad."""
+    present = given.notna()
+    match column.type:
+        case DateTime():
+            stamps = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").dt.floor("s").dt.tz_localize(None)
+            return stamps.astype("datetime64[us]"), present & stamps.isna()
+        case Numeric(scale=int(scale)):
+            parse = _decimal(Decimal(1).scaleb(-scale), 10 ** (column.type.precision or 20) // 10**scale)
+        case BigInteger():
+            parse = _whole
+        case Boolean():
+            parse = _boolean
+        case Date():
+            parse = _date
+        case _:
+            parse = _text
+    values = given.map(parse, na_action="ignore").astype(object)
+    values = values.where(values.notna(), None)
+    return values, present & values.isna()
+
+
+def _decimal(quantum: Decimal, limit: int) -> Any:
+    def parse(value: Any) -> Decimal | None:
+        text = str(value).strip()
+        if not _NUMBER.fullmatch(text) or len(text) > 60:
+            return None
+        with localcontext(prec=60):
+            amount = Decimal(text)
+            return amount.quantize(quantum, ROUND_HALF_EVEN) if abs(amount) < limit else None
+
+    return parse
+
+
+def _whole(value: Any) -> int | None:
+    text = str(value).strip()
+    if not _NUMBER.fullmatch(text) or len(text) > 30:
+        return None
+    number = Decimal(text)
+    return int(number) if number == number.to_integral_value() and abs(number) < 2**63 else None
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    return True if text in _TRUE else False if text in _FALSE else None
+
+
+def _date(value: Any) -> date | None:
+    if isinstance(value, date):
+        return value
+    try:
+        return date.fromisoformat(str(value).strip())
+    except ValueError:
+        return None
+
+
+def _text(value: Any) -> str:
+    return str(value).replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,253 @@
+"""The derived tables: identity_cluster, person, deal and email_recipient, each one query over the core tables.
+
+They are recomputed whole and only rows that differ are written, so nothing has to know what depends on what: a merge,
+a backdated stage or a late touch changes exactly what it changes. Definitions: docs/semantics.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CTE,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.core.identity import clusters
+from b2b_pipeline.warehouse.bulk import stage
+from b2b_pipeline.warehouse.dialects import days_between, minus_days
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import (
+    deal,
+    email_event,
+    email_recipient,
+    identity_cluster,
+    identity_link,
+    lead,
+    opp_contact_role,
+    opportunity,
+    person,
+    stage_event,
+    touchpoint,
+)
+from b2b_pipeline.warehouse.write import Changes, serialise, synchronise
+
+LOOK_BACK_DAYS = 365
+
+
+def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date | None]:
+    """Bring one derived table up to date with the core tables. Returns the days of the rows that changed."""
+    with warehouse.write() as connection:
+        serialise(connection, table.name)
+        if table is identity_cluster:
+            return _derive_clusters(connection).days()
+        return synchronise(connection, table, QUERIES[table.name](config)).days()
+
+
+def _derive_clusters(connection: Connection) -> Changes:
+    links = connection.execute(select(identity_link.c.from_key, identity_link.c.to_key).where(~deleted(identity_link))).all()
+    records = connection.execute(select(lead.c.record_key)).scalars().all()
+    with stage(connection, identity_cluster, clusters((tuple(link) for link in links), records)) as incoming:
+        return synchronise(connection, identity_cluster, select(incoming))
+
+
+def deleted(table: Table) -> ColumnElement[bool]:
+    return func.coalesce(table.c.is_deleted, false())
+
+
+def first_by(query: Select[Any], partition: ColumnElement[Any], *order: ColumnElement[Any], name: str) -> CTE:
+    """The first row of each partition; `order` must end in something unique."""
+    position = func.row_number().over(partition_by=partition, order_by=order).label("position")
+    ranked = query.add_columns(position).subquery()
+    return select(ranked).where(ranked.c.position == 1).cte(name)
+
+
+def counting_leads() -> CTE:
+    """Lead records that count (not deleted, not merged away), with their person."""
+    merged = exists(
+        select(1).where(
+            identity_link.c.rule == "merge", identity_link.c.from_key == lead.c.record_key, ~deleted(identity_link)
+        )
+    )
+    return (
+        select(lead, identity_cluster.c.person_key)
+        .join(identity_cluster, identity_cluster.c.record_key == lead.c.record_key)
+        .where(~deleted(lead), lead.c.merged_into.is_(None), ~merged)
+        .cte("counting_lead")
+    )
+
+
+def person_touches() -> CTE:
+    """Every touch that stands, with its person."""
+    return (
+        select(touchpoint, identity_cluster.c.person_key)
+        .join(identity_cluster, identity_cluster.c.record_key == touchpoint.c.record_key)
+        .where(~deleted(touchpoint))
+        .cte("person_touch")
+    )
+
+
+def first_touches(touches: CTE) -> CTE:
+    return first_by(select(touches), touches.c.person_key, touches.c.touched_at, touches.c.touch_id, name="first_touch")
+
+
+def counting_opportunities(config: Config) -> CTE:
+    """Opportunities of the system of record that stand and are not of an excluded type."""
+    excluded = config.exclude.opportunity_types
+    return (
+        select(opportunity)
+        .where(
+            opportunity.c.source == config.system_of_record,
+            ~deleted(opportunity),
+            func.coalesce(opportunity.c.opp_type, "").not_in(excluded) if excluded else true(),
+        )
+        .cte("counting_opportunity")
+    )
+
+
+def opportunity_persons(config: Config) -> CTE:
+    """Opportunity -> person: the lead that converted into it, else its primary contact, else its first contact."""
+    source = config.system_of_record
+    converted = select(
+        lead.c.converted_opp_id.label("opp_id"), lead.c.record_key, literal(0).label("priority"),
+        lead.c.converted_at.label("at"), lead.c.lead_id.label("tie"),
+    ).where(lead.c.source == source, lead.c.converted_opp_id.is_not(None), ~deleted(lead))  # fmt: skip
+    named = select(
+        opportunity.c.opp_id, literal(f"{source}:lead:").concat(opportunity.c.lead_id).label("record_key"),
+        literal(0).label("priority"), opportunity.c.created_at.label("at"), opportunity.c.lead_id.label("tie"),
+    ).where(opportunity.c.source == source, opportunity.c.lead_id.is_not(None))  # fmt: skip
+    role = opp_contact_role
+    contacts = select(
+        role.c.opp_id, literal(f"{source}:contact:").concat(role.c.contact_id).label("record_key"),
+        case((func.coalesce(role.c.is_primary, false()), 1), else_=2).label("priority"),
+        role.c.created_at.label("at"), role.c.role_id.label("tie"),
+    ).where(role.c.source == source, ~deleted(role))  # fmt: skip
+    candidates = union_all(converted, named, contacts).subquery()
+    known = select(candidates.c.opp_id, identity_cluster.c.person_key, candidates.c.priority, candidates.c.at, candidates.c.tie).join(
+        identity_cluster, identity_cluster.c.record_key == candidates.c.record_key
+    )
+    inner = known.subquery()
+    return first_by(
+        select(inner.c.opp_id, inner.c.person_key), inner.c.opp_id, inner.c.priority, inner.c.at, inner.c.tie, name="opportunity_person"
+    )
+
+
+def persons(config: Config) -> Select[Any]:
+    """Rows of `person`."""
+    leads, touches = counting_leads(), person_touches()
+    first_lead = first_by(select(leads), leads.c.person_key, leads.c.created_at, leads.c.record_key, name="first_lead")
+    first_touch = first_touches(touches)
+    domains = [domain.lower() for domain in config.exclude.email_domains]
+    out = or_(leads.c.excluded_by.is_not(None), leads.c.email_domain.in_(domains) if domains else false())
+    excluded = (
+        select(leads.c.person_key, func.max(case((out, 1), else_=0)).label("is_excluded")).group_by(leads.c.person_key).cte("excluded")
+    )
+    rank = case({stage: position for position, stage in enumerate(config.stages.order)}, value=stage_event.c.to_stage, else_=-1)
+    stages = (
+        select(
+            leads.c.person_key,
+            *(
+                func.min(case((stage_event.c.to_stage == stage, stage_event.c.date_day))).label(f"{stage}_day")
+                for stage in ("mql", "sql")
+            ),
+            cast(func.max(rank), BigInteger).label("stage_rank"),
+        )
+        .join(leads, and_(stage_event.c.object == "lead", stage_event.c.source == leads.c.source, stage_event.c.object_id == leads.c.lead_id))
+        .group_by(leads.c.person_key)
+        .cte("stages")
+    )
+    owners, standing = opportunity_persons(config), counting_opportunities(config)
+    deals = (
+        select(owners.c.person_key, func.max(case((standing.c.is_won, 1), else_=0)).label("won"))
+        .join(standing, standing.c.opp_id == owners.c.opp_id)
+        .group_by(owners.c.person_key)
+        .cte("person_deals")
+    )
+    return (
+        select(
+            first_lead.c.person_key, first_lead.c.date_day, first_touch.c.channel, first_touch.c.campaign_id,
+            first_touch.c.touch_id.label("first_touch_id"), first_lead.c.owner, first_lead.c.country, first_lead.c.region,
+            stages.c.mql_day, stages.c.sql_day, func.coalesce(stages.c.stage_rank, -1).label("stage_rank"),
+            deals.c.person_key.is_not(None).label("has_opportunity"), (func.coalesce(deals.c.won, 0) == 1).label("has_won"),
+            cast(excluded.c.is_excluded == 1, Boolean).label("is_excluded"),
+        )
+        .outerjoin(first_touch, first_touch.c.person_key == first_lead.c.person_key)
+        .outerjoin(stages, stages.c.person_key == first_lead.c.person_key)
+        .outerjoin(deals, deals.c.person_key == first_lead.c.person_key)
+        .join(excluded, excluded.c.person_key == first_lead.c.person_key)
+    )  # fmt: skip
+
+
+def deals(config: Config) -> Select[Any]:
+    """Rows of `deal`."""
+    standing, owners, touches = counting_opportunities(config), opportunity_persons(config), person_touches()
+    channel = first_touches(touches)
+    won, closed = func.coalesce(standing.c.is_won, false()), func.coalesce(standing.c.is_closed, false())
+    seen = (
+        select(standing.c.opp_id, touches.c.touch_id, touches.c.touched_at, touches.c.channel, touches.c.campaign_id)
+        .join(owners, owners.c.opp_id == standing.c.opp_id)
+        .join(touches, touches.c.person_key == owners.c.person_key)
+        .where(touches.c.date_day.between(minus_days(standing.c.close_date, LOOK_BACK_DAYS), standing.c.close_date), won)
+        .cte("seen")
+    )
+    first = first_by(select(seen), seen.c.opp_id, seen.c.touched_at, seen.c.touch_id, name="first_seen")
+    last = first_by(select(seen), seen.c.opp_id, seen.c.touched_at.desc(), seen.c.touch_id.desc(), name="last_seen")
+    customers = select(standing.c.opp_id, standing.c.account_id, standing.c.close_date).where(won, standing.c.account_id.is_not(None))
+    rows = customers.subquery()
+    new = first_by(select(rows.c.opp_id), rows.c.account_id, rows.c.close_date, rows.c.opp_id, name="new_customer")
+    cycle = days_between(standing.c.date_day, standing.c.close_date)
+    return (
+        select(
+            standing.c.source, standing.c.opp_id, owners.c.person_key, standing.c.date_day, standing.c.close_date,
+            channel.c.channel, channel.c.campaign_id, standing.c.account_id, standing.c.opp_type, standing.c.stage,
+            standing.c.owner, standing.c.product, standing.c.region, standing.c.currency, standing.c.amount_reporting,
+            won.label("is_won"), and_(closed, ~won).label("is_lost"), new.c.opp_id.is_not(None).label("is_new_customer"),
+            case((won, cycle), else_=null()).label("cycle_days"),
+            first.c.touch_id, first.c.channel, first.c.campaign_id, last.c.touch_id, last.c.channel, last.c.campaign_id,
+        )
+        .outerjoin(owners, owners.c.opp_id == standing.c.opp_id)
+        .outerjoin(channel, channel.c.person_key == owners.c.person_key)
+        .outerjoin(first, first.c.opp_id == standing.c.opp_id)
+        .outerjoin(last, last.c.opp_id == standing.c.opp_id)
+        .outerjoin(new, new.c.opp_id == standing.c.opp_id)
+    )  # fmt: skip
+
+
+def email_recipients(config: Config) -> Select[Any]:
+    """Rows of `email_recipient`."""
+    event = email_event.c
+    human = ~func.coalesce(event.is_machine, false())
+
+    def happened(kind: str, *also: ColumnElement[bool]) -> ColumnElement[Any]:
+        return cast(func.max(case((and_(event.event_type == kind, *also), 1), else_=0)), BigInteger)
+
+    return select(
+        event.source, event.send_id, event.recipient_hash, func.min(event.campaign_id), func.min(event.date_day),
+        happened("sent"), happened("delivered"), happened("open", human), happened("click", human),
+        happened("bounce"), happened("unsubscribe"),
+    ).group_by(event.source, event.send_id, event.recipient_hash)  # fmt: skip
+
+
+QUERIES: dict[str, Callable[[Config], Select[Any]]] = {
+    person.name: persons, deal.name: deals, email_recipient.name: email_recipients,
+}  # fmt: skip

@@ -1,0 +1,62 @@
+"""Which landed streams feed a core table, and with which mapping."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+
+import pandas as pd
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.base import Mapping_, MappingContext
+from b2b_pipeline.files.mapping import FileMapping
+from b2b_pipeline.files.rows import rows as file_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Feed:
+    """One landed stream that feeds a table. `pattern` limits it to accounts (file names) that match."""
+
+    source: str
+    stream: str
+    kind: str
+    mapping: Mapping_
+    pattern: str = "*"
+
+    def version(self, config: Config) -> str:
+        """Changes when the mapping's code or the configuration does; what was loaded under another one is loaded again."""
+        function = self.mapping.func if isinstance(self.mapping, partial) else self.mapping
+        code = inspect.getsource(sys.modules[function.__module__])
+        meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin"})
+        return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
+
+    def accepts(self, account: str) -> bool:
+        return fnmatch(account, self.pattern)
+
+
+def file_stream(mapping: FileMapping) -> str:
+    """A file is landed once, as `raw/files/<the first table it feeds>`."""
+    return next(iter(mapping.tables))
+
+
+def feeds(table: str, config: Config) -> list[Feed]:
+    """The streams of switched-on sources, and the file mappings, that feed `table`."""
+    found = [
+        Feed(name, stream.name, stream.kind, stream.feeds[table])
+        for name in config.sources
+        for stream in SOURCES[name].streams
+        if table in stream.feeds
+    ]
+    for mapping in config.files.values():
+        if table in mapping.tables:
+            found.append(Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), mapping.match))
+    return found
+
+
+def _file_rows(records: pd.DataFrame, context: MappingContext, *, mapping: FileMapping, table: str) -> pd.DataFrame:
+    return file_rows(records, mapping, table, context)

@@ -1,0 +1,77 @@
+"""Small vectorised helpers that mappings share. A cell that does not fit stays as it is: the contract quarantines it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from b2b_pipeline.config import Channels
+from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
+
+
+def column(records: pd.DataFrame, path: str) -> pd.Series:
+    """The column at a dotted path, or nulls when no record has it; empty text is null."""
+    if path not in records.columns:
+        return pd.Series(None, index=records.index, dtype=object)
+    values = records[path].astype(object)
+    return values.where(values.notna() & (values != ""), None)
+
+
+def utc_from_ms(values: pd.Series) -> pd.Series:
+    """Epoch milliseconds (numbers or text) -> UTC timestamps; anything else stays as it is."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    stamps = pd.to_datetime(numbers, unit="ms", utc=True, errors="coerce").astype(object)
+    return stamps.where(numbers.notna(), values)
+
+
+def email_domain(hashes: pd.Series) -> pd.Series:
+    """`h1:…@example.com` -> `example.com`; null where there is no address."""
+    return hashes.astype("string").str.extract(rf"^{PREFIX}[0-9a-f]+@(.+)$", expand=False).astype(object).where(lambda s: s.notna(), None)
+
+
+def email_key(hashes: pd.Series) -> pd.Series:
+    """The identity key of an e-mail pseudonym: `email:<hash>`, null where there is none."""
+    digest = hashes.astype("string").str.extract(rf"^{PREFIX}([0-9a-f]+)(?:@.*)?$", expand=False)
+    return ("email:" + digest).astype(object).where(digest.notna(), None)
+
+
+def excluded_by(records: pd.DataFrame) -> pd.Series:
+    """The exclusion pattern that landing found on the record, if any."""
+    return column(records, EXCLUDED_BY)
+
+
+def channel_of(
+    rules: Channels,
+    *,
+    click_ids: Mapping[str, pd.Series],
+    utm_medium: pd.Series | None,
+    vendor_source: pd.Series | None,
+    vendor_rules: Mapping[str, str],
+    index: pd.Index,
+) -> pd.Series:
+    """The channel of each touch by the channel rules: click id, UTM medium, vendor source, else `unknown`."""
+    channel = pd.Series(None, index=index, dtype=object)
+    for name, values in click_ids.items():
+        if name in rules.click_ids:
+            channel = channel.where(channel.notna() | values.isna(), rules.click_ids[name])
+    if utm_medium is not None:
+        channel = channel.fillna(utm_medium.astype("string").str.strip().str.lower().astype(object).map(rules.utm_medium))
+    if vendor_source is not None:
+        channel = channel.fillna(vendor_source.map(vendor_rules))
+    return channel.astype(object).where(channel.notna(), "unknown")
+
+
+def utc(values: pd.Series) -> pd.Series:
+    """ISO timestamps or dates (text; without zone means UTC), or timestamps -> UTC timestamps; what does not parse stays."""
+    stamps = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601").astype(object)
+    return stamps.where(stamps.notna(), values)
+
+
+def local_day(values: pd.Series, zone: ZoneInfo) -> pd.Series:
+    """The calendar day in `zone` of each timestamp (as `utc` reads them), as ISO text; null where there is none."""
+    stamps = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    days = stamps.dt.tz_convert(zone).dt.strftime("%Y-%m-%d")
+    return days.astype(object).where(stamps.notna(), None)

@@ -1,0 +1,48 @@
+"""Errors, named by what the reader can do about them. A message is status, host and path: never a secret or a query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class PipelineError(Exception):
+    """Anything this project raises on purpose."""
+
+
+class ConfigError(PipelineError):
+    """The configuration or the environment is wrong; the message names the file, the line and the fix."""
+
+
+class TransientError(PipelineError):
+    """It may work when tried again: an outage, a wait that outlasted its budget, an answer that was cut off."""
+
+
+class QuotaError(PipelineError):
+    """The vendor's quota is used up until `until` (UTC, aware); trying sooner only makes it worse."""
+
+    def __init__(self, message: str, until: datetime) -> None:
+        super().__init__(f"{message}; quota returns at {until:%Y-%m-%d %H:%M} UTC")
+        self.until = until
+
+
+class PermanentError(PipelineError):
+    """It will fail the same way again until somebody changes something."""
+
+
+class AuthError(PermanentError):
+    """Credentials are missing, wrong or lack a scope."""
+
+
+class SplitError(PipelineError):
+    """The vendor wants a smaller question: ask for half the window."""
+
+
+class SkippedError(PipelineError):
+    """The vendor says this one thing is not to be had; the reason is the message."""
+
+
+class ContractError(PermanentError):
+    """A slice does not fit its contract as a whole: a missing column, a wrong total, too many bad rows."""

@@ -1,0 +1,227 @@
+"""What the text of a cell says: days, times, amounts, numbers. A cell says one thing beyond doubt, or why it does not.
+
+Each `parse_*` returns the canonical text (ISO dates and UTC timestamps, plain decimals) or raises `Unfit` with the
+reason in words that name the cell's text; `parsed` applies one to a column.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timezone
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+Decimal_ = Literal[".", ","]
+YEARS = range(1970, 2101)  # a year outside is a typing error or a spreadsheet's zero
+PLACES = Decimal("0.000001")
+LONGEST = 60  # characters that an amount may take
+DIGITS = 14  # before the decimal sign, as the warehouse keeps them
+
+# What a currency sign can stand for. It says which one only where the mapping does.
+SIGNS: dict[str, frozenset[str]] = {
+    "€": frozenset({"EUR"}), "£": frozenset({"GBP"}), "zł": frozenset({"PLN"}), "Kč": frozenset({"CZK"}),
+    "Ft": frozenset({"HUF"}), "₹": frozenset({"INR"}), "₺": frozenset({"TRY"}), "₪": frozenset({"ILS"}),
+    "₩": frozenset({"KRW"}), "฿": frozenset({"THB"}), "₱": frozenset({"PHP"}), "R$": frozenset({"BRL"}),
+    "US$": frozenset({"USD"}), "C$": frozenset({"CAD"}), "A$": frozenset({"AUD"}), "NZ$": frozenset({"NZD"}),
+    "HK$": frozenset({"HKD"}), "S$": frozenset({"SGD"}), "¥": frozenset({"JPY", "CNY"}),
+    "$": frozenset({"USD", "CAD", "AUD", "NZD", "HKD", "SGD", "MXN"}), "kr": frozenset({"SEK", "NOK", "DKK", "ISK"}),
+    "Fr": frozenset({"CHF"}),
+}  # fmt: skip
+_SIGN = r"(?:[A-Z]{3}|" + "|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)) + r")\.?"
+_AMOUNT = re.compile(
+    rf"(?P<open>\()?(?P<minus1>[-−+])?\s*(?P<before>{_SIGN})?\s*(?P<minus2>[-−+])?\s*"
+    rf"(?P<number>[0-9.,'’\s]*[0-9])(?:[.,]-+)?\s*(?P<minus3>[-−])?\s*(?P<after>{_SIGN}|%)?\s*(?P<close>\))?"
+)
+
+
+class Unfit(ValueError):
+    """The cell does not say what it should; the message is the reason."""
+
+
+def shown(text: str) -> str:
+    """A cell's text for a message: short, one line, and no address in it."""
+    flat = "".join(c if c.isprintable() else " " for c in text[:41])
+    return "a text with @" if "@" in text else repr(flat[:40] + "…" if len(text) > 40 else flat)
+
+
+def clean(values: pd.Series, nulls: Sequence[str]) -> pd.Series:
+    """Text without surrounding blanks and without NUL; None where it is empty or a null marker."""
+    markers = {marker.lower() for marker in nulls} | {""}
+
+    def tidy(value: object) -> str | None:
+        text = str(value).replace("\0", "").strip()
+        return None if text.lower() in markers else text
+
+    tidied = values.astype(object).map(tidy, na_action="ignore")
+    return tidied.astype(object).where(tidied.notna(), None)
+
+
+def parsed(values: pd.Series, parse: Callable[[str], str]) -> tuple[pd.Series, pd.Series]:
+    """`parse` of every cell that is not empty, and the reasons of those that do not fit. Each text is parsed once."""
+    good: dict[str, str] = {}
+    bad: dict[str, str] = {}
+    for text in values.dropna().unique():
+        try:
+            good[text] = parse(text)
+        except Unfit as unfit:
+            bad[text] = str(unfit)
+    return _looked_up(values, good), _looked_up(values, bad)
+
+
+def _looked_up(values: pd.Series, table: Mapping[str, str]) -> pd.Series:
+    found = values.map(table)
+    return found.astype(object).where(found.notna(), None)
+
+
+# -- days and times
+
+
+def parse_day(text: str, formats: Sequence[str]) -> str:
+    """-> `2026-01-31`."""
+    return _moment(text, formats, "date").date().isoformat()
+
+
+def parse_timestamp(text: str, formats: Sequence[str], zone: str | None) -> str:
+    """-> `2026-01-31T08:00:00+00:00`. A local time that the end of summer time shows twice is taken as the first."""
+    moment = _moment(text, formats, "timestamp")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(zone or "UTC"))
+    return _utc(moment)
+
+
+def midnight(day: str, zone: ZoneInfo) -> str:
+    """The instant at which an ISO day begins in `zone`."""
+    return _utc(datetime.combine(date.fromisoformat(day), time(), zone))
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="seconds")
+
+
+def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
+    found = set()
+    for item in formats:
+        try:
+            found.add(datetime.strptime(text, item))  # noqa: DTZ007
+        except ValueError:
+            continue
+    if not found:
+        raise Unfit(f"{shown(text)} fits none of the declared {kind} formats {', '.join(formats)}")
+    if len(found) > 1:
+        raise Unfit(f"{shown(text)} fits several of the declared {kind} formats, with different days")
+    moment = found.pop()
+    if moment.year not in YEARS:
+        raise Unfit(f"{shown(text)} is no likely {kind}: the year is {moment.year}")
+    return moment
+
+
+# -- numbers and money
+
+
+def decimal_sign(values: pd.Series) -> Decimal_ | None:
+    """The decimal sign that the column shows beyond doubt, None when it does not or shows both."""
+    signs = set()
+    for text in values.dropna().unique():
+        try:
+            _amount(text, None, "amount")
+        except Unfit:
+            continue
+        signs.add(_shown_sign(text))
+    signs.discard(None)
+    return signs.pop() if len(signs) == 1 else None
+
+
+def parse_number(text: str, decimal: Decimal_ | None) -> str:
+    """A number; `12.5 %` is 0.125."""
+    number, sign = _amount(text, decimal, "number")
+    if sign == "%":
+        return _plain(number / 100)
+    if sign:
+        raise Unfit(f"{shown(text)} is not a number")
+    return _plain(number)
+
+
+def parse_money(text: str, decimal: Decimal_ | None) -> str:
+    """An amount, without its currency."""
+    number, sign = _amount(text, decimal, "amount")
+    if sign == "%":
+        raise Unfit(f"{shown(text)} is a percentage, not an amount")
+    return _plain(number)
+
+
+def currency_sign(text: str) -> str | None:
+    """The currency sign or code that stands beside an amount."""
+    match = _match(text)
+    sign = (match["before"] or match["after"] or "").rstrip(".") if match else ""
+    return sign if sign not in ("", "%") else None
+
+
+def sign_allows(sign: str, currency: str) -> bool:
+    return currency in SIGNS.get(sign, {sign})
+
+
+def _match(text: str) -> re.Match[str] | None:
+    return _AMOUNT.fullmatch(text) if len(text) <= LONGEST else None
+
+
+def _amount(text: str, decimal: Decimal_ | None, kind: str) -> tuple[Decimal, str]:
+    match = _match(text)
+    if match is None or bool(match["open"]) != bool(match["close"]) or (match["before"] and match["after"]):
+        raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
+    minus = sum(part in ("-", "−") for part in (match["minus1"], match["minus2"], match["minus3"])) + bool(
+        match["open"]
+    )
+    if minus > 1:
+        raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
+    digits = match["number"]
+    sign = decimal or _shown_sign(text)
+    if sign is None and len(re.findall(r"[.,]", digits)) == 1:
+        raise Unfit(f'{shown(text)} can be read in two ways: declare `read: {{decimal: "."}}` or `","`')
+    whole, _, fraction = digits.partition(sign) if sign else (digits, "", "")
+    if not _grouped(whole) or (fraction and not re.fullmatch("[0-9]+", fraction)):
+        raise Unfit(
+            f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}"
+            + (f" with decimal {sign!r}" if sign else "")
+        )
+    plain = re.sub("[^0-9]", "", whole) or "0"
+    if len(plain.lstrip("0")) > DIGITS:
+        raise Unfit(f"{shown(text)} is too large")
+    number = Decimal(f"{plain}.{fraction[:40] or 0}").quantize(PLACES, ROUND_HALF_EVEN)
+    return (-number if minus else number), (match["before"] or match["after"] or "").rstrip(".")
+
+
+def _grouped(whole: str) -> bool:
+    """Digits, or digits in groups of three (or as in India: 12,34,567) with one kind of separator."""
+    return bool(
+        re.fullmatch(r"[0-9]*", whole)
+        or re.fullmatch(r"[0-9]{1,3}([.,'’\s])[0-9]{3}(?:\1[0-9]{3})*", whole)
+        or re.fullmatch(r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}", whole)
+    )
+
+
+def _shown_sign(text: str) -> Decimal_ | None:
+    """The decimal sign that this text proves, if it does."""
+    match = _match(text)
+    if match is None:
+        return None
+    digits = match["number"]
+    dots, commas = digits.count("."), digits.count(",")
+    if dots and commas:
+        return "." if digits.rindex(".") > digits.rindex(",") else ","
+    if dots + commas == 0:
+        return None
+    own: Decimal_ = "." if dots else ","
+    other: Decimal_ = "," if dots else "."
+    if dots + commas > 1:
+        return other
+    whole, _, fraction = digits.partition(own)
+    proof = len(fraction) != 3 or len(re.sub("[^0-9]", "", whole)) > 3 or whole in ("", "0") or not whole.isdigit()
+    return own if proof else None
+
+
+def _plain(number: Decimal) -> str:
+    return format(number.quantize(PLACES, ROUND_HALF_EVEN).normalize() + 0, "f")

@@ -1,0 +1,109 @@
+"""What a metric is made of: additive components over tables, combined only when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null, select
+from sqlalchemy.types import Numeric, Text
+
+from b2b_pipeline.config import Config
+
+Condition = Callable[[Config], ColumnElement[bool]]
+Coefficient = int | Callable[[Config], Decimal | None]
+STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A sum over one table: `value` of each row that passes `where`, on its `day`.
+
+    dimensions: what the sum can be split by; `channel`, `campaign` and `currency` are stored, the rest runs live.
+    """
+
+    table: Table
+    day: Column[Any]
+    value: ColumnElement[Any]
+    dimensions: Mapping[str, ColumnElement[Any]]
+    where: Condition | None = None
+
+    def rows(self, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
+        """Columns date_day, the dimensions asked for (NULL where the table has none), value."""
+        keys = [cast(self.dimensions.get(name, null()), Text).label(name) for name in dimensions]
+        query = select(self.day.label("date_day"), *keys, cast(self.value, Numeric(38, 6)).label("value"))
+        return query.where(self.where(config)) if self.where else query
+
+
+@dataclass(frozen=True)
+class Component:
+    """An additive quantity, stored per day, channel, campaign and currency in `kpi_component_daily`.
+
+    Any split of it sums to its total. Money is in the reporting currency. `version` changes with its meaning.
+    """
+
+    name: str
+    description: str
+    legs: tuple[Leg, ...]
+    unit: Literal["money", "count", "days"] = "count"
+    version: int = 1
+
+    @property
+    def dimensions(self) -> set[str]:
+        """What every leg can be split by."""
+        return set.intersection(*(set(leg.dimensions) for leg in self.legs)) | {"channel", "campaign", "currency"}
+
+    @property
+    def tables(self) -> set[str]:
+        return {leg.table.name for leg in self.legs}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, declared once; queries, docs, asset descriptions and refusals follow from it.
+
+    numerator, denominator: component -> coefficient; a metric without a denominator is a sum.
+    median_of: the leg whose values' median it is, for a metric that is no sum and no ratio.
+    needs: `gross_margin`, or components that must have been given at all: without them the value is NULL with a reason.
+    additivity: additive, ratio, cohort (a ratio over those who entered on the day), distinct, snapshot or model.
+    example: a worked example, components -> value, which a test computes.
+    """
+
+    name: str
+    formula: str
+    unit: Literal["money", "count", "rate", "multiple", "days"]
+    numerator: Mapping[str, Coefficient] = field(default_factory=dict)
+    denominator: Mapping[str, Coefficient] = field(default_factory=dict)
+    additivity: Literal["additive", "ratio", "cohort", "distinct", "snapshot", "model"] = "additive"
+    stage: Literal["awareness", "leads", "pipeline", "revenue"] = "leads"
+    owner: Literal["marketing", "sales", "revenue operations"] = "marketing"
+    kind: Literal["specialist", "system"] = "specialist"
+    tier: Literal["primary", "diagnostic"] = "primary"
+    documents: str = ""
+    needs: tuple[str, ...] = ()
+    median_of: Leg | None = None
+    example: tuple[Mapping[str, str], str] | None = None
+    version: int = 1
+
+    @property
+    def components(self) -> set[str]:
+        return {*self.numerator, *self.denominator}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that are read together: one asset `kpi/<name>`. Its components are stored by it."""
+
+    name: str
+    title: str
+    description: str
+    components: tuple[Component, ...]
+    metrics: tuple[Metric, ...]
+    headline: str  # the metric shown with its change and a sparkline
+
+
+def one() -> ColumnElement[Any]:
+    """Counts rows."""
+    return literal(1)

@@ -1,0 +1,47 @@
+"""Paid media: what the ad platforms say we spent, and what it bought."""
+
+from __future__ import annotations
+
+from b2b_pipeline.metrics.base import Component, Family, Leg, Metric
+from b2b_pipeline.warehouse.tables import spend
+
+_DIMENSIONS = {
+    "channel": spend.c.channel, "campaign": spend.c.campaign_id, "currency": spend.c.currency,
+    "source": spend.c.source, "ad_account": spend.c.account_id, "campaign_name": spend.c.campaign_name,
+}  # fmt: skip
+
+
+def _sum(column: str) -> tuple[Leg, ...]:
+    return (Leg(spend, spend.c.date_day, spend.c[column], _DIMENSIONS),)
+
+
+AD_SPEND = _sum("spend_reporting")[0]
+
+FAMILY = Family(
+    name="paid_media",
+    title="Paid media",
+    description="Spend, reach and unit prices of advertising, on the ad account's own day.",
+    headline="spend",
+    components=(
+        Component("spend", "ad spend in the reporting currency, converted row by row", (AD_SPEND,), "money"),
+        Component("impressions", "times an ad was shown", _sum("impressions")),
+        Component("clicks", "clicks on ads", _sum("clicks")),
+    ),
+    metrics=(
+        Metric("spend", "sum of ad spend", "money", {"spend": 1}, stage="awareness", documents="S0 S1 S2"),
+        Metric("impressions", "sum of impressions", "count", {"impressions": 1}, stage="awareness", documents="S3 S4"),
+        Metric("clicks", "sum of clicks", "count", {"clicks": 1}, stage="awareness", tier="diagnostic", documents="S4"),
+        Metric(
+            "ctr", "clicks / impressions", "rate", {"clicks": 1}, {"impressions": 1}, "ratio", "awareness",
+            tier="diagnostic", documents="S4", example=({"clicks": "12", "impressions": "480"}, "0.025"),
+        ),
+        Metric(
+            "cpc", "spend / clicks", "money", {"spend": 1}, {"clicks": 1}, "ratio", "awareness",
+            documents="S4", example=({"spend": "30.60", "clicks": "12"}, "2.55"),
+        ),
+        Metric(
+            "cpm", "1000 x spend / impressions", "money", {"spend": 1000}, {"impressions": 1}, "ratio", "awareness",
+            documents="S4", example=({"spend": "30.60", "impressions": "4800"}, "6.375"),
+        ),
+    ),
+)  # fmt: skip

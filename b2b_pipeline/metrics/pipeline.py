@@ -1,0 +1,83 @@
+"""Pipeline: opportunities of the system of record, opened, won and lost, their value and how long they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement
+
+from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
+from b2b_pipeline.warehouse.tables import deal
+
+DEAL_DIMENSIONS = {
+    "channel": deal.c.channel, "campaign": deal.c.campaign_id, "currency": deal.c.currency, "owner": deal.c.owner,
+    "product": deal.c.product, "region": deal.c.region, "account": deal.c.account_id, "stage": deal.c.stage, "type": deal.c.opp_type,
+}  # fmt: skip
+
+
+def _leg(day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None) -> Leg:
+    return Leg(deal, day, value, DEAL_DIMENSIONS, None if where is None else lambda config: where)
+
+
+def _sum(day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None) -> tuple[Leg, ...]:
+    return (_leg(day, value, where),)
+
+
+_OPENED, _CLOSED, _AMOUNT = deal.c.date_day, deal.c.close_date, deal.c.amount_reporting
+_CYCLE = deal.c.is_won & deal.c.cycle_days.is_not(None)
+
+FAMILY = Family(
+    name="pipeline",
+    title="Pipeline and revenue",
+    description="Opportunities count on the day they were opened; won, lost and bookings on the close date.",
+    headline="bookings",
+    components=(
+        Component("opportunities", "opportunities on the day they were opened", _sum(_OPENED, one())),
+        Component("opened_won", "opportunities opened on the day that are won by now", _sum(_OPENED, one(), deal.c.is_won)),
+        Component("pipeline", "amount of opportunities on the day they were opened", _sum(_OPENED, _AMOUNT), "money"),
+        Component("won", "won opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_won)),
+        Component("lost", "lost opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_lost)),
+        Component("bookings", "amount of won opportunities on their close date", _sum(_CLOSED, _AMOUNT, deal.c.is_won), "money"),
+        Component("lost_amount", "amount of lost opportunities on their close date", _sum(_CLOSED, _AMOUNT, deal.c.is_lost), "money"),
+        Component(
+            "won_with_amount", "won opportunities that have an amount, on their close date",
+            _sum(_CLOSED, one(), deal.c.is_won & _AMOUNT.is_not(None)),
+        ),
+        Component("cycle_days", "days from opened to won, on the close date", _sum(_CLOSED, deal.c.cycle_days, _CYCLE), "days"),
+        Component("won_with_cycle", "won opportunities with both dates, on the close date", _sum(_CLOSED, one(), _CYCLE)),
+        Component("new_customers", "accounts on the close date of their first won opportunity", _sum(_CLOSED, one(), deal.c.is_new_customer)),
+    ),
+    metrics=(
+        Metric("opportunities", "opportunities opened", "count", {"opportunities": 1}, stage="pipeline", owner="sales", documents="S1 S4"),
+        Metric("pipeline", "amount of opportunities opened", "money", {"pipeline": 1}, stage="pipeline", owner="sales", documents="S3 S4"),
+        Metric("won", "opportunities won, by close date", "count", {"won": 1}, stage="revenue", owner="sales", documents="S3 S4"),
+        Metric("lost", "opportunities lost, by close date", "count", {"lost": 1}, stage="revenue", owner="sales", tier="diagnostic"),
+        Metric(
+            "win_rate", "won / (won + lost), by close date", "rate", {"won": 1}, {"won": 1, "lost": 1}, "ratio", "pipeline",
+            "sales", documents="S3 S4", example=({"won": "3", "lost": "2"}, "0.6"),
+        ),
+        Metric(
+            "win_rate_amount", "amount won / (amount won + amount lost), by close date", "rate", {"bookings": 1},
+            {"bookings": 1, "lost_amount": 1}, "ratio", "pipeline", "sales", tier="diagnostic", documents="S3 S4",
+            example=({"bookings": "900", "lost_amount": "100"}, "0.9"),
+        ),
+        Metric(
+            "close_rate", "won / opened, by the day opened", "rate", {"opened_won": 1}, {"opportunities": 1}, "cohort", "pipeline",
+            "sales", documents="S3 S4", example=({"opened_won": "1", "opportunities": "4"}, "0.25"),
+        ),
+        Metric(
+            "average_deal_size", "bookings / won opportunities with an amount", "money", {"bookings": 1}, {"won_with_amount": 1},
+            "ratio", "revenue", "sales", documents="S3 S4", example=({"bookings": "90000", "won_with_amount": "4"}, "22500"),
+        ),
+        Metric("bookings", "amount of won opportunities, by close date", "money", {"bookings": 1}, stage="revenue", owner="sales", documents="S0 S1"),
+        Metric(
+            "cycle_days_mean", "mean days from opened to won, by close date", "days", {"cycle_days": 1}, {"won_with_cycle": 1},
+            "ratio", "pipeline", "sales", documents="S0", example=({"cycle_days": "135", "won_with_cycle": "3"}, "45"),
+        ),
+        Metric(
+            "cycle_days_median", "median days from opened to won, by close date", "days", additivity="distinct", stage="pipeline",
+            owner="sales", tier="diagnostic", documents="S0", median_of=_leg(_CLOSED, deal.c.cycle_days, _CYCLE),
+        ),
+        Metric("new_customers", "accounts by the close date of their first won opportunity", "count", {"new_customers": 1}, stage="revenue", owner="sales", documents="S1 S4"),
+    ),
+)  # fmt: skip

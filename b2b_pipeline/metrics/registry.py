@@ -1,0 +1,31 @@
+"""Every metric, by name. To add a family: write `metrics/<family>.py` with a `FAMILY`, and list it here."""
+
+from __future__ import annotations
+
+from b2b_pipeline.metrics import (
+    acquisition,
+    attribution,
+    email_engagement,
+    funnel_conversion,
+    lead_generation,
+    paid_media,
+    pipeline,
+)
+from b2b_pipeline.metrics.base import Component, Family, Metric
+
+FAMILIES: dict[str, Family] = {
+    module.FAMILY.name: module.FAMILY
+    for module in (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+}
+COMPONENTS: dict[str, Component] = {c.name: c for family in FAMILIES.values() for c in family.components}
+METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES.values() for m in family.metrics}
+HOME: dict[str, str] = {c.name: family.name for family in FAMILIES.values() for c in family.components}
+
+
+def family_of(metric: str) -> Family:
+    return next(family for family in FAMILIES.values() if any(m.name == metric for m in family.metrics))
+
+
+def borrowed_families(family: Family) -> set[str]:
+    """Families that store the components which this one's metrics need beside its own."""
+    return {HOME[name] for metric in family.metrics for name in metric.components} - {family.name}

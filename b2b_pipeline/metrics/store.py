@@ -1,0 +1,139 @@
+"""Components, computed from the tables and stored by day; what changed since the last time is written down."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union_all
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.core.coverage import INPUTS
+from b2b_pipeline.metrics.base import Component, Family
+from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.warehouse.bulk import stage
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.schema import arrow_schema
+from b2b_pipeline.warehouse.tables import MONEY, kpi_change, kpi_component_daily, load_audit, metric_def, metric_term
+from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
+
+
+def component_rows(component: Component, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
+    """Columns date_day, the dimensions, value (sum), n_rows: one row per day and combination that occurs."""
+    legs = [leg.rows(config, dimensions) for leg in component.legs]
+    rows = (union_all(*legs) if len(legs) > 1 else legs[0]).subquery()
+    keys = [rows.c.date_day, *(rows.c[name] for name in dimensions)]
+    return select(
+        *keys, cast(func.sum(rows.c.value), MONEY).label("value"), cast(func.count(), BigInteger).label("n_rows")
+    ).group_by(*keys)
+
+
+def family_rows(family: Family, config: Config) -> Select[Any]:
+    """The rows of `kpi_component_daily` that a family stores, without their stamps."""
+    parts = []
+    for component in family.components:
+        rows = component_rows(component, config, ("channel", "campaign", "currency")).subquery()
+        parts.append(
+            select(
+                rows.c.date_day, cast(literal(family.name), Text).label("family"), cast(literal(component.name), Text).label("component"),
+                rows.c.channel, rows.c.campaign.label("campaign_id"), rows.c.currency, rows.c.value, rows.c.n_rows,
+                cast(literal(f"v{component.version}"), Text).label("definition"),
+            )  # fmt: skip
+        )
+    everything = union_all(*parts).subquery()
+    return select(everything)
+
+
+def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id: str) -> set[date | None]:
+    """Recompute a family's components and write what differs. Returns the days that changed.
+
+    A day that had been published before and now says something else is listed in `kpi_change`, with the streams that
+    brought news since.
+    """
+    if not family.components:
+        return set()
+    now = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
+    stored = kpi_component_daily
+    with warehouse.write() as connection:
+        serialise(connection, f"{stored.name} {family.name}")
+        before = select(stored.c.date_day).where(stored.c.family == family.name).distinct()
+        published = set(connection.execute(before).scalars())
+        last = connection.execute(select(func.max(stored.c.as_of)).where(stored.c.family == family.name)).scalar()
+        changes = synchronise(
+            connection, stored, family_rows(family, config),
+            stamps={"as_of": cast(literal(now), DateTime), "run_id": cast(literal(run_id), Text)},
+            within=stored.c.family == family.name,
+        )  # fmt: skip
+        _note_changes(connection, family, changes, published, last, now, run_id)
+    return changes.days()
+
+
+def _note_changes(
+    connection: Connection, family: Family, changes: Changes, published: set[date], last: datetime | None, now: datetime, run_id: str
+) -> None:
+    old, new = _totals(changes.gone), _totals(changes.came)
+    altered = [key for key in {*old, *new} if key[1] in published and old[key] != new[key]]
+    if not altered:
+        return
+    because = _news(connection, family, last)
+    rows = [
+        {
+            "date_day": day, "component": component, "channel": channel, "old_value": old[component, day, channel],
+            "new_value": new[component, day, channel], "changed_at": now, "run_id": run_id, "because": because,
+        }
+        for component, day, channel in sorted(altered, key=str)
+    ]  # fmt: skip
+    append(connection, kpi_change, pa.Table.from_pylist(rows, schema=arrow_schema(kpi_change)))
+
+
+def _totals(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, date, str | None], Decimal]:
+    totals: dict[tuple[str, date, str | None], Decimal] = defaultdict(Decimal)
+    for row in rows:
+        totals[row["component"], row["date_day"], row["channel"]] += row["value"] or Decimal(0)
+    return totals
+
+
+def _news(connection: Connection, family: Family, since: datetime | None) -> str:
+    """The streams from which the family's tables were loaded since it was last published."""
+    inputs = {part for component in family.components for table in component.tables for part in INPUTS.get(table, (table,))}
+    audit = load_audit.c
+    query = (
+        select(audit.source, audit.stream, func.count(audit.slice_id.distinct()), func.sum(audit.rows_loaded))
+        .where(audit.target_table.in_(inputs), audit.rows_loaded > 0)
+        .group_by(audit.source, audit.stream)
+        .order_by(audit.source, audit.stream)
+    )
+    if since is not None:
+        query = query.where(audit.loaded_at >= since)
+    told = [f"{source}/{stream}: {rows} rows in {slices} slices" for source, stream, slices, rows in connection.execute(query)]
+    return "; ".join(told) or "a changed definition or configuration"
+
+
+def publish_definitions(warehouse: Warehouse, config: Config) -> None:
+    """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes."""
+    definitions, terms = [], []
+    for family in FAMILIES.values():
+        for metric in family.metrics:
+            lacking = [need for need in metric.needs if need == "gross_margin" and config.gross_margin is None]
+            definitions.append(
+                {
+                    "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
+                    "additivity": metric.additivity, "version": f"v{metric.version}",
+                    "unavailable_because": f"{lacking[0]} is not given in pipeline.yaml" if lacking else None,
+                }
+            )  # fmt: skip
+            for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):
+                for component, coefficient in parts.items():
+                    number = coefficient(config) if callable(coefficient) else Decimal(coefficient)
+                    terms.append({"metric": metric.name, "side": side, "component": component, "coefficient": number})
+    with warehouse.write() as connection:
+        for table, rows in ((metric_def, definitions), (metric_term, terms)):
+            serialise(connection, table.name)
+            with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
+                synchronise(connection, table, select(incoming))
+
+

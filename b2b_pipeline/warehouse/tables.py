@@ -1,0 +1,268 @@
+"""Every table of the warehouse, declared once: DDL, load contract, docs and asset descriptions follow from here.
+
+A core table's `info` says how it is loaded:
+    grain    one line, "One row per …"
+    key      columns that identify a row
+    version  column that decides between two rows of one key: the greater wins, the newer slice on a tie.
+             Tables without a version are replaced by (source, account, day) from the newest slice that covers the day.
+    required columns that must not be empty; a row without them is quarantined
+    allowed  column -> the only values it may have
+Timestamps are UTC, whole seconds, without zone. Money is NUMERIC(20,6) with its currency beside it; `amount_reporting`
+and `spend_reporting` are in the reporting currency, at the fixing of `fx_date`. Personal data is keyed hashes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, MetaData, Numeric, Table, Text
+
+metadata = MetaData()
+
+MONEY = Numeric(20, 6)
+RATE = Numeric(20, 10)
+
+
+def _text(*names: str) -> list[Column[Any]]:
+    return [Column(name, Text) for name in names]
+
+
+def _count(*names: str) -> list[Column[Any]]:
+    return [Column(name, BigInteger) for name in names]
+
+
+def _money(*names: str) -> list[Column[Any]]:
+    return [Column(name, MONEY) for name in names]
+
+
+def _flag(*names: str) -> list[Column[Any]]:
+    return [Column(name, Boolean) for name in names]
+
+
+def _at(*names: str) -> list[Column[Any]]:
+    return [Column(name, DateTime) for name in names]
+
+
+def _day(*names: str) -> list[Column[Any]]:
+    return [Column(name, Date) for name in names]
+
+
+PROVENANCE = ("source", "source_account", "source_id", "slice_id", "run_id", "loaded_at")
+
+
+def _core(name: str, *columns: Column[Any], grain: str, key: tuple[str, ...], version: str | None = None,
+          required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None) -> Table:  # fmt: skip
+    info = {"grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {}}
+    return Table(
+        name, metadata, *_text("source", "source_account", "source_id"), *columns,
+        *_text("slice_id", "run_id"), *_at("loaded_at"), info=info, comment=grain,
+    )  # fmt: skip
+
+
+spend = _core(
+    "spend",
+    *_day("date_day"),
+    *_text("account_id", "campaign_id", "ad_group_id", "ad_id", "level", "channel", "campaign_name"),
+    *_count("impressions", "clicks"),
+    Column("conversions_platform", MONEY), Column("conv_value_platform", MONEY),
+    *_money("spend"), *_text("currency"), *_money("spend_reporting"), *_day("fx_date"), *_text("account_tz"),
+    grain="One row per ad campaign and day of the ad account: what the platform says we spent.",
+    key=("source", "account_id", "campaign_id", "ad_group_id", "ad_id", "date_day"),
+    required=("spend", "currency"),
+)  # fmt: skip
+
+campaign = _core(
+    "campaign",
+    *_text("campaign_id", "account_id", "name", "status", "campaign_type", "channel"),
+    *_flag("is_deleted"), *_at("updated_at"), *_day("date_day"),
+    grain="One row per campaign of an ad, e-mail or CRM system, as it is now.",
+    key=("source", "campaign_id"), version="updated_at",
+)  # fmt: skip
+
+lead = _core(
+    "lead",
+    *_text("lead_id", "record_key"), *_day("date_day"), *_at("created_at", "updated_at"),
+    *_text("email_hash", "email_domain", "company", "country", "region", "owner", "status", "lifecycle_stage",
+           "source_original", "source_latest", "capture_type"),
+    *_flag("is_converted", "is_deleted"),
+    *_text("converted_contact_id", "converted_account_id", "converted_opp_id"), *_at("converted_at"),
+    *_text("merged_into", "excluded_by"),
+    grain="One row per lead record of one source, as it is now.",
+    key=("source", "lead_id"), version="updated_at", required=("record_key", "created_at"),
+)  # fmt: skip
+
+account = _core(
+    "account",
+    *_text("account_id", "name", "domain", "industry", "country", "segment"), *_flag("is_deleted"),
+    *_at("created_at", "updated_at"), *_day("date_day"),
+    grain="One row per customer account (company) of a CRM, as it is now.",
+    key=("source", "account_id"), version="updated_at",
+)  # fmt: skip
+
+opportunity = _core(
+    "opportunity",
+    *_text("opp_id"), *_day("date_day"), *_at("created_at", "updated_at"), *_day("close_date"),
+    *_text("account_id", "lead_id", "name", "opp_type", "stage", "owner", "product", "region", "campaign_id"),
+    *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"),
+    *_flag("is_won", "is_closed", "is_deleted"),
+    grain="One row per opportunity (deal) of one source, as it is now; `date_day` is the day it was opened.",
+    key=("source", "opp_id"), version="updated_at",
+)  # fmt: skip
+
+opp_contact_role = _core(
+    "opp_contact_role",
+    *_text("role_id", "opp_id", "contact_id", "role"), *_flag("is_primary", "is_deleted"),
+    *_at("created_at", "updated_at"), *_day("date_day"),
+    grain="One row per person on an opportunity; `contact_id` is the CRM's own id.",
+    key=("source", "role_id"), version="updated_at", required=("opp_id", "contact_id"),
+)  # fmt: skip
+
+stage_event = _core(
+    "stage_event",
+    *_text("object", "object_id"), *_at("entered_at", "changed_at"), *_day("date_day"),
+    *_text("from_stage", "to_stage", "vendor_stage"), *_at("updated_at"),
+    grain="One row per recorded entry of a lead or opportunity into a stage; `vendor_stage` is the source's own word.",
+    key=("source", "object", "object_id", "entered_at", "to_stage"), version="updated_at",
+    allowed={"object": ("lead", "opportunity")},
+)  # fmt: skip
+
+email_send = _core(
+    "email_send",
+    *_text("send_id", "name", "subject_hash", "purpose", "audience"), *_at("sent_at", "updated_at"), *_day("date_day"),
+    *_flag("is_deleted"),
+    grain="One row per e-mail that is sent to many: newsletter, nurture step, announcement.",
+    key=("source", "send_id"), version="updated_at",
+)  # fmt: skip
+
+email_event = _core(
+    "email_event",
+    *_text("event_id", "send_id", "campaign_id", "recipient_hash", "event_type"), *_at("event_at", "sent_at"),
+    *_day("date_day"), *_flag("is_machine"), *_at("updated_at"),
+    grain="One row per e-mail event of one recipient; `date_day` is the day of the send.",
+    key=("source", "event_id"), version="updated_at",
+    required=("send_id", "recipient_hash", "event_type", "event_at", "sent_at"),
+    allowed={"event_type": ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")},
+)  # fmt: skip
+
+touchpoint = _core(
+    "touchpoint",
+    *_text("touch_id", "record_key"), *_at("touched_at"), *_day("date_day"),
+    *_text("channel", "campaign_id", "touch_type", "evidence"), *_flag("is_deleted"), *_at("updated_at"),
+    grain="One row per contact of a person with our marketing; `record_key` names the record it was seen on.",
+    key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at", "channel"),
+)  # fmt: skip
+
+identity_link = _core(
+    "identity_link",
+    *_text("from_key", "to_key", "rule"), *_at("updated_at"), *_day("date_day"), *_flag("is_deleted"),
+    grain="One row per reason to take two keys for the same person; keys read `source:object:id` or `email:hash`.",
+    key=("source", "from_key", "rule"), version="updated_at", required=("to_key",),
+    allowed={"rule": ("conversion", "merge", "email")},
+)  # fmt: skip
+
+cost_ledger = _core(
+    "cost_ledger",
+    *_text("cost_id"), *_day("date_day"),
+    *_text("category", "channel", "campaign_id", "description"),
+    *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"), *_at("updated_at"),
+    grain="One row per cost and day; a cost of a period is spread evenly over its days.",
+    key=("source", "cost_id", "date_day"), version="updated_at", required=("category", "amount", "currency"),
+    allowed={"category": ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")},
+)  # fmt: skip
+
+fx_rate = _core(
+    "fx_rate",
+    *_day("date_day"), *_text("currency"), Column("per_eur", RATE),
+    grain="One row per currency and fixing day: units of the currency for one euro, as the ECB fixed it.",
+    key=("source", "currency", "date_day"), required=("per_eur",),
+)  # fmt: skip
+
+# -- derived from the core tables
+
+identity_cluster = Table(
+    "identity_cluster", metadata, *_text("record_key", "person_key"),
+    info={"grain": "One row per record key: the person it resolves to.", "key": ("record_key",)},
+)  # fmt: skip
+
+person = Table(
+    "person", metadata,
+    *_text("person_key"), *_day("date_day"), *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
+    *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
+    info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.", "key": ("person_key",)},
+)  # fmt: skip
+
+deal = Table(
+    "deal", metadata,
+    *_text("source", "opp_id", "person_key"), *_day("date_day", "close_date"),
+    *_text("channel", "campaign_id", "account_id", "opp_type", "stage", "owner", "product", "region", "currency"),
+    *_money("amount_reporting"), *_flag("is_won", "is_lost", "is_new_customer"), *_count("cycle_days"),
+    *_text("first_touch_id", "first_touch_channel", "first_touch_campaign_id",
+           "last_touch_id", "last_touch_channel", "last_touch_campaign_id"),
+    info={"grain": "One row per opportunity that counts, with its person, channel, and first and last touch.",
+          "key": ("source", "opp_id")},
+)  # fmt: skip
+
+email_recipient = Table(
+    "email_recipient", metadata,
+    *_text("source", "send_id", "recipient_hash", "campaign_id"), *_day("date_day"),
+    *_count("sent", "delivered", "opened", "clicked", "bounced", "unsubscribed"),
+    info={"grain": "One row per send and recipient, on the day of the send; each column is 0 or 1.",
+          "key": ("source", "send_id", "recipient_hash")},
+)  # fmt: skip
+
+kpi_component_daily = Table(
+    "kpi_component_daily", metadata,
+    *_day("date_day"), *_text("family", "component", "channel", "campaign_id", "currency"),
+    Column("value", MONEY), *_count("n_rows"), *_text("definition"), *_at("as_of"), *_text("run_id"),
+    info={"grain": "One row per component, day, channel, campaign and currency: additive, so any sum of it is right.",
+          "key": ("component", "date_day", "channel", "campaign_id", "currency")},
+)  # fmt: skip
+
+kpi_change = Table(
+    "kpi_change", metadata,
+    *_day("date_day"), *_text("component", "channel"), Column("old_value", MONEY), Column("new_value", MONEY),
+    *_at("changed_at"), *_text("run_id", "because"),
+    info={"grain": "One row per component, day and channel whenever a value that had been published changed.",
+          "key": ("component", "date_day", "channel", "changed_at")},
+)  # fmt: skip
+
+metric_def = Table(
+    "metric_def", metadata,
+    *_text("metric", "family", "formula", "unit", "additivity", "version", "unavailable_because"),
+    info={"grain": "One row per metric: what it is.", "key": ("metric",)},
+)  # fmt: skip
+
+metric_term = Table(
+    "metric_term", metadata,
+    *_text("metric", "side", "component"), Column("coefficient", MONEY),
+    info={"grain": "One row per component of a metric's numerator or denominator, with its coefficient.",
+          "key": ("metric", "side", "component")},
+)  # fmt: skip
+
+# -- the pipeline's own books
+
+quarantine = Table(
+    "quarantine", metadata,
+    *_text("source", "source_account", "stream", "target_table", "slice_id", "record"), *_count("record_number"),
+    *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"),
+    info={"grain": "One row per row that could not be loaded, with its reason.", "key": ("target_table", "slice_id", "record_number", "reason")},
+)  # fmt: skip
+
+load_audit = Table(
+    "load_audit", metadata,
+    *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
+    *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"), *_text("checksum", "error"), *_at("loaded_at"),
+    info={"grain": "One row per table and slice that was loaded, written in the same transaction.",
+          "key": ("target_table", "slice_id")},
+)  # fmt: skip
+
+coverage = Table(
+    "coverage", metadata,
+    *_text("source", "stream", "source_account"), *_day("date_day"), *_flag("is_complete"), *_text("reason"),
+    info={"grain": "One row per stream, account and day: whether landing holds all of it.",
+          "key": ("source", "stream", "source_account", "date_day")},
+)  # fmt: skip
+
+CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event, touchpoint,
+        identity_link, cost_ledger, fx_rate)  # fmt: skip
+DERIVED = (identity_cluster, person, deal, email_recipient)

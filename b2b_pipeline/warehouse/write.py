@@ -1,0 +1,118 @@
+"""How rows get into a table: newest wins, replaced whole, or made equal to a query. Each inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    MetaData,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    true,
+)
+from sqlalchemy.schema import CreateTable, DropTable
+
+from b2b_pipeline.warehouse.bulk import stage
+
+
+class Changes(NamedTuple):
+    """Rows that left a table and rows that came, as dicts; an altered row is in both."""
+
+    gone: list[dict[str, Any]]
+    came: list[dict[str, Any]]
+
+    def days(self) -> set[date | None]:
+        return {row["date_day"] for side in self for row in side if "date_day" in row}
+
+
+def serialise(connection: Connection, name: str) -> None:
+    """Make transactions that write the same thing wait for each other (PostgreSQL; DuckDB has one writer anyway).
+
+    At READ COMMITTED two of them would each delete what they see, and both copies would stay.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def append(connection: Connection, table: Table, rows: pa.Table) -> None:
+    with stage(connection, table, rows) as incoming:
+        connection.execute(insert(table).from_select([c.name for c in incoming.c], select(incoming)))
+
+
+def merge_newest(connection: Connection, table: Table, rows: pa.Table) -> None:
+    """Upsert by the table's key: a row wins over a stored one with a smaller (version, slice_id).
+
+    Commutative and idempotent: any order of slices, any number of times, gives the same table.
+    """
+    version = table.info["version"]
+    with stage(connection, table, rows) as incoming:
+        same = and_(*(incoming.c[name] == table.c[name] for name in table.info["key"]))
+        newer = (incoming.c[version] > table.c[version]) | (
+            (incoming.c[version] == table.c[version]) & (incoming.c.slice_id >= table.c.slice_id)
+        )
+        connection.execute(delete(table).where(part, exists(select(1).select_from(incoming).where(same, newer))))
+        fresh = select(incoming).where(~exists(select(1).select_from(table).where(same)))
+        connection.execute(insert(table).from_select([c.name for c in incoming.c], fresh))
+
+
+def replace_slices(
+    connection: Connection, table: Table, rows: pa.Table, slice_ids: Iterable[str], days: Sequence[date] | None = None
+) -> None:
+    """Put `rows` in the place of what the slices `slice_ids` had loaded, on `days` only where given."""
+    old = table.c.slice_id.in_(list(slice_ids))
+    connection.execute(delete(table).where(old if days is None else and_(old, table.c.date_day.in_(days))))
+    append(connection, table, rows)
+
+
+def synchronise(
+    connection: Connection,
+    table: Table,
+    wanted: Select[Any],
+    *,
+    stamps: Mapping[str, ColumnElement[Any]] | None = None,
+    within: ColumnElement[bool] | None = None,
+) -> Changes:
+    """Make `table`, or the part of it `within`, equal to `wanted`, touching only rows that differ; tell the difference.
+
+    `wanted` selects the table's columns in order, but for `stamps`: these are put on new rows and are no difference.
+    """
+    stamps = stamps or {}
+    part = true() if within is None else within
+    names = [column.name for column in table.columns if column.name not in stamps]
+    have = select(*(table.c[name] for name in names)).where(part)
+    with (
+        temporary(connection, table, names, wanted, "wanted") as want,
+        temporary(connection, table, names, have.except_(select(want)), "gone") as gone,
+        temporary(connection, table, names, select(want).except_(have), "came") as came,
+    ):
+        same = and_(*(gone.c[name].is_not_distinct_from(table.c[name]) for name in table.info["key"]))
+        connection.execute(delete(table).where(part, exists(select(1).select_from(gone).where(same))))
+        connection.execute(insert(table).from_select([*names, *stamps], select(came, *stamps.values())))
+        sides = [[dict(row) for row in connection.execute(select(side)).mappings()] for side in (gone, came)]
+    return Changes(*sides)
+
+
+@contextmanager
+def temporary(
+    connection: Connection, like: Table, names: Sequence[str], rows: Select[Any] | CompoundSelect[Any], name: str
+) -> Iterator[Table]:
+    """The result of `rows` as a temporary table with the columns `names` of `like`."""
+    table = Table(name, MetaData(), *(Column(n, like.c[n].type) for n in names), prefixes=["TEMPORARY"])
+    connection.execute(CreateTable(table))
+    connection.execute(insert(table).from_select(list(names), rows))
+    yield table
+    connection.execute(DropTable(table))
