@@ -133,11 +133,7 @@ class Landing:
                 if (holder := current.get(day)) is not None and holder.days.get(day) == new.days[day]
             }
         else:
-            earlier = [
-                s for s in self.slices(new.source, new.stream, new.account["id"])
-                if s.days == new.days and not s.same_as and (s.kind == "snapshot" or (s.since, s.until) == (new.since, new.until))
-            ]  # fmt: skip
-            same = {"*": earlier[-1].slice_id} if earlier and new.records else {}
+            same = self._same_window(new)
         if not same:
             return new
         if "*" in same or len(same) == len(new.days):
@@ -150,6 +146,17 @@ class Landing:
                         out.write(json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n")
             os.replace(kept, body)
         return Slice(**{**asdict(new), "same_as": same})
+
+    def _same_window(self, new: Slice) -> dict[str, str]:
+        """The slice that already says the same: of a snapshot the last one, of changes one of the very same window."""
+        earlier = self.slices(new.source, new.stream, new.account["id"])
+        if new.kind == "snapshot":
+            earlier = earlier[-1:]
+        else:
+            earlier = [item for item in earlier if (item.since, item.until) == (new.since, new.until)]
+        if not new.records or not earlier or earlier[-1].days != new.days:
+            return {}
+        return {"*": earlier[-1].same_as.get("*", earlier[-1].slice_id)}
 
     # -- reading
 

@@ -267,10 +267,14 @@ def test_a_field_can_disappear_and_another_appear(sandbox: Sandbox, vendor: str,
     assert members() == true
 
 
-def test_a_fault_that_an_answer_cannot_show_waits(sandbox: Sandbox) -> None:
-    add_fault(sandbox.world, "hubspot", "drop_field", field="properties.no_such_property")
-    assert sandbox.get("hubspot").status_code == 200
-    assert [fault.remaining for fault in list_faults(sandbox.world, "hubspot")] == [1]
+def test_a_fault_that_an_answer_cannot_show_waits_and_hides_no_other(sandbox: Sandbox) -> None:
+    add_fault(sandbox.world, "hubspot", "drop_field", field="no.such")
+    add_fault(sandbox.world, "hubspot", "add_field", field="new")
+    add_fault(sandbox.world, "hubspot", "html_page")
+    assert sandbox.get("hubspot").text.startswith("<!DOCTYPE html>")
+    assert all("new" in row for row in rows(sandbox.get("hubspot")))
+    assert all("new" not in row for row in rows(sandbox.get("hubspot")))
+    assert [(fault.kind, fault.remaining) for fault in list_faults(sandbox.world)] == [("drop_field", 1)]
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,15 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A stream whose `fields`, summed by account and day, must equal those of the stream `totals`."""
+
+    stream: str
+    totals: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Source:
     """One vendor.
 
@@ -152,6 +161,7 @@ class Source:
     optional: frozenset[str] = frozenset()
     sunset: date | None = None
     restate_days: Callable[[Any, Account], int] | None = None
+    control: Control | None = None
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

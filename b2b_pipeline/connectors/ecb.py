@@ -82,6 +82,7 @@ def connect(config: Config) -> Client:
 
 
 def accounts(client: Client, config: Config) -> list[Account]:
+    """One account that stands for the ECB; its days are Frankfurt's."""
     return [Account("ecb", "European Central Bank", "EUR", "Europe/Berlin")]
 
 

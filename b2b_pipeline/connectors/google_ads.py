@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
+    Control,
     Account,
     Finding,
     Page,
@@ -352,6 +353,7 @@ SOURCE = Source(
     accounts=accounts,
     probe=probe,
     restate_days=restate_days,
+    control=Control("campaign_daily", "account_daily", ("metrics.costMicros", "metrics.clicks", "metrics.impressions")),
     environment={
         "GOOGLE_ADS_CLIENT_ID": "OAuth client of your Google Cloud project (APIs & Services, Credentials), "
         "with the Google Ads API enabled and an access level that allows production accounts",

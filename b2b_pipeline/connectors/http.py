@@ -23,6 +23,7 @@ from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, SkippedEr
 
 TIMEOUT = (10.0, 120.0)  # connect, read; seconds
 MAX_WAIT = timedelta(minutes=10)  # a longer wait belongs to the orchestrator, not to a sleeping process
+MAX_WAITS = 8
 MAX_BODY = 256 * 2**20
 
 
@@ -103,7 +104,7 @@ class Answer:
 
 def parse_json(response: requests.Response) -> Any:
     try:
-        return json.loads(response.content)
+        return _parsed(response)
     except ValueError:
         digest = hashlib.sha256(response.content).hexdigest()[:16]
         raise TransientError(
@@ -115,9 +116,16 @@ def parse_json(response: requests.Response) -> Any:
 def json_or_none(response: requests.Response) -> Any:
     """For classifiers: the parsed body, or None when it does not parse."""
     try:
-        return json.loads(response.content)
+        return _parsed(response)
     except ValueError:
         return None
+
+
+def _parsed(response: requests.Response) -> Any:
+    """The body, parsed once: classifier and connector both look at it."""
+    if "parsed" not in response.__dict__:
+        response.__dict__["parsed"] = json.loads(response.content)
+    return response.__dict__["parsed"]
 
 
 def place(response: requests.Response) -> str:
@@ -181,7 +189,7 @@ class Session:
         return self._ask("DELETE", path, {})
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> Answer:
-        waited, refreshed = 0.0, False
+        waited, waits, refreshed = 0.0, 0, False
         while True:
             response = self._send(method, path, headers, **content)
             outcome = self._classify(response)
@@ -190,10 +198,10 @@ class Session:
                 case Ok():
                     return Answer(response, _fingerprint(method, path, content))
                 case Wait(seconds, reason):
-                    if waited + seconds > self._max_wait:
-                        raise TransientError(f"{where}, {reason}: asked to wait {seconds:.0f} s more")
+                    if waited + seconds > self._max_wait or waits == MAX_WAITS:
+                        raise TransientError(f"{where}, {reason}: gave up after {waits} waits of {waited:.0f} s in all")
                     self._sleep(seconds)
-                    waited += max(seconds, 1.0)
+                    waited, waits = waited + seconds, waits + 1
                 case Reauth(reason):
                     if refreshed or self._auth is None:
                         raise AuthError(f"{where}, {reason}, even with a new token")

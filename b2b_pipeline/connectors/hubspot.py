@@ -2,7 +2,7 @@
 
 Records are found by the CRM search and then read in batches: the search only has an index that trails the records,
 the batch read has the record itself, with its property history. Archived records come by a list of their own.
-The e-mail events have no successor of the legacy API yet; it ends with 2026-03.
+E-mail events are still only in the legacy API, whose support ends in the same month as that of 2026-03.
 Reference: https://developers.hubspot.com/docs/api-reference/2026-03/overview.
 """
 
@@ -487,5 +487,5 @@ SOURCE = Source(
         "HUBSPOT_REFRESH_TOKEN": "OAuth app: refresh token of the account",
     },
     optional=frozenset({"HUBSPOT_ACCESS_TOKEN", "HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"}),
-    sunset=date(2027, 9, 30),  # 18 months after its release; the legacy APIs end in the same month
+    sunset=date(2027, 9, 30),  # 18 months after its release
 )

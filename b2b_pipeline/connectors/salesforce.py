@@ -19,7 +19,7 @@ from b2b_pipeline.connectors import salesforce_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import Account, Finding, Mapping_, Page, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify
+from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
 from b2b_pipeline.settings import base_url, credential_store, secret
 
@@ -134,7 +134,7 @@ def probe(client: Client, config: Config) -> list[Finding]:
 
 
 def _calls_left(client: Client, config: Config) -> list[Finding]:
-    daily = client.get("limits").json()["DailyApiRequests"]
+    daily = json_object(client.get("limits"), "DailyApiRequests")["DailyApiRequests"]
     what = f"Salesforce org {client.organization}: {daily['Remaining']} of {daily['Max']} API calls left today"
     return [
         Finding(daily["Remaining"] > daily["Max"] // 10, what, "wait, or see in Setup > System Overview who uses them")
@@ -151,7 +151,9 @@ def _objects(client: Client, config: Config) -> list[Finding]:
     findings = []
     for sobject in OBJECTS:
         try:
-            findings.append(Finding(True, f"Salesforce {sobject.name}: {len(client.selection(sobject))} fields"))
+            fields = client.selection(sobject)
+            client.query(f"SELECT {', '.join(fields)} FROM {sobject.name} LIMIT 1")  # noqa: S608  # SOQL, of checked parts
+            findings.append(Finding(True, f"Salesforce {sobject.name}: {len(fields)} fields"))
         except PermanentError as error:
             fix = f"give the integration user read access to {sobject.name} and these fields (View All Records)"
             findings.append(Finding(False, str(error), fix))

@@ -93,12 +93,12 @@ class Client:
 
     def query(self, soql: str) -> int:
         """How many rows a query has, deleted ones included."""
-        return int(_body(self.get("queryAll", {"q": soql}), "totalSize")["totalSize"])
+        return int(json_object(self.get("queryAll", {"q": soql}), "totalSize")["totalSize"])
 
     def describe(self, name: str) -> dict[str, Any]:
         """The fields that the user may see of an object, by name; a relationship is there as `Campaign.`."""
         if name not in self._described:
-            fields = _body(self.get(f"sobjects/{name}/describe"), "fields")["fields"]
+            fields = json_object(self.get(f"sobjects/{name}/describe"), "fields")["fields"]
             relations = {f"{field['relationshipName']}.": field for field in fields if field.get("relationshipName")}
             self._described[name] = {field["name"]: field for field in fields} | relations
         return self._described[name]
@@ -127,10 +127,12 @@ class Client:
         """
         source = f"FROM {sobject.name} WHERE {_condition(sobject, window)}"
         count = self.query(f"SELECT COUNT() {source}")
+        if count == 0:
+            return
         soql = f"SELECT {', '.join(self.selection(sobject))} {source}"
         if count > self._bulk_threshold:
             yield from self._bulk(soql)
-        elif count:
+        else:
             yield from self._rest(f"{soql} ORDER BY {sobject.cursor}, Id")
 
     def _rest(self, soql: str) -> Iterator[Page]:
@@ -139,7 +141,7 @@ class Client:
         def ask(url: str | None) -> Answer:
             nonlocal body
             answer = self.session.get(url) if url else self.get("queryAll", {"q": soql})
-            body = _body(answer, "totalSize", "records")
+            body = json_object(answer, "totalSize", "records")
             return answer
 
         found = 0
@@ -151,7 +153,8 @@ class Client:
 
     def _bulk(self, soql: str) -> Iterator[Page]:
         """By a query job. It takes no ORDER BY: that would keep Salesforce from reading in chunks."""
-        path = "jobs/query/" + _body(self._create_job(soql), "id")["id"]
+        job = {"operation": "queryAll", "query": soql}
+        path = "jobs/query/" + json_object(self.session.post(self._path("jobs/query"), job), "id")["id"]
         announced = self._finish(path)
         found = 0
 
@@ -166,14 +169,11 @@ class Client:
         if found != announced:
             raise TransientError(f"Salesforce: the job processed {announced} rows, {found} received")
 
-    def _create_job(self, soql: str) -> Answer:
-        return self.session.post(self._path("jobs/query"), {"operation": "queryAll", "query": soql})
-
     def _finish(self, path: str) -> int:
         """Wait until the job is complete; the number of its rows. Raises SplitError when it fails."""
         waited, pause = 0.0, 1.0
         while waited < BULK_DEADLINE:
-            job = _body(self.get(path), "state")
+            job = json_object(self.get(path), "state")
             match job["state"]:
                 case "JobComplete":
                     return int(job["numberRecordsProcessed"])
@@ -196,7 +196,7 @@ def _condition(sobject: SObject, window: Window) -> str:
     return f"{condition} AND {sobject.only}" if sobject.only else condition
 
 
-def _body(answer: Answer, *members: str) -> dict[str, Any]:
+def json_object(answer: Answer, *members: str) -> dict[str, Any]:
     """The JSON object of an answer. Raises TransientError when it lacks one of `members`."""
     body = answer.json()
     if not isinstance(body, dict) or not body.keys() >= set(members):
@@ -242,7 +242,8 @@ _QUOTA = {"REQUEST_LIMIT_EXCEEDED", "LIMIT_EXCEEDED"}
 # The daily limits count the last 24 hours, so calls come back all the time; an hour is soon enough for the same night,
 # and a try that comes too early costs nothing.
 _QUOTA_PAUSE = timedelta(hours=1)
-_TOO_LARGE = {"QUERY_TIMEOUT", "OPERATION_TOO_LARGE"}
+# A query cursor ends with its session, after two days, and when ten newer ones are open: fewer rows are read in time.
+_TOO_LARGE = {"QUERY_TIMEOUT", "OPERATION_TOO_LARGE", "INVALID_QUERY_LOCATOR"}
 _LATER = {"SERVER_UNAVAILABLE", "UNABLE_TO_LOCK_ROW", "UNKNOWN_EXCEPTION"}
 _NAMED = re.compile(
     r"(?:No such column|sObject type|understand relationship|unexpected token:?) '[\w.]+'(?: on entity '\w+')?"
@@ -263,8 +264,6 @@ def classify(response: requests.Response) -> Outcome:
     if code in _QUOTA:
         return Stop(datetime.now(UTC) + _QUOTA_PAUSE, code)
     if code in _TOO_LARGE:
-        return Split(code)
-    if code == "INVALID_QUERY_LOCATOR":  # gone after a new session, two days or ten newer ones: ask for less
         return Split(code)
     if code in _LATER or status in (406, 420, 429) or status >= 500:
         return Wait(retry_after(response, 5), code or "server error")

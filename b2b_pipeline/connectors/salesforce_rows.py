@@ -70,10 +70,11 @@ def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     return _with_custom_fields(rows, records, context, "lead")
 
 
-# Salesforce records nowhere which status a lead was created with: it is the one that the lead first left, or still has.
-# Read row by row, in any order: every status that a lead has or leaves may be it, and becomes an entry at the lead's
-# creation, in the version of the creation. A change INTO that stage says the lead came to it later, and takes the
-# entry back (`is_deleted`) in the version of the change, which is newer whenever it is read.
+# Salesforce records nowhere which status a lead was created with: it is the one that its first change left, or the one
+# that it still has. No single record says which change was the first, so each gives evidence, and the earliest counts:
+# a change that left a stage says the lead was in it before, one that entered it says it was not (`is_deleted`).
+# In the table the greatest version wins, so the version of evidence counts back from the lead's creation; the status
+# that a lead has now is the weakest and has none.
 
 
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -84,16 +85,26 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         context,
         column(converted, "Id"),
         entered_at=column(converted, "ConvertedDate"),
-        changed_at=column(converted, "SystemModstamp"),
-        from_stage=None,
         to_stage="sql",
         vendor_stage=column(converted, "Status"),
+        updated_at=utc(column(converted, "SystemModstamp")),
     )
-    return pd.concat([_created_with(records, context, "Id", "CreatedDate", "Status"), conversion])
+    stage = _stage(column(records, "Status"), context)
+    held = records[stage.notna()]
+    creation = _stage_rows(
+        held,
+        context,
+        column(held, "Id"),
+        entered_at=column(held, "CreatedDate"),
+        to_stage=stage[held.index],
+        vendor_stage=column(held, "Status"),
+        updated_at=None,
+    )
+    return pd.concat([creation, conversion])
 
 
 def lead_history_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """Each change of a lead's status into a stage, and what it tells about the status at creation."""
+    """Each change of a lead's status into a stage, and what each change tells about the status at creation."""
     changes = records[column(records, "Field").eq("Status")]
     before, after = (_stage(column(changes, name), context) for name in ("OldValue", "NewValue"))
     enters = after.notna() & after.ne(before)
@@ -103,15 +114,29 @@ def lead_history_stages(records: pd.DataFrame, context: MappingContext) -> pd.Da
         context,
         column(entered, "LeadId"),
         entered_at=column(entered, "CreatedDate"),
-        changed_at=column(entered, "CreatedDate"),
         from_stage=before[enters],
         to_stage=after[enters],
         vendor_stage=column(entered, "NewValue"),
+        updated_at=utc(column(entered, "CreatedDate")),
     )
-    disproved = entries.assign(entered_at=utc(column(entered, "Lead.CreatedDate")), is_deleted=True)
-    disproved["date_day"] = local_day(column(entered, "Lead.CreatedDate"), context.config.zone)
-    disproved = disproved[disproved["entered_at"].notna() & disproved["entered_at"].ne(entries["entered_at"])]
-    return pd.concat([entries, disproved, _created_with(changes, context, "LeadId", "Lead.CreatedDate", "OldValue")])
+    later = _instants(changes, "CreatedDate") > _instants(changes, "Lead.CreatedDate")
+    was = _evidence(changes[before.notna() & later], context, before, "OldValue")
+    was_not = _evidence(changes[enters & later], context, after, "NewValue").assign(is_deleted=True)
+    return pd.concat([entries, was, was_not])
+
+
+def _evidence(changes: pd.DataFrame, context: MappingContext, stage: pd.Series[Any], status: str) -> pd.DataFrame:
+    """What changes of a lead's status say about its stage at creation, the earlier the more."""
+    created = _instants(changes, "Lead.CreatedDate")
+    return _stage_rows(
+        changes,
+        context,
+        column(changes, "LeadId"),
+        entered_at=column(changes, "Lead.CreatedDate"),
+        to_stage=stage[changes.index],
+        vendor_stage=column(changes, status),
+        updated_at=created - (_instants(changes, "CreatedDate") - created),
+    )
 
 
 def lead_identity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -147,7 +172,7 @@ def account(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def opportunity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per opportunity, as it is now. Without `CurrencyIsoCode` its currency is `options.currency`, or unknown."""
+    """One row per opportunity, as it is now. An org with one currency does not say which: `options.currency` does."""
     currency = column(records, "CurrencyIsoCode")
     rows = _rows(
         records,
@@ -185,10 +210,9 @@ def opportunity_stages(records: pd.DataFrame, context: MappingContext) -> pd.Dat
         context,
         column(records, "OpportunityId"),
         entered_at=column(records, "CreatedDate"),
-        changed_at=column(records, "CreatedDate"),
-        from_stage=None,
         to_stage=column(records, "StageName"),
         vendor_stage=column(records, "StageName"),
+        updated_at=utc(column(records, "CreatedDate")),
         object_="opportunity",
     )
 
@@ -270,50 +294,32 @@ def _with_custom_fields(rows: pd.DataFrame, records: pd.DataFrame, context: Mapp
     return rows.assign(**{name: column(records, path) for name, path in fields.items() if path in records.columns})
 
 
-def _created_with(
-    records: pd.DataFrame, context: MappingContext, lead_id: str, created: str, status: str
-) -> pd.DataFrame:
-    """Entries at creation into the stage of `status`, in the version of the creation: anything later overrules them."""
-    stage = _stage(column(records, status), context)
-    held = records[stage.notna() & column(records, created).notna()]
-    return _stage_rows(
-        held,
-        context,
-        column(held, lead_id),
-        entered_at=column(held, created),
-        changed_at=column(held, created),
-        from_stage=None,
-        to_stage=stage[held.index],
-        vendor_stage=column(held, status),
-    )
-
-
 def _stage_rows(
     records: pd.DataFrame,
     context: MappingContext,
     object_id: pd.Series[Any],
     *,
     entered_at: pd.Series[Any],
-    changed_at: pd.Series[Any],
-    from_stage: pd.Series[Any] | None,
     to_stage: pd.Series[Any] | str,
     vendor_stage: pd.Series[Any],
+    updated_at: pd.Series[Any] | None,
+    from_stage: pd.Series[Any] | None = None,
     object_: str = "lead",
 ) -> pd.DataFrame:
-    """Stage events. `changed_at` is when Salesforce recorded it, and the version."""
+    """Stage events; `updated_at` is their version."""
     return _rows(
         records,
         context,
         object=object_,
         object_id=object_id,
         entered_at=utc(entered_at),
-        changed_at=utc(changed_at),
+        changed_at=utc(entered_at),
         date_day=local_day(entered_at, context.config.zone),
         from_stage=from_stage,
         to_stage=to_stage,
         vendor_stage=vendor_stage,
         is_deleted=False,
-        updated_at=utc(changed_at),
+        updated_at=updated_at,
     )
 
 
@@ -372,6 +378,10 @@ def _mapped(values: pd.Series[Any], words: Mapping[str, str]) -> pd.Series[Any]:
 
 def _created_day(records: pd.DataFrame, context: MappingContext) -> pd.Series[Any]:
     return local_day(column(records, "CreatedDate"), context.config.zone)
+
+
+def _instants(records: pd.DataFrame, path: str) -> pd.Series[pd.Timestamp]:
+    return pd.to_datetime(column(records, path), utc=True, errors="coerce", format="ISO8601")
 
 
 def _flag(records: pd.DataFrame, path: str) -> pd.Series[Any]:

@@ -6,7 +6,6 @@ import hashlib
 import inspect
 import sys
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 
 import pandas as pd
@@ -20,13 +19,13 @@ from b2b_pipeline.files.rows import rows as file_rows
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """One landed stream that feeds a table. `pattern` limits it to accounts (file names) that match."""
+    """One landed stream that feeds a table; of file drops only the files that `files` matches."""
 
     source: str
     stream: str
     kind: str
     mapping: Mapping_
-    pattern: str = "*"
+    files: FileMapping | None = None
 
     def version(self, config: Config) -> str:
         """Changes when the mapping's code or the configuration does; what was loaded under another one is loaded again."""
@@ -36,26 +35,28 @@ class Feed:
         return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
 
     def accepts(self, account: str) -> bool:
-        return fnmatch(account, self.pattern)
+        return self.files is None or self.files.matches(account)
 
 
 def file_stream(mapping: FileMapping) -> str:
     """A file is landed once, as `raw/files/<the first table it feeds>`."""
-    return next(iter(mapping.tables))
+    return mapping.feeds()[0]
 
 
 def feeds(table: str, config: Config) -> list[Feed]:
     """The streams of switched-on sources, and the file mappings, that feed `table`."""
-    found = [
+    vendors = [
         Feed(name, stream.name, stream.kind, stream.feeds[table])
         for name in config.sources
         for stream in SOURCES[name].streams
         if table in stream.feeds
     ]
-    for mapping in config.files.values():
-        if table in mapping.tables:
-            found.append(Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), mapping.match))
-    return found
+    drops = [
+        Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), mapping)
+        for mapping in config.files.values()
+        if table in mapping.feeds()
+    ]
+    return vendors + drops
 
 
 def _file_rows(records: pd.DataFrame, context: MappingContext, *, mapping: FileMapping, table: str) -> pd.DataFrame:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time, timezone
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-Decimal_ = Literal[".", ","]
+DecimalSign = Literal[".", ","]
 YEARS = range(1970, 2101)  # a year outside is a typing error or a spreadsheet's zero
 PLACES = Decimal("0.000001")
 LONGEST = 60  # characters that an amount may take
@@ -32,9 +32,11 @@ SIGNS: dict[str, frozenset[str]] = {
     "Fr": frozenset({"CHF"}),
 }  # fmt: skip
 _SIGN = r"(?:[A-Z]{3}|" + "|".join(re.escape(sign) for sign in sorted(SIGNS, key=len, reverse=True)) + r")\.?"
+_MINUS = "-\u2212"  # hyphen and minus sign
+_GROUP = ".,'\u2019"
 _AMOUNT = re.compile(
-    rf"(?P<open>\()?(?P<minus1>[-−+])?\s*(?P<before>{_SIGN})?\s*(?P<minus2>[-−+])?\s*"
-    rf"(?P<number>[0-9.,'’\s]*[0-9])(?:[.,]-+)?\s*(?P<minus3>[-−])?\s*(?P<after>{_SIGN}|%)?\s*(?P<close>\))?"
+    rf"(?P<open>\()?(?P<minus1>[{_MINUS}+])?\s*(?P<before>{_SIGN})?\s*(?P<minus2>[{_MINUS}+])?\s*"
+    rf"(?P<number>[0-9{_GROUP}\s]*[0-9])(?:[.,]-+)?\s*(?P<minus3>[{_MINUS}])?\s*(?P<after>{_SIGN}|%)?\s*(?P<close>\))?"
 )
 
 
@@ -99,7 +101,7 @@ def midnight(day: str, zone: ZoneInfo) -> str:
 
 
 def _utc(moment: datetime) -> str:
-    return moment.astimezone(timezone.utc).isoformat(timespec="seconds")
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
@@ -122,7 +124,7 @@ def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
 # -- numbers and money
 
 
-def decimal_sign(values: pd.Series) -> Decimal_ | None:
+def decimal_sign(values: pd.Series) -> DecimalSign | None:
     """The decimal sign that the column shows beyond doubt, None when it does not or shows both."""
     signs = set()
     for text in values.dropna().unique():
@@ -135,7 +137,7 @@ def decimal_sign(values: pd.Series) -> Decimal_ | None:
     return signs.pop() if len(signs) == 1 else None
 
 
-def parse_number(text: str, decimal: Decimal_ | None) -> str:
+def parse_number(text: str, decimal: DecimalSign | None) -> str:
     """A number; `12.5 %` is 0.125."""
     number, sign = _amount(text, decimal, "number")
     if sign == "%":
@@ -145,7 +147,7 @@ def parse_number(text: str, decimal: Decimal_ | None) -> str:
     return _plain(number)
 
 
-def parse_money(text: str, decimal: Decimal_ | None) -> str:
+def parse_money(text: str, decimal: DecimalSign | None) -> str:
     """An amount, without its currency."""
     number, sign = _amount(text, decimal, "amount")
     if sign == "%":
@@ -168,13 +170,13 @@ def _match(text: str) -> re.Match[str] | None:
     return _AMOUNT.fullmatch(text) if len(text) <= LONGEST else None
 
 
-def _amount(text: str, decimal: Decimal_ | None, kind: str) -> tuple[Decimal, str]:
+def _amount(text: str, decimal: DecimalSign | None, kind: str) -> tuple[Decimal, str]:
     match = _match(text)
     if match is None or bool(match["open"]) != bool(match["close"]) or (match["before"] and match["after"]):
         raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
-    minus = sum(part in ("-", "−") for part in (match["minus1"], match["minus2"], match["minus3"])) + bool(
-        match["open"]
-    )
+    minus = sum(
+        part is not None and part in _MINUS for part in (match["minus1"], match["minus2"], match["minus3"])
+    ) + bool(match["open"])
     if minus > 1:
         raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
     digits = match["number"]
@@ -198,12 +200,12 @@ def _grouped(whole: str) -> bool:
     """Digits, or digits in groups of three (or as in India: 12,34,567) with one kind of separator."""
     return bool(
         re.fullmatch(r"[0-9]*", whole)
-        or re.fullmatch(r"[0-9]{1,3}([.,'’\s])[0-9]{3}(?:\1[0-9]{3})*", whole)
+        or re.fullmatch(rf"[0-9]{{1,3}}([{_GROUP}\s])[0-9]{{3}}(?:\1[0-9]{{3}})*", whole)
         or re.fullmatch(r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}", whole)
     )
 
 
-def _shown_sign(text: str) -> Decimal_ | None:
+def _shown_sign(text: str) -> DecimalSign | None:
     """The decimal sign that this text proves, if it does."""
     match = _match(text)
     if match is None:
@@ -214,8 +216,8 @@ def _shown_sign(text: str) -> Decimal_ | None:
         return "." if digits.rindex(".") > digits.rindex(",") else ","
     if dots + commas == 0:
         return None
-    own: Decimal_ = "." if dots else ","
-    other: Decimal_ = "," if dots else "."
+    own: DecimalSign = "." if dots else ","
+    other: DecimalSign = "," if dots else "."
     if dots + commas > 1:
         return other
     whole, _, fraction = digits.partition(own)

@@ -1,4 +1,4 @@
-"""How a person's CSV export becomes rows of core tables: the `files:` section of `pipeline.yaml`, one `FileMapping` each.
+"""How a person's CSV export becomes rows of core tables: the `files:` section of `pipeline.yaml`.
 
     files:
       deals:
@@ -141,6 +141,10 @@ class Currency(Text):
     """ISO 4217. `symbols: {"$": USD}` instead of `from`: by the sign in the amount, which means what is said here."""
 
     symbols: dict[Str, Str] = {}
+
+    @property
+    def by_sign(self) -> bool:
+        return self.source is None and self.value is None
 
 
 def _formats(formats: list[str]) -> list[str]:
@@ -409,7 +413,7 @@ class CostColumns(_Section):
 
 
 class CostTable(Table):
-    """One row per cost. It counts on `date_day` where the cell is filled, else spread over first to last day, or month."""
+    """One row per cost. It counts on `date_day` where that is filled, else spread over first to last day, or month."""
 
     columns: CostColumns
 
@@ -485,8 +489,8 @@ class Read(_Section):
     """
 
     encoding: str | None = None
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
-    header_row: int | None = Field(None, ge=1)
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    header_row: Annotated[int, Field(ge=1)] | None = None
     skip_totals: Totals | None = None
     nulls: list[Str] = ["", "-", "--", "n/a", "#n/a", "null"]
     decimal: Literal[".", ","] | None = None

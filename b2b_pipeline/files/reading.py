@@ -8,6 +8,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from itertools import islice
 
@@ -62,16 +63,10 @@ def decode(content: bytes, encoding: str | None) -> str:
         position = getattr(error, "start", 0)
         line = content[:position].count(b"\n") + 1
         raise ContractError(
-            f"line {line}: byte 0x{content[position : position + 1].hex()} is not {used}: declare `read: {{encoding: …}}` "
-            "(cp1252 is what Excel in western Europe writes)"
+            f"line {line}: byte 0x{content[position : position + 1].hex()} is not {used}: declare "
+            "`read: {encoding: …}` (cp1252 is what Excel in western Europe writes)"
         ) from None
-    if (
-        encoding
-        and not marked
-        and not content.isascii()
-        and codecs.lookup(encoding).name != "utf-8"
-        and _is_utf8(content)
-    ):
+    if encoding not in (None, "utf-8") and not marked and not content.isascii() and _is_utf8(content):
         raise ContractError(f"the file is UTF-8, not {encoding} as `read.encoding` says")
     if not text.strip():
         raise ContractError("the file is empty")
@@ -97,10 +92,8 @@ def split(text: str, delimiter: str) -> Iterator[Row]:
 def head(text: str, delimiter: str, count: int = HEADER_WITHIN) -> list[Row]:
     """The first rows, for finding the header. An open quote further down is no concern here."""
     rows: list[Row] = []
-    try:
+    with suppress(ContractError):
         rows.extend(islice(split(text, delimiter), count))
-    except ContractError:
-        pass
     return rows
 
 
@@ -150,7 +143,7 @@ def _record(names: list[str], line: int, cells: list[str]) -> dict[str, str | No
 
 
 def _keep_private(records: list[dict[str, str | None]], names: list[str], mapping: FileMapping) -> None:
-    """Make sure that hashing the declared fields is enough, and that nulls and nonsense in them are nobody's identity."""
+    """See to it that hashing the declared fields is enough, and that no null or nonsense becomes an identity."""
     personal, emails = set(personal_paths(mapping)), mapping.emails()
     nulls = {word.lower() for word in mapping.read.nulls} | {""}
     mapped = {field_name(header): header for header in mapping.headers()}

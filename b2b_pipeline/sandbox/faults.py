@@ -1,7 +1,8 @@
 """Faults on request: what goes wrong at the vendors, shown by the sandbox in each vendor's own words.
 
 A fault is a row of the world's table `fault`, so another process can add one to a running server. It is shown to the
-next `count` requests that it fits, then is gone; `withhold` stays until cleared. At most one fault touches a request.
+next `count` requests that it fits, then is gone; `withhold` stays until cleared. At most one fault touches a request:
+the oldest, but those that only alter the true answer come last.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ KINDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "drop_field": (_ANY, {"field": ""}),  # schema drift: a dotted path within each row
     "add_field": (_ANY, {"field": "", "value": "unexpected"}),
 }
+
+
+# Shown in the true answer; the others are answers in the vendor's place, or a wait.
+ALTERING = {"cut_body", "repeat_cursor", "total_mismatch", "drop_field", "add_field"}
 
 
 @dataclass(frozen=True)
@@ -131,39 +136,36 @@ class FaultMiddleware(BaseHTTPMiddleware):
             and (cursor or not fault.kind.endswith("_cursor"))
         ]
         for fault in fitting:
-            if fault.kind in INSTEAD:
-                if await run_in_threadpool(_take, self.world, fault):
-                    if fault.kind == "expire_token":
-                        await run_in_threadpool(tokens.revoke, self.world, vendor)
-                    return INSTEAD[fault.kind](fault)
-            elif fault.kind == "slow":
-                if await run_in_threadpool(_take, self.world, fault):
-                    await asyncio.sleep(float(fault.options["seconds"]))
-                    return await call_next(request)
-            else:
-                return await self._altered(fault, cursor, request, call_next)
-        return await call_next(request)
+            if fault.kind in ALTERING or not await run_in_threadpool(_take, self.world, fault):
+                continue
+            if fault.kind == "slow":
+                await asyncio.sleep(float(fault.options["seconds"]))
+                return await call_next(request)
+            if fault.kind == "expire_token":
+                await run_in_threadpool(tokens.revoke, self.world, vendor)
+            return INSTEAD[fault.kind](fault)
+        return await self._altered([f for f in fitting if f.kind in ALTERING], cursor, await call_next(request))
 
-    async def _altered(
-        self, fault: Fault, cursor: str, request: Request, call_next: RequestResponseEndpoint
-    ) -> Response:
-        """The true answer with the fault in it; as it is, and the fault kept, where it does not fit the answer."""
-        answer = await call_next(request)
+    async def _altered(self, faults: list[Fault], cursor: str, answer: Response) -> Response:
+        """The true answer with the first of the faults that it can show; the others are kept."""
+        if not faults or answer.status_code != 200:
+            return answer
         body = b"".join([bytes(part) async for part in answer.body_iterator])  # type: ignore[attr-defined]
         headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
-        changed = _alter(fault, cursor, body, headers) if answer.status_code == 200 else None
-        if changed is None or not await run_in_threadpool(_take, self.world, fault):
-            return Response(body, answer.status_code, headers)
-        if fault.kind == "cut_body":
-            return StreamingResponse(iter([changed]), answer.status_code, headers)
-        return Response(changed, answer.status_code, headers)
+        for fault in faults:
+            changed = _alter(fault, cursor, body, headers)
+            if changed is not None and await run_in_threadpool(_take, self.world, fault):
+                if fault.kind == "cut_body":  # without a Content-Length
+                    return StreamingResponse(iter([changed]), headers=headers)
+                return Response(changed, headers=headers)
+        return Response(body, headers=headers)
 
 
 def _take(world: World, fault: Fault) -> bool:
     """Count one showing; False if another request was faster."""
     with world.connect() as connection:
         taken = connection.execute(
-            "update fault set remaining = max(remaining - 1, -1) where fault_id = ? ",
+            "update fault set remaining = max(remaining - 1, -1) where fault_id = ? and remaining <> 0",
             (fault.fault_id,),
         )
     return taken.rowcount == 1

@@ -119,6 +119,7 @@ RENDER: dict[tuple[str, str], Render] = {
     ("hubspot", "contacts"): hubspot_properties("lastmodifieddate"),
     ("hubspot", "deals"): hubspot_properties("hs_lastmodifieddate"),
     ("hubspot", "marketing_email"): lambda fields, at: {**fields, "updatedAt": hubspot_time(at)},
+    ("hubspot", "owner"): lambda fields, at: {**fields, "updatedAt": hubspot_time(at)},
     # History rows never change and have no stamp but their CreatedDate.
     ("salesforce", "LeadHistory"): lambda fields, at: fields,
     ("salesforce", "OpportunityHistory"): lambda fields, at: {**fields, "SystemModstamp": salesforce_time(at)},

@@ -25,7 +25,7 @@ from b2b_pipeline.sandbox.generate_base import (
     salesforce_id,
 )
 from b2b_pipeline.sandbox.generate_base import salesforce_time as sf_time
-from b2b_pipeline.sandbox.generate_deals import Crm, Opportunity, owner_number, user_id, write_opportunity
+from b2b_pipeline.sandbox.generate_deals import Crm, Opportunity, owner_id, owner_number, user_id, write_opportunity
 from b2b_pipeline.sandbox.generate_names import USERS
 from b2b_pipeline.sandbox.generate_people import (
     LATER_SOURCES,
@@ -75,7 +75,7 @@ def write_day(plan: Plan, day: date, rows: Rows) -> None:
         size = rng.choices([1, 2, 3], [78, 16, 6])[0]
         write_company(plan, rng, rows, number, day, min(size, wanted))
         wanted, number = wanted - size, number + 1
-    for _ in range(poisson(rng, plan.leads_per_day * 0.012)):
+    for _ in range(poisson(rng, plan.leads_per_day * 0.018)):
         write_without_lead(plan, rng, rows, number, day)
         number += 1
     if day.day == 1 or day == plan.start:
@@ -83,7 +83,7 @@ def write_day(plan: Plan, day: date, rows: Rows) -> None:
 
 
 def write_start(plan: Plan, rows: Rows) -> None:
-    """The people who work in Salesforce."""
+    """The people of sales: users in Salesforce, owners in HubSpot."""
     rng, at = plan.rng(plan.start, "users"), midnight(plan.start) + 7 * HOUR
     for number, (first, last) in enumerate(USERS):
         user = Record("salesforce", "User", user_id(number))
@@ -93,6 +93,12 @@ def write_start(plan: Plan, rows: Rows) -> None:
             IsActive=True, CreatedDate=sf_time(at), CreatedById=user_id(0), LastModifiedById=user_id(0),
         )  # fmt: skip
         user.write(rows, rng)
+        owner = Record("hubspot", "owner", owner_id(number))
+        owner.set(
+            at, id=owner.id, email=email, firstName=first, lastName=last, type="PERSON", userId=number + 1,
+            createdAt=hubspot_time(at), archived=False, teams=[],
+        )  # fmt: skip
+        owner.write(rows, rng)
 
 
 def campaign_id(day: date, kind: str) -> str:
@@ -158,9 +164,7 @@ def start_records(crm: Crm, way: Lead) -> None:
     in_hubspot = way.opens == "directly" or rng.random() < (0.75 if person.channel == "offline" else 0.95)
     if in_hubspot:
         way.contact = Record("hubspot", "contacts", str(100_000_000 + person.number))
-        way.contact.set(
-            person.created, hs_object_id=way.contact.id, **contact_properties(person, str(51_000_000 + crm.owner))
-        )
+        way.contact.set(person.created, hs_object_id=way.contact.id, **contact_properties(person, owner_id(crm.owner)))
         first = rng.choices(["lead", "subscriber"], [9, 1])[0]
         way.contact.track(person.created, "lifecyclestage", first, "FORM")
         if way.mql is not None:
@@ -310,18 +314,16 @@ def finish_records(plan: Plan, crm: Crm, way: Lead) -> None:
         way.lead.write(crm.rows, rng)
     if way.contact is None:
         return
-    contact, is_merged_away = way.contact, False
-    at = person.created
-    for _ in range(rng.choices([0, 1, 2], [65, 25, 10])[0]):
+    contact, at = way.contact, person.created
+    is_merged_away = rng.random() < 0.025 and merge_contacts(crm, way)
+    for _ in range(0 if is_merged_away else rng.choices([0, 1, 2], [65, 25, 10])[0]):
         at = after(rng, at, 20)
         contact.set(at, hs_latest_source=rng.choice(LATER_SOURCES), hs_latest_source_timestamp=hubspot_time(at))
     days_to_import = (IMPORT[1] - plan.index(day_of(at := person.created))) % IMPORT[0]
     if 0 < days_to_import <= IMPORT_REACH and rng.random() < 0.8:
         imported = midnight(day_of(at) + timedelta(days=days_to_import)) + 14 * HOUR
         contact.set(imported, region=person.company.region, import_batch=f"import-{day_of(imported)}")
-    if rng.random() < 0.025:
-        is_merged_away = merge_contacts(crm, way)
-    elif way.sql is None and rng.random() < 0.012:
+    if not contact.ends and way.sql is None and not way.opens and rng.random() < 0.012:
         contact.end(after(rng, person.created, 30), "deleted")
     if not is_merged_away and rng.random() < 0.9:
         until = contact.ends[0] if contact.ends else 1 << 62
@@ -395,7 +397,7 @@ def merge_contacts(crm: Crm, way: Lead) -> bool:
     since = after(rng, person.created, 4)
     merged = after(rng, since, 10)
     email = f"{person.number}.{person.email}" if rng.random() < 0.5 else person.email.replace("@", ".private@")
-    own = contact_properties(person, str(51_000_000 + crm.owner)) | {"createdate": hubspot_time(since), "email": email}
+    own = contact_properties(person, owner_id(crm.owner)) | {"createdate": hubspot_time(since), "email": email}
     newer.set(since, hs_object_id=newer.id, **own)
     newer.track(since, "lifecyclestage", "lead", "FORM")
     older_goes = way.lead is None and way.mql is None and not way.opens and rng.random() < 0.5
@@ -417,7 +419,7 @@ def write_without_lead(plan: Plan, rng: random.Random, rows: Rows, number: int, 
     created, is_renewal = daytime(rng, day), rng.random() < 0.5
     way = Lead(draw_person(plan, rng, crm.company, number * 10, created))
     kind, chance = ("Renewal", 0.9) if is_renewal else ("New Business", 0.3)
-    has_account = rng.random() < 0.9
+    has_account = rng.random() < 0.85
     opportunity = write_opportunity(crm, created, kind, contact=None, with_account=has_account, chance_won=chance)
     if has_account and rng.random() < 0.7:
         contact = sf_contact(crm, way, created)

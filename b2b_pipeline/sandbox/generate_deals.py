@@ -38,6 +38,11 @@ def user_id(number: int) -> str:
     return salesforce_id("005", number + 1)
 
 
+def owner_id(number: int) -> str:
+    """The same person in HubSpot."""
+    return str(51_000_000 + number)
+
+
 def owner_number(rng: random.Random) -> int:
     return rng.randrange(len(USERS) - 1)
 
@@ -74,7 +79,8 @@ class Crm:
     def role(self, opportunity: Opportunity, number: int, contact: str, at: int, *, primary: bool) -> Record:
         return self.salesforce(
             "OpportunityContactRole", "00K", opportunity.number * 10 + number, at,
-            OpportunityId=opportunity.id, ContactId=contact, IsPrimary=primary, Role="Decision Maker" if primary else None,
+            OpportunityId=opportunity.id, ContactId=contact, IsPrimary=primary,
+            Role="Decision Maker" if primary else None,
         )  # fmt: skip
 
 
@@ -107,7 +113,7 @@ def write_opportunity(
     synced = awake(created + rng.randrange(60, 300) * 1000)
     deal.set(
         synced, hs_object_id=deal.id, dealname=name, createdate=hubspot_time(created), pipeline="default",
-        deal_currency_code=currency, dealtype=DEAL_TYPE[kind], hubspot_owner_id=str(51_000_000 + crm.owner),
+        deal_currency_code=currency, dealtype=DEAL_TYPE[kind], hubspot_owner_id=owner_id(crm.owner),
     )  # fmt: skip
     steps = 0
 
@@ -127,8 +133,10 @@ def write_opportunity(
         row = Record("salesforce", "OpportunityHistory", salesforce_id("008", number * 40 + steps))
         row.set(
             at, Id=row.id, OpportunityId=opportunity.id, StageName=label, Amount=state["Amount"],
-            Probability=probability, CloseDate=state["CloseDate"], ExpectedRevenue=expected, PrevAmount=before[0], PrevCloseDate=before[1],
-            CreatedDate=sf_time(at), CreatedById=user_id(crm.owner), IsDeleted=False,
+            Probability=probability, CloseDate=state["CloseDate"], ExpectedRevenue=expected,
+            PrevAmount=before[0], PrevCloseDate=before[1],
+            CreatedDate=sf_time(at),
+            CreatedById=user_id(crm.owner), IsDeleted=False,
         )  # fmt: skip
         row.write(crm.rows, rng)
         steps += 1

@@ -153,7 +153,7 @@ def write_email(rows: Rows, rng: random.Random, campaign: int, name: str, subjec
         name=name,
         subject=subject,
         type=kind,
-        state="DRAFT",
+        state="AUTOMATED_DRAFT" if kind.startswith("AUTOMATED") else "DRAFT",
         isPublished=False,
         archived=False,
         language="en",

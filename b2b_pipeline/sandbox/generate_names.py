@@ -32,7 +32,7 @@ COMPANY_A = [
 ]  # fmt: skip
 COMPANY_B = [
     "Analytics", "Automation", "Biotech", "Capital", "Care", "Chemicals", "Cloud", "Components", "Controls", "Dynamics",
-    "Electric", "Energy", "Engineering", "Foods", "Freight", "Health", "Instruments", "Labs", "Logistics",
+    "Electric", "Energy", "Engineering", "Foods", "Shipping", "Health", "Instruments", "Labs", "Logistics",
     "Manufacturing", "Materials", "Mobility", "Networks", "Optics", "Packaging", "Payments", "Pharma", "Power",
     "Precision", "Robotics", "Security", "Software", "Steel", "Systems", "Textiles", "Tooling", "Transport", "Ventures",
     "Water", "Works",

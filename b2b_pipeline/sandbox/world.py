@@ -5,11 +5,14 @@ with `visible_at <= now`; nothing later exists yet for any API. The clock moves 
 Times are milliseconds since the epoch (UTC), days are ISO dates, money is text in decimal notation.
 
 Names and payloads in `record_version` (and in `property_history` and `association`):
-- vendor `salesforce`: object is the API name (`Lead`, `OpportunityHistory`); the payload is the record, flat, `Id` in it.
-- vendor `hubspot`: objects `contacts` and `deals`; the payload is the properties, flat (`{"email": ..., "firstname": ...}`),
-  every value a string or null. Object `marketing_email`: the payload is the e-mail as the marketing API shows it.
-- `ad_entity`: level `campaign`, `ad_group` or `conversion_action`; the payload is the resource as GAQL's REST JSON has it.
-- `email_event`: the payload is what the type adds to the common fields; `sent_by_*` is null where HubSpot omits `sentBy`.
+- vendor `salesforce`: object is the API name (`Lead`, `OpportunityHistory`); the payload is the record, flat, `Id` in
+  it.
+- vendor `hubspot`: objects `contacts` and `deals`; the payload is the properties, flat (`{"email": ..., ...}`), every
+  value a string or null. Objects `marketing_email` and `owner`: the payload is what their own APIs show.
+- `ad_entity`: level `campaign`, `ad_group` or `conversion_action`; the payload is the resource as GAQL's REST JSON has
+  it.
+- `email_event`: the payload is what the type adds to the common fields; `sent_by_*` is null where HubSpot omits
+  `sentBy`.
 """
 
 from __future__ import annotations
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = """
-create table setting (name text primary key, value text not null) without rowid;   -- seed, start, until, leads_per_day, now (ms)
+-- seed, start, until, leads_per_day, now (ms)
+create table setting (name text primary key, value text not null) without rowid;
 
 -- CRM objects as a vendor shows them. `modified_at` is the vendor's own stamp, `visible_at` when its API shows it:
--- later than `modified_at` for a late commit or a lagging index. `is_deleted`: archived (HubSpot), IsDeleted (Salesforce);
--- `is_gone`: no longer in any list (a HubSpot merge loser).
+-- later than `modified_at` for a late commit or a lagging index. `is_deleted`: archived (HubSpot), IsDeleted
+-- (Salesforce); `is_gone`: no longer in any list (a HubSpot merge loser).
 create table record_version (
     vendor text not null, object text not null, id text not null, version integer not null,
     modified_at integer not null, visible_at integer not null,
@@ -79,7 +83,8 @@ create table ad_conversion_day (
     primary key (vendor, account_id, campaign_id, ad_group_id, conversion_action_id, date_day, known_at)
 ) without rowid;
 
-create table fx_rate (date_day text not null, currency text not null, per_eur text not null, visible_at integer not null,
+create table fx_rate (
+    date_day text not null, currency text not null, per_eur text not null, visible_at integer not null,
     primary key (date_day, currency)) without rowid;
 
 -- Files that people drop, as they were exported at `visible_at` (see `b2b sandbox serve --drops`).

@@ -64,7 +64,7 @@ def merge_newest(connection: Connection, table: Table, rows: pa.Table) -> None:
         newer = (incoming.c[version] > table.c[version]) | (
             (incoming.c[version] == table.c[version]) & (incoming.c.slice_id >= table.c.slice_id)
         )
-        connection.execute(delete(table).where(part, exists(select(1).select_from(incoming).where(same, newer))))
+        connection.execute(delete(table).where(exists(select(1).select_from(incoming).where(same, newer))))
         fresh = select(incoming).where(~exists(select(1).select_from(table).where(same)))
         connection.execute(insert(table).from_select([c.name for c in incoming.c], fresh))
 

@@ -1,0 +1,20 @@
+"""What Dagster loads: `b2b_pipeline.definitions:defs`."""
+
+import logging
+import warnings
+
+import dagster as dg
+from dotenv import load_dotenv
+
+# Backfill policies are beta in Dagster 1.13 and warn in every process; nothing else is filtered.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+
+from b2b_pipeline.orchestration.build import build_defs  # noqa: E402
+from b2b_pipeline.pipeline import Pipeline  # noqa: E402
+from b2b_pipeline.privacy import SecretFilter  # noqa: E402
+
+load_dotenv()
+for handler in logging.getLogger().handlers:
+    handler.addFilter(SecretFilter())
+
+defs = build_defs(Pipeline.from_environment())

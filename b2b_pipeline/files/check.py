@@ -1,0 +1,130 @@
+"""What would become of a file, before anything is loaded: `b2b files check FILE`."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.errors import ContractError
+from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
+from b2b_pipeline.files.propose import propose
+from b2b_pipeline.files.reading import ROW, read_records
+from b2b_pipeline.files.rows import is_total, rows
+from b2b_pipeline.files.sheet import SOURCE
+from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.tables import metadata
+
+if TYPE_CHECKING:
+    from b2b_pipeline.config import Config
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows would go to quarantine; `lines` are the first few, as lines of the file."""
+
+    column: str | None
+    reason: str
+    count: int
+    lines: list[int]
+
+
+@dataclass(frozen=True)
+class TableCheck:
+    """What one table would get: `loaded + quarantined + repeated` is what the file gives."""
+
+    table: str
+    loaded: int
+    quarantined: int
+    repeated: int
+    reasons: list[Reason]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What would become of a file. `problem`: why nothing of it could be loaded. `proposal`: a mapping, if none fits."""
+
+    file: str
+    mapping: str | None = None
+    records: int = 0
+    totals: int = 0
+    tables: list[TableCheck] = field(default_factory=list)
+    problem: str | None = None
+    proposal: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row would load."""
+        rejected = any(table.quarantined for table in self.tables)
+        return self.problem is None and self.proposal is None and not rejected
+
+    def text(self) -> str:
+        """The report for people."""
+        if self.proposal is not None:
+            return f"{self.file}: no mapping matches. A proposal, to complete and put under `files:`\n\n{self.proposal}"
+        lines = [f"{self.file}: cannot be loaded: {self.problem}"] if self.problem is not None else []
+        if self.tables:
+            left_out = f", {self.totals} of them left out as totals" if self.totals else ""
+            lines.append(f"{self.file}: mapping {self.mapping}, {self.records} rows{left_out}")
+        for table in self.tables:
+            repeated = f", {table.repeated} repeated" if table.repeated else ""
+            lines.append(f"  {table.table}: {table.loaded} would load, {table.quarantined} quarantined{repeated}")
+            for item in table.reasons:
+                where = f"{item.column}: " if item.column else ""
+                more = ", …" if item.count > len(item.lines) else ""
+                lines.append(f"    {item.count} x {where}{item.reason} (line {', '.join(map(str, item.lines))}{more})")
+        return "\n".join(lines)
+
+
+def check(path: Path, config: Config) -> CheckReport:
+    """What would become of the file at `path`. Reads only; says nothing that would tell who a person is."""
+    content = path.read_bytes()
+    try:
+        name = mapping_for(path.name, config.files)
+        if name is None:
+            return CheckReport(path.name, proposal=propose(path.name, content))
+        mapping = config.files[name]
+        records = read_records(content, mapping)
+    except ContractError as error:
+        return CheckReport(path.name, problem=str(error))
+    hashed = Pseudonyms(secrets.token_bytes(32), path.with_name(".none"), config.exclude.email_patterns)
+    paths = personal_paths(mapping)
+    frame = pd.DataFrame([hashed.apply(dict(record), paths) for record in records], dtype=object)
+    context = MappingContext(config, SOURCE, mapping.feeds()[0], Account(path.name))
+    limit = config.limits.max_quarantined
+    tables = [_table(frame, mapping, table, context) for table in mapping.feeds()]
+    problem = next(
+        (_too_many(table, limit) for table in tables if _share(table) > limit and table.quarantined > 1), None
+    )
+    return CheckReport(path.name, name, len(frame), int(is_total(frame, mapping).sum()), tables, problem)
+
+
+def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: MappingContext) -> TableCheck:
+    enforced = enforce(metadata.tables[table], rows(frame, mapping, table, context))
+    rejects = enforced.rejects
+    line = frame[ROW].astype(int)
+    reasons = [
+        Reason(str(column) or None, str(reason), len(group), sorted(set(line[group["record_number"]]))[:EXAMPLES])
+        for (column, reason), group in rejects.fillna({"column_name": ""}).groupby(["column_name", "reason"])
+    ]
+    reasons.sort(key=lambda item: (-item.count, item.reason))
+    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons)
+
+
+def _share(table: TableCheck) -> float:
+    return table.quarantined / max(1, table.loaded + table.quarantined + table.repeated)
+
+
+def _too_many(table: TableCheck, limit: float) -> str:
+    worst = table.reasons[0]
+    return (
+        f"{table.quarantined} rows of {table.table} would be quarantined, more than {limit:.0%} "
+        f"(most: {worst.column}: {worst.reason}, line {worst.lines[0]})"
+    )

@@ -1,0 +1,230 @@
+"""The records that one table is built from: what the mapping's cells say of them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from b2b_pipeline.config import Channels
+from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN
+from b2b_pipeline.core.mapping import email_key
+from b2b_pipeline.files import cells
+from b2b_pipeline.files.mapping import (
+    Cell,
+    Channel,
+    Choice,
+    Day,
+    FileMapping,
+    LeadTable,
+    Moment,
+    Money,
+    Number,
+    OpportunityTable,
+    Table,
+    Text,
+    field_name,
+)
+from b2b_pipeline.files.reading import NOT_AN_ADDRESS, PROBLEM, ROW
+
+if TYPE_CHECKING:
+    from b2b_pipeline.connectors.base import MappingContext
+
+SOURCE = "files"
+_YES, _NO = frozenset({"true", "yes", "y", "1", "x"}), frozenset({"false", "no", "n", "0"})
+
+
+class Sheet:
+    """The records that belong to one table, and what has been found wrong with each so far; the first reason stays."""
+
+    def __init__(self, records: pd.DataFrame, mapping: FileMapping, table: Table, context: MappingContext) -> None:
+        self.mapping, self.table, self.context = mapping, table, context
+        self.records = records
+        if table.when is not None:
+            text = self._text(table.when.column)
+            self.records = records[among(text, table.when.values) if table.when.values else text.notna()]
+        self.reason, self.where = self.empty(), self.empty()
+        if PROBLEM in self.records.columns:
+            self._reject(self.records[PROBLEM], None)
+
+    def part(self, mask: pd.Series) -> Sheet:
+        """The rows under `mask`, with what is known to be wrong with them."""
+        part = Sheet(self.records[mask], self.mapping, self.table, self.context)
+        part.reason, part.where = self.reason[mask], self.where[mask]
+        return part
+
+    # -- what the mapping's cells say
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """Our column `name` in canonical text; None where the file has nothing, or nothing that fits."""
+        cell = getattr(self.table.columns, name)
+        values = self.empty() if cell is None else self.cell(cell)
+        if type(self.table.columns).model_fields[name].is_required():
+            self.require(values, cell)
+        return values
+
+    def cell(self, cell: Cell) -> pd.Series:
+        text = self.raw(cell)
+        match cell:
+            case Moment(timestamp=[]):
+                return self._parse(text, partial(_midnight, formats=cell.date, zone=self.context.config.zone), cell)
+            case Moment():
+                return self._parse(text, partial(cells.parse_timestamp, formats=cell.timestamp, zone=cell.zone), cell)
+            case Day():
+                return self._parse(text, partial(cells.parse_day, formats=cell.date), cell)
+            case Money():
+                return self._parse(text, partial(cells.parse_money, decimal=self._decimal(text)), cell)
+            case Number():
+                return self._parse(text, partial(cells.parse_number, decimal=self._decimal(text)), cell)
+            case Channel():
+                known = known_channels(self.context.config.channels)
+                return self._parse(aliased(text, cell), partial(channel_name, known=known), cell)
+            case Choice():
+                return self._parse(aliased(text, cell), partial(choice, allowed=cell.allowed), cell)
+            case Text():
+                return aliased(text, cell)
+        self.fail(text == NOT_AN_ADDRESS, "not an e-mail address", cell)
+        return text.where(text != NOT_AN_ADDRESS, None)
+
+    def raw(self, cell: Cell) -> pd.Series:
+        """The file's own text."""
+        if cell.source is None:
+            return pd.Series(cell.value, index=self.records.index, dtype=object)
+        return self._text(cell.source)
+
+    def _text(self, header: str) -> pd.Series:
+        return cells.clean(field_of(self.records, header), self.mapping.read.nulls)
+
+    def _decimal(self, text: pd.Series) -> cells.DecimalSign | None:
+        return self.mapping.read.decimal or cells.decimal_sign(text)
+
+    def _parse(self, text: pd.Series, parse: Callable[[str], str], cell: Cell) -> pd.Series:
+        values, reasons = cells.parsed(text, parse)
+        self._reject(reasons, cell)
+        return values
+
+    def empty(self) -> pd.Series:
+        return pd.Series(None, index=self.records.index, dtype=object)
+
+    # -- what is wrong
+
+    def fail(self, mask: pd.Series, reason: str, cell: Cell | None, about: pd.Series | None = None) -> None:
+        """The rows under `mask` do not fit; `{}` in the reason stands for their text in `about`."""
+        reasons = self.empty() if about is None else about.map(lambda text: reason.format(cells.shown(str(text))))
+        self._reject((reasons if about is not None else reasons.fillna(reason)).where(mask.astype(bool), None), cell)
+
+    def require(self, values: pd.Series, cell: Cell | None) -> None:
+        self.fail(values.isna() & self.reason.isna(), "the cell is empty", cell)
+
+    def problems(self) -> dict[str, pd.Series]:
+        return {REJECT: self.reason, REJECT_COLUMN: self.where}
+
+    def _reject(self, reasons: pd.Series, cell: Cell | None) -> None:
+        new = reasons.notna() & self.reason.isna()
+        self.reason = self.reason.where(~new, reasons)
+        self.where = self.where.where(~new, None if cell is None else cell.source)
+
+    # -- rows
+
+    def frame(self, columns: dict[str, object], *plain: str) -> pd.DataFrame:
+        """Finished rows: `columns`, the mapping's cells of the names `plain`, keys of the source, and what is wrong."""
+        cells_ = {name: self[name] for name in plain}
+        keys = {"source": SOURCE, "source_account": self.context.account.id, "source_id": self.records[ROW]}
+        return pd.DataFrame(keys | columns | cells_ | self.problems(), index=self.records.index, dtype=object)
+
+    def own_id(self, name: str) -> pd.Series:
+        """The id that the mapping names, else one made of the row."""
+        cell = getattr(self.table.columns, name)
+        if cell is None:
+            return self._row_ids()
+        values = self[name]
+        self.require(values, cell)
+        return values
+
+    def lead_ids(self) -> pd.Series:
+        """The id of the lead each row is about: by its column, else its e-mail, else, in a file of leads, its row."""
+        columns, lead = self.table.columns, self.mapping.tables.lead
+        if columns.lead_id is not None:
+            values = self["lead_id"]
+            if not isinstance(self.table, OpportunityTable):  # a deal need not come from a lead
+                self.require(values, columns.lead_id)
+            return values
+        if columns.email is not None:
+            key = email_key(self["email"])
+            return key.fillna(self._row_ids()) if isinstance(self.table, LeadTable) else key
+        if isinstance(self.table, LeadTable):
+            return self._row_ids()
+        everybody = lead and lead.model_copy(update={"when": None})
+        return Sheet(self.records, self.mapping, everybody, self.context).lead_ids() if everybody else self.empty()
+
+    def _row_ids(self) -> pd.Series:
+        """An id for each row from what its mapped cells say, numbered when the file says the same again."""
+        said = pd.DataFrame({h: self._text(h).fillna("") for h in sorted(self.mapping.headers())}, self.records.index)
+        digests = [hashlib.sha256(repr(line).encode()).hexdigest()[:16] for line in said.itertuples(False, None)]
+        ids = pd.Series(digests, index=self.records.index, dtype=object)
+        again = ids.groupby(ids.to_numpy()).cumcount() + 1
+        return ids.where(again == 1, ids + "-" + again.astype(str))
+
+
+def _midnight(text: str, formats: list[str], zone: ZoneInfo) -> str:
+    return cells.midnight(cells.parse_day(text, formats), zone)
+
+
+def field_of(records: pd.DataFrame, header: str) -> pd.Series:
+    name = field_name(header)
+    return records[name] if name in records.columns else pd.Series(None, index=records.index, dtype=object)
+
+
+# -- words
+
+
+def known_channels(channels: Channels) -> frozenset[str]:
+    """Every channel that the rules can give, and the lists name."""
+    rules = (
+        channels.click_ids,
+        channels.utm_medium,
+        channels.hubspot_source,
+        channels.salesforce_campaign_type,
+        channels.google_ads_type,
+    )
+    return frozenset(
+        {*channels.paid, *channels.not_marketing, "other", *(name for rule in rules for name in rule.values())}
+    )
+
+
+def channel_name(text: str, known: frozenset[str]) -> str:
+    name = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+    if name not in known:
+        raise cells.Unfit(
+            f"channel {cells.shown(text)} is not known: add an alias for one of {', '.join(sorted(known))}"
+        )
+    return name
+
+
+def choice(text: str, allowed: tuple[str, ...]) -> str:
+    word = text.lower()
+    if allowed == ("true", "false"):
+        word = "true" if word in _YES else "false" if word in _NO else word
+    if word not in allowed:
+        raise cells.Unfit(f"{cells.shown(text)} is none of {', '.join(allowed)}: add an alias")
+    return word
+
+
+def aliased(text: pd.Series, cell: Text) -> pd.Series:
+    if not cell.aliases:
+        return text
+    table = {spelling.lower(): word for spelling, word in cell.aliases.items()}
+    return (
+        text.map(lambda value: table.get(value.lower(), value), na_action="ignore")
+        .astype(object)
+        .where(text.notna(), None)
+    )
+
+
+def among(text: pd.Series, words: list[str]) -> pd.Series:
+    lowered = {word.lower() for word in words}
+    return text.map(lambda value: isinstance(value, str) and value.lower() in lowered).astype(bool)

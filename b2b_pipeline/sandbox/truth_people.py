@@ -1,0 +1,283 @@
+"""Who is who, how they came and how far they got, by docs/semantics.md, from what was visible at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from b2b_pipeline.sandbox.truth_files import EventLead
+
+STAGES = ["lead", "mql", "sal", "sql", "opportunity", "customer"]
+LIFECYCLE = {
+    "subscriber": "lead",
+    "lead": "lead",
+    "marketingqualifiedlead": "mql",
+    "salesqualifiedlead": "sql",
+    "opportunity": "opportunity",
+    "customer": "customer",
+}
+WORKING = "Working - Contacted"
+CLICK_IDS = {
+    "hs_google_click_id": "paid_search",
+    "hs_facebook_click_id": "paid_social",
+    "li_fat_id": "paid_social",
+}
+UTM_MEDIUM = {
+    **dict.fromkeys(["cpc", "ppc", "paidsearch"], "paid_search"),
+    **dict.fromkeys(["paid_social", "paidsocial", "social_paid"], "paid_social"),
+    **dict.fromkeys(["display", "banner", "cpm"], "display"),
+    **dict.fromkeys(["email", "newsletter"], "email"),
+    **dict.fromkeys(["affiliate", "partner"], "partner"),
+    **dict.fromkeys(["event", "webinar"], "events"),
+    "organic": "organic_search",
+    "social": "organic_social",
+    "referral": "referral",
+}
+HUBSPOT_SOURCE = {
+    "ORGANIC_SEARCH": "organic_search",
+    "PAID_SEARCH": "paid_search",
+    "PAID_SOCIAL": "paid_social",
+    "SOCIAL_MEDIA": "organic_social",
+    "EMAIL_MARKETING": "email",
+    "REFERRALS": "referral",
+    "AI_REFERRALS": "referral",
+    "DIRECT_TRAFFIC": "direct",
+    "OFFLINE": "offline",
+    "OTHER_CAMPAIGNS": "other",
+}
+CAMPAIGN_TYPE = {
+    "Email": "email",
+    "Webinar": "events",
+    "Conference": "events",
+    "Trade Show": "events",
+    "Advertisement": "display",
+    "Partners": "partner",
+    "Referral Program": "referral",
+}
+
+
+class Touch(NamedTuple):
+    """In the order that decides which is first: by second, then by id."""
+
+    at: int
+    id: str
+    channel: str
+
+
+@dataclass
+class Person:
+    lead_since: int | None = None  # the earliest counting lead record, in seconds
+    is_excluded: bool = False
+    entries: dict[str, int] = field(default_factory=dict)  # stage -> first entry, in seconds
+    touches: list[Touch] = field(default_factory=list)
+
+    @property
+    def is_lead(self) -> bool:
+        return self.lead_since is not None and not self.is_excluded
+
+    @property
+    def channel(self) -> str | None:
+        return min(self.touches).channel if self.touches else None
+
+    def enter(self, stage: str, at: int) -> None:
+        self.entries[stage] = min(at, self.entries.get(stage, at))
+
+    def reached(self, stage: str) -> bool:
+        return any(STAGES.index(entered) >= STAGES.index(stage) for entered in self.entries)
+
+
+class Record(NamedTuple):
+    id: str
+    is_deleted: bool
+    data: dict[str, Any]
+
+
+def current(connection: sqlite3.Connection, vendor: str, name: str, as_of: int) -> list[Record]:
+    """Every record as its newest version visible at the time; those that no list shows any more are left out."""
+    rows = connection.execute(
+        "select id, is_deleted, is_gone, payload, max(version) from record_version"
+        " where vendor = ? and object = ? and visible_at <= ? group by id",
+        (vendor, name, as_of),
+    )
+    return [Record(r[0], bool(r[1]), json.loads(r[3], parse_float=Decimal)) for r in rows if not r[2]]
+
+
+def seconds(text: str) -> int:
+    """A vendor's timestamp, or its date, which is midnight UTC, in whole seconds since the epoch."""
+    moment = datetime.fromisoformat(text)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def normal(email: str | None) -> str:
+    return (email or "").strip().lower()
+
+
+def visit_channel(contact: dict[str, Any]) -> str:
+    """The channel of a HubSpot contact's original source: click id, UTM medium, HubSpot's own source."""
+    for name, channel in CLICK_IDS.items():
+        if contact.get(name):
+            return channel
+    medium = (contact.get("utm_medium") or "").strip().lower()
+    return UTM_MEDIUM.get(medium) or HUBSPOT_SOURCE.get(contact.get("hs_analytics_source") or "", "unknown")
+
+
+class People:
+    """Records joined to persons: `People(...).of("salesforce:lead:00Q...")`."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        as_of: int,
+        zone: ZoneInfo,
+        event_leads: Sequence[EventLead],
+        own_domains: Sequence[str],
+        test_patterns: Sequence[str],
+    ) -> None:
+        self._above: dict[str, str] = {}
+        self._persons: dict[str, Person] = defaultdict(Person)
+        contacts = current(connection, "hubspot", "contacts", as_of)
+        leads = current(connection, "salesforce", "Lead", as_of)
+        self.salesforce_leads = leads
+        for contact in contacts:
+            node = f"hubspot:contact:{contact.id}"
+            self._join_email(node, contact.data.get("email"))
+            for loser in (contact.data.get("hs_merged_object_ids") or "").split(";"):
+                if loser:
+                    self._join(node, f"hubspot:contact:{loser}")
+        for name, records in (("lead", leads), ("contact", current(connection, "salesforce", "Contact", as_of))):
+            for record in records:
+                node = f"salesforce:{name}:{record.id}"
+                self._join_email(node, record.data.get("Email"))
+                if record.data.get("MasterRecordId"):
+                    self._join(node, f"salesforce:{name}:{record.data['MasterRecordId']}")
+                if record.data.get("ConvertedContactId"):
+                    self._join(node, f"salesforce:contact:{record.data['ConvertedContactId']}")
+        for row in event_leads:
+            self._join_email(f"files:lead:{row.badge}", row.email)
+        # From here on nobody is joined any more.
+        excluded = Excluded(own_domains, test_patterns)
+        for contact in contacts:
+            if not contact.is_deleted:
+                created, email = seconds(contact.data["createdate"]), contact.data.get("email")
+                self._count(f"hubspot:contact:{contact.id}", created, excluded(email))
+        for lead in leads:
+            if not lead.is_deleted:
+                created, email = seconds(lead.data["CreatedDate"]), lead.data.get("Email")
+                self._count(f"salesforce:lead:{lead.id}", created, excluded(email))
+        for row in event_leads:
+            self._count(f"files:lead:{row.badge}", local_midnight(row.day, zone), excluded(row.email))
+        for node, touch in self._touches(connection, as_of, zone, contacts, event_leads):
+            self.of(node).touches.append(touch)
+        for node, stage, at in self._entries(connection, as_of, contacts, leads):
+            self.of(node).enter(stage, at)
+
+    def of(self, node: str) -> Person:
+        return self._persons[self._top(node)]
+
+    def leads(self) -> list[Person]:
+        return [person for person in self._persons.values() if person.is_lead]
+
+    def _top(self, node: str) -> str:
+        while (above := self._above.get(node, node)) != node:
+            node = above
+        return node
+
+    def _join(self, one: str, other: str) -> None:
+        one, other = sorted((self._top(one), self._top(other)))
+        self._above[other] = one
+
+    def _join_email(self, node: str, email: str | None) -> None:
+        if normal(email):
+            self._join(node, f"email:{normal(email)}")
+
+    def _count(self, node: str, created: int, is_excluded: bool) -> None:
+        person = self.of(node)
+        person.lead_since = created if person.lead_since is None else min(created, person.lead_since)
+        person.is_excluded |= is_excluded
+
+    def _touches(
+        self,
+        connection: sqlite3.Connection,
+        as_of: int,
+        zone: ZoneInfo,
+        contacts: list[Record],
+        event_leads: Sequence[EventLead],
+    ) -> Iterator[tuple[str, Touch]]:
+        for contact in contacts:
+            node, data = f"hubspot:contact:{contact.id}", contact.data
+            first = seconds(data.get("hs_analytics_first_timestamp") or data["createdate"])
+            yield node, Touch(first, f"{node}:original", visit_channel(data))
+            latest = data.get("hs_latest_source_timestamp")
+            if latest and seconds(latest) != first:
+                channel = HUBSPOT_SOURCE.get(data.get("hs_latest_source") or "", "unknown")
+                yield node, Touch(seconds(latest), f"{node}:latest", channel)
+        clicks = connection.execute(
+            "select id, created, recipient, payload from email_event where type = 'CLICK' and visible_at <= ?", (as_of,)
+        )
+        for event, created, recipient, payload in clicks:
+            if not json.loads(payload).get("filteredEvent"):
+                yield f"email:{normal(recipient)}", Touch(created // 1000, f"hubspot:email_event:{event}", "email")
+        campaigns = {c.id: c.data["Type"] for c in current(connection, "salesforce", "Campaign", as_of)}
+        for member in current(connection, "salesforce", "CampaignMember", as_of):
+            data = member.data
+            if data["HasResponded"] and not member.is_deleted:
+                who = f"lead:{data['LeadId']}" if data.get("LeadId") else f"contact:{data['ContactId']}"
+                at = seconds(data.get("FirstRespondedDate") or data["CreatedDate"])
+                channel = CAMPAIGN_TYPE.get(campaigns.get(data["CampaignId"], ""), "unknown")
+                yield f"salesforce:{who}", Touch(at, f"salesforce:campaign_member:{member.id}", channel)
+        for row in event_leads:
+            node = f"files:lead:{row.badge}"
+            yield node, Touch(local_midnight(row.day, zone), f"files:touchpoint:{row.badge}", "events")
+
+    def _entries(
+        self, connection: sqlite3.Connection, as_of: int, contacts: list[Record], leads: list[Record]
+    ) -> Iterator[tuple[str, str, int]]:
+        standing = {contact.id for contact in contacts if not contact.is_deleted}
+        history = connection.execute(
+            "select id, value, at from property_history where vendor = 'hubspot' and object = 'contacts'"
+            " and property = 'lifecyclestage' and visible_at <= ?",
+            (as_of,),
+        )
+        for contact, value, at in history:
+            if contact in standing and value in LIFECYCLE:
+                yield f"hubspot:contact:{contact}", LIFECYCLE[value], at // 1000
+        changes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for change in current(connection, "salesforce", "LeadHistory", as_of):
+            if change.data["Field"] == "Status" and not change.is_deleted:
+                changes[change.data["LeadId"]].append(change.data)
+        for lead in leads:
+            if lead.is_deleted:
+                continue
+            node = f"salesforce:lead:{lead.id}"
+            rows = sorted(changes[lead.id], key=lambda row: (row["CreatedDate"], row["Id"]))
+            if (rows[0]["OldValue"] if rows else lead.data["Status"]) == WORKING:
+                yield node, "mql", seconds(lead.data["CreatedDate"])
+            for row in rows:
+                if row["NewValue"] == WORKING:
+                    yield node, "mql", seconds(row["CreatedDate"])
+            if lead.data["IsConverted"]:
+                yield node, "sql", seconds(lead.data["ConvertedDate"])
+
+
+class Excluded:
+    """Whether an e-mail address is one of our own or of a test."""
+
+    def __init__(self, own_domains: Sequence[str], test_patterns: Sequence[str]) -> None:
+        self._own = {domain.lower() for domain in own_domains}
+        self._tests = [pattern.lower() for pattern in test_patterns]
+
+    def __call__(self, email: str | None) -> bool:
+        address = normal(email)
+        return address.rpartition("@")[2] in self._own or any(fnmatchcase(address, test) for test in self._tests)
+
+
+def local_midnight(day: date, zone: ZoneInfo) -> int:
+    return int(datetime.combine(day, time(), zone).timestamp())

@@ -1,0 +1,24 @@
+"""Fixtures that more than one test module uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from b2b_pipeline_tests import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """URL of a running PostgreSQL server; take `postgres_database` for a place to write to."""
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_database(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """A function that makes a fresh, empty database and returns its URL (`postgresql+psycopg://…`)."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(postgres.database(postgres_url))
