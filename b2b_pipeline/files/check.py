@@ -38,18 +38,20 @@ class Reason:
 
 @dataclass(frozen=True)
 class TableCheck:
-    """What one table would get: `loaded + quarantined + repeated` is what the file gives."""
+    """What one table would get: `loaded + quarantined + repeated` rows, from `records` rows of the file."""
 
     table: str
     loaded: int
     quarantined: int
     repeated: int
     reasons: list[Reason]
+    records: int
+    bad_records: int
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What would become of a file. `problem`: why nothing of it could be loaded. `proposal`: a mapping, if none fits."""
+    """What would become of a file. `problem`: why none of it could be loaded. `proposal`: a mapping, if none fits."""
 
     file: str
     mapping: str | None = None
@@ -98,16 +100,14 @@ def check(path: Path, config: Config) -> CheckReport:
     paths = personal_paths(mapping)
     frame = pd.DataFrame([hashed.apply(dict(record), paths) for record in records], dtype=object)
     context = MappingContext(config, SOURCE, mapping.feeds()[0], Account(path.name))
-    limit = config.limits.max_quarantined
     tables = [_table(frame, mapping, table, context) for table in mapping.feeds()]
-    problem = next(
-        (_too_many(table, limit) for table in tables if _share(table) > limit and table.quarantined > 1), None
-    )
+    problem = next((text for table in tables if (text := _too_many(table, config.limits.max_quarantined))), None)
     return CheckReport(path.name, name, len(frame), int(is_total(frame, mapping).sum()), tables, problem)
 
 
 def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: MappingContext) -> TableCheck:
-    enforced = enforce(metadata.tables[table], rows(frame, mapping, table, context))
+    given = rows(frame, mapping, table, context)
+    enforced = enforce(metadata.tables[table], given)
     rejects = enforced.rejects
     line = frame[ROW].astype(int)
     reasons = [
@@ -115,16 +115,16 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
         for (column, reason), group in rejects.fillna({"column_name": ""}).groupby(["column_name", "reason"])
     ]
     reasons.sort(key=lambda item: (-item.count, item.reason))
-    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons)
+    records, bad = given.index.nunique(), rejects["record_number"].nunique()
+    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad)
 
 
-def _share(table: TableCheck) -> float:
-    return table.quarantined / max(1, table.loaded + table.quarantined + table.repeated)
-
-
-def _too_many(table: TableCheck, limit: float) -> str:
+def _too_many(table: TableCheck, limit: float) -> str | None:
+    """Why the file as a whole would be refused, if it would: more rows of it are bad than the configuration bears."""
+    if table.bad_records <= max(1, limit * table.records):
+        return None
     worst = table.reasons[0]
     return (
-        f"{table.quarantined} rows of {table.table} would be quarantined, more than {limit:.0%} "
+        f"{table.bad_records} of {table.records} rows of {table.table} would be quarantined, more than {limit:.0%} "
         f"(most: {worst.column}: {worst.reason}, line {worst.lines[0]})"
     )

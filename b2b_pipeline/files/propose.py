@@ -127,60 +127,89 @@ class Seen:
         )
 
 
+@dataclass(frozen=True)
+class Export:
+    """A file as it looks: how it is written, and its columns without the rows that seem to be totals."""
+
+    encoding: str | None
+    delimiter: str
+    header_row: int
+    header: list[str]
+    columns: list[Seen]
+    totals: list[list[str]]
+
+
 def propose(name: str, content: bytes) -> str:
     """A mapping for the file, as YAML. Raises ContractError when it cannot be read as a table at all."""
-    encoding, text = _decoded(content)
-    delimiter = max(DELIMITERS, key=lambda item: _columns(head(text, item))[0])
-    width, rows = _columns(head(text, delimiter))
-    if width < 2:
-        raise ContractError("no table found: the rows have one column with any of comma, semicolon, tab or bar")
-    line, header = next((line, cells_) for line, cells_ in rows if _is_header(cells_, width))
-    body: list[list[str]] = []
-    with suppress(ContractError):
-        body.extend(cells_ for at, cells_ in islice(split(text, delimiter), SAMPLE + line) if at > line)
-    sums = [cells_ for cells_ in body[-LAST:] if any(SUM.match(cell.strip()) for cell in cells_)]
-    rest = [cells_ for cells_ in body if cells_ not in sums]
-    seen = [_seen(rest, number, title) for number, title in enumerate(header) if title.strip()]
-    matches = {name_: _match(columns, seen) for name_, columns in LOOKED_FOR.items()}
-    table = max(matches, key=lambda name_: _score(name_, matches[name_]))
+    export = _look(content)
+    counts = [column.header for column in export.columns if COUNTS.fullmatch(column.word)]
+    matches = {table: _match(columns, export.columns) for table, columns in LOOKED_FOR.items()}
+    table = max(matches, key=lambda item: _score(item, matches[item]))
     found = matches[table]
-    counts = [column.header for column in seen if COUNTS.fullmatch(column.word)]
-    if len(counts) > 1 and table != "spend" and not any(column.holds(EMAIL) and column.values for column in seen):
+    if len(counts) > 1 and "spend" not in found and not any(map(_has_addresses, export.columns)):
         return (
-    personal = [c.header for c in seen if NAMES.fullmatch(c.word) or (c.values and c.holds(EMAIL))]
-            "# and clicks cannot be told from sums. Export the events per recipient instead.\n"
+            f"# This looks like counts per e-mail campaign ({_listed(counts)}). Such a file cannot be loaded:\n"
+            "# unique opens and clicks cannot be told from sums. Export the events per recipient instead.\n"
         )
     if _score(table, found)[0] < 0.5:
-        titles = ", ".join(column.header for column in seen)
-        return f"# No core table is recognised in the columns {titles}.\n# They are {', '.join(LOOKED_FOR)}.\n"
+        titles = _listed(column.header for column in export.columns)
+        return f"# No core table is recognised in the columns {titles}.\n# There are {', '.join(LOOKED_FOR)}.\n"
     out = ["# Guessed from names and contents: check every line. A ? must be filled in.", f"{_slug(name)}:"]
     out.append(f"  match: {_quoted(_pattern(name))}")
-    read = _read(encoding, delimiter, line, sums, header, found, table)
-    out.extend(["  read:", *(f"    {item}" for item in read)] if read else [])
+    if read := _read(export, table, found):
+        out.extend(["  read:", *(f"    {item}" for item in read)])
+    mapped = found["email"].header if "email" in found else None
     personal = [
-        column.header for column in seen if NAMES.fullmatch(column.word) or (column.holds(EMAIL) and column.values)
+        c.header for c in export.columns if NAMES.fullmatch(c.word) or (_has_addresses(c) and c.header != mapped)
     ]
-    mapped_email = found.get("email")
-    personal = [title for title in personal if mapped_email is None or title != mapped_email.header]
     if personal:
-        out.append(f"  personal: [{', '.join(map(_quoted, personal))}]  # hashed before anything is stored")
-    out.extend(["  tables:", f"    {table}:", "      columns:"])
+        out.append(f"  personal: [{_listed(personal)}]  # hashed before anything is stored")
+    out.extend(["  tables:", f"    {table}:", "      columns:", *_columns_yaml(table, found, export.columns)])
+    out.extend(_extras(table, found, export.columns))
+    written = "\n".join([*out, ""])
+    left = [
+        c.header for c in export.columns if not re.search(rf"[:,[] ?{re.escape(_quoted(c.header))}[],}}\n]", written)
+    ]
+    if left:
+        out.append(f"# not used: {_listed(left)}")
+    return "\n".join(out) + "\n"
+
+
+def _look(content: bytes) -> Export:
+    encoding, text = _decoded(content)
+    delimiter = max(DELIMITERS, key=lambda item: _width(head(text, item)))
+    rows = head(text, delimiter)
+    width = _width(rows)
+    if width < 2:
+        raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
+    line, header = next(((line, cells_) for line, cells_ in rows if _is_header(cells_, width)), rows[0])
+    body: list[list[str]] = []
+    with suppress(ContractError):
+        body.extend(cells_ for at, cells_ in islice(split(text, delimiter), SAMPLE) if at > line)
+    totals = [cells_ for cells_ in body[-LAST:] if any(SUM.match(cell.strip()) for cell in cells_[: len(header)])]
+    rest = [cells_ for cells_ in body if cells_ not in totals]
+    columns = [_seen(rest, number, title) for number, title in enumerate(header) if title.strip()]
+    return Export(encoding, delimiter, line, header, columns, totals)
+
+
+def _columns_yaml(table: str, found: dict[str, Seen], columns: list[Seen]) -> list[str]:
+    out = []
     for ours, (kind, needed, _) in LOOKED_FOR[table].items():
-        if (column := found.get(ours)) is not None:
-            out.append(f"        {ours}: {_cell_yaml(column, kind, ours)}")
+        if ours in found:
+            out.append(f"        {ours}: {_cell_yaml(found[ours], kind)}")
         elif needed:
             out.append(f'        {ours}: "?"  # no column looks like it: name one, or {{value: …}} for all rows')
-    money = next(
-        (found[ours] for ours, (kind, _, _) in LOOKED_FOR[table].items() if kind == MONEY and ours in found), None
-    )
-    if money is not None:
-        out.append(f"        currency: {_currency(money, seen)}")
-    out.extend(_extras(table, found, seen))
-    written = "\n".join(out)
-    left = [c.header for c in seen if not re.search(rf"[:,[] ?{re.escape(_quoted(c.header))}[],}}\n]", written + "\n")]
-    if left:
-        out.append(f"# not used: {', '.join(left)}")
-    return "\n".join(out) + "\n"
+        if kind == MONEY and ours in found:
+            out.append(f"        currency: {_currency(found[ours], columns)}")
+    return out
+
+
+def _has_addresses(column: Seen) -> bool:
+    return bool(column.values) and column.holds(EMAIL)
+
+
+def _listed(headers: Iterable[str]) -> str:
+    return ", ".join(map(_quoted, headers))
 
 
 def _decoded(content: bytes) -> tuple[str | None, str]:
@@ -192,10 +221,10 @@ def _decoded(content: bytes) -> tuple[str | None, str]:
         return "cp1252", content.decode("cp1252", errors="replace")
 
 
-def _columns(rows: list[Row]) -> tuple[int, list[Row]]:
-    """How many columns most rows have, and the rows."""
+def _width(rows: list[Row]) -> int:
+    """How many columns most rows have."""
     widths = Counter(len(cells_) for _, cells_ in rows)
-    return (max(widths, key=lambda width: (widths[width], width)) if widths else 0), rows
+    return max(widths, key=lambda width: (widths[width], width), default=0)
 
 
 def _is_header(cells_: list[str], width: int) -> bool:
@@ -239,29 +268,18 @@ def _score(table: str, found: dict[str, Seen]) -> tuple[float, int]:
     return sum(ours in found for ours in needed) / len(needed), len(found)
 
 
-def _read(
-    encoding: str | None,
-    delimiter: str,
-    line: int,
-    sums: list[list[str]],
-    header: list[str],
-    found: dict[str, Seen],
-    table: str,
-) -> list[str]:
+def _read(export: Export, table: str, found: dict[str, Seen]) -> list[str]:
     read = []
-    if encoding:
-        read.append(f"encoding: {encoding}  # a guess: it is not UTF-8; look whether accents and € come out right")
-    if delimiter != ",":
-        read.append(f"delimiter: {json.dumps(delimiter)}")
-    if line > 1:
-        read.append(f"header_row: {line}")
-    if sums:
-        number = next(n for n, cell in enumerate(sums[-1]) if SUM.match(cell.strip()))
-        word = SUM.match(sums[-1][number].strip())
-        title = header[number].strip() if number < len(header) else ""
-        if title and word:
-            value = word.string.split()[0].rstrip(":") + "*"
-            read.append(f"skip_totals: {{column: {_quoted(title)}, value: {_quoted(value)}}}")
+    if export.encoding:
+        read.append(f"encoding: {export.encoding}  # a guess, it is not UTF-8: do accents and € come out right?")
+    if export.delimiter != ",":
+        read.append(f"delimiter: {json.dumps(export.delimiter)}")
+    if export.header_row > 1:
+        read.append(f"header_row: {export.header_row}")
+    for total in export.totals[-1:]:
+        number = next(n for n, cell in enumerate(total) if SUM.match(cell.strip()))
+        word = total[number].split()[0].rstrip(":")
+        read.append(f"skip_totals: {{column: {_quoted(export.header[number].strip())}, value: {_quoted(word + '*')}}}")
     numbers = [c for ours, c in found.items() if LOOKED_FOR[table][ours][0] in (MONEY, NUMBER)]
     unclear = [column.header for column in numbers if _unclear(column)]
     if unclear:
@@ -279,12 +297,13 @@ def _unclear(column: Seen) -> bool:
     return False
 
 
-def _cell_yaml(column: Seen, kind: str, ours: str) -> str:
+def _cell_yaml(column: Seen, kind: str) -> str:
     if kind not in (DATE, TIME, MONTH):
         return _quoted(column.header)
     source = f"from: {_quoted(column.header)}"
     if kind == MONTH:
-        return f"{{{source}, {_format('date', column.formats(MONTHS))[0]}}}{_format('date', column.formats(MONTHS))[1]}"
+        entry, comment = _format("date", column.formats(MONTHS))
+        return f"{{{source}, {entry}}}{comment}"
     if stamps := column.formats(TIMESTAMPS):
         entry, comment = _format("timestamp", stamps)
         zone = "" if "%z" in entry else ', zone: "?"'
@@ -336,7 +355,7 @@ def _extras(table: str, found: dict[str, Seen], seen: list[Seen]) -> list[str]:
         if dated:
             return [
                 "      stages:",
-                *(f"        {stage}: {_cell_yaml(column, DATE, stage)}" for stage, column in dated),
+                *(f"        {stage}: {_cell_yaml(column, DATE)}" for stage, column in dated),
             ]
     return []
 

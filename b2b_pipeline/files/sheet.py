@@ -114,8 +114,10 @@ class Sheet:
 
     def fail(self, mask: pd.Series, reason: str, cell: Cell | None, about: pd.Series | None = None) -> None:
         """The rows under `mask` do not fit; `{}` in the reason stands for their text in `about`."""
-        reasons = self.empty() if about is None else about.map(lambda text: reason.format(cells.shown(str(text))))
-        self._reject((reasons if about is not None else reasons.fillna(reason)).where(mask.astype(bool), None), cell)
+        reasons = self.empty()
+        for row in mask.index[mask.astype(bool)]:
+            reasons[row] = reason if about is None else reason.format(cells.shown(str(about[row])))
+        self._reject(reasons, cell)
 
     def require(self, values: pd.Series, cell: Cell | None) -> None:
         self.fail(values.isna() & self.reason.isna(), "the cell is empty", cell)

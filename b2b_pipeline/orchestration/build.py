@@ -9,6 +9,7 @@ from b2b_pipeline.orchestration.jobs import jobs, schedules
 from b2b_pipeline.orchestration.kpi_assets import kpi_assets
 from b2b_pipeline.orchestration.raw_assets import raw_assets
 from b2b_pipeline.orchestration.sensors import sensors
+from b2b_pipeline.orchestration.storage import relax_sqlite  # noqa: F401 - listens from now on
 from b2b_pipeline.pipeline import Pipeline
 
 # Steps are processes of their own, so that Terminate works and a crash takes one step along; forked from a process that

@@ -110,6 +110,13 @@ def current(connection: sqlite3.Connection, vendor: str, name: str, as_of: int) 
     return [Record(r[0], bool(r[1]), json.loads(r[3], parse_float=Decimal)) for r in rows if not r[2]]
 
 
+def standing_contacts(connection: sqlite3.Connection, as_of: int) -> list[Record]:
+    """HubSpot's contacts, archived ones too. What was merged into another one lives on in that one alone."""
+    contacts = current(connection, "hubspot", "contacts", as_of)
+    merged = {loser for c in contacts for loser in (c.data.get("hs_merged_object_ids") or "").split(";")}
+    return [contact for contact in contacts if contact.id not in merged]
+
+
 def seconds(text: str) -> int:
     """A vendor's timestamp, or its date, which is midnight UTC, in whole seconds since the epoch."""
     moment = datetime.fromisoformat(text)
@@ -143,15 +150,11 @@ class People:
     ) -> None:
         self._above: dict[str, str] = {}
         self._persons: dict[str, Person] = defaultdict(Person)
-        contacts = current(connection, "hubspot", "contacts", as_of)
+        contacts = standing_contacts(connection, as_of)
         leads = current(connection, "salesforce", "Lead", as_of)
         self.salesforce_leads = leads
         for contact in contacts:
-            node = f"hubspot:contact:{contact.id}"
-            self._join_email(node, contact.data.get("email"))
-            for loser in (contact.data.get("hs_merged_object_ids") or "").split(";"):
-                if loser:
-                    self._join(node, f"hubspot:contact:{loser}")
+            self._join_email(f"hubspot:contact:{contact.id}", contact.data.get("email"))
         for name, records in (("lead", leads), ("contact", current(connection, "salesforce", "Contact", as_of))):
             for record in records:
                 node = f"salesforce:{name}:{record.id}"

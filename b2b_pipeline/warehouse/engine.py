@@ -47,6 +47,12 @@ class Warehouse:
         return self._writer
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """On DuckDB nobody else reads or writes meanwhile, so that the file itself may be replaced."""
+        with _threads, self._lock.write_lock():
+            yield
+
+    @contextmanager
     def read(self) -> Iterator[Connection]:
         if self.dialect == "duckdb":
             with _threads, self._lock.read_lock(), self._reader.connect() as connection:
@@ -59,7 +65,7 @@ class Warehouse:
     def write(self) -> Iterator[Connection]:
         """One transaction: commits at the end, rolls back on an exception."""
         if self.dialect == "duckdb":
-            with _threads, self._lock.write_lock(), self._writer.begin() as connection:
+            with self.alone(), self._writer.begin() as connection:
                 yield connection
         else:
             with self._writer.begin() as connection:

@@ -1,0 +1,28 @@
+"""The command `b2b`. One module per command; what a command needs is imported when it runs, so that each starts fast."""
+
+from __future__ import annotations
+
+import typer
+from dotenv import load_dotenv
+
+from b2b_pipeline.cli import doctor, explain, files, forget, kpi, migrate, replay, sandbox
+from b2b_pipeline.cli.common import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From ad click to KPI: operate the pipeline, and ask it for numbers.",
+)
+
+
+@app.callback()
+def environment() -> None:
+    """Settings come from the environment; a file .env in the working directory fills in what is not set there."""
+    load_dotenv(".env", override=False)
+
+
+for module in (kpi, explain, doctor, files, replay, forget, migrate):
+    module.register(app)
+app.add_typer(sandbox.app, name="sandbox")

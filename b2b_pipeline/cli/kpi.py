@@ -1,0 +1,70 @@
+"""`b2b kpi`: ask for metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from b2b_pipeline.cli.common import By, Format, From, To, pipeline, say, show, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from b2b_pipeline.metrics.query import Answer
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(kpi)
+
+
+def kpi(
+    metrics: Annotated[list[str] | None, typer.Argument(metavar="METRIC...", show_default=False)] = None,
+    start: From = None,
+    end: To = None,
+    by: By = "",
+    form: Format = "table",
+    names: Annotated[bool, typer.Option("--list", help="Name every metric, with its formula and dimensions.")] = False,
+) -> None:
+    """Ask for metrics: b2b kpi cost_per_lead --from 2026-01-01 --to 2026-03-31 --by month,channel
+
+    Rates are fractions from 0 to 1, an undefined value is null. A row that is not complete says why on standard error.
+    """
+    if names:
+        show(catalogue(), form)
+        return
+    if not metrics:
+        raise typer.BadParameter("name at least one metric, or --list them")
+    from b2b_pipeline.metrics.query import ask
+
+    found = pipeline()
+    answers = ask(found.warehouse, found.config, metrics, start, end, words(by))
+    show([answer.as_json() for answer in answers], form)
+    for line in remarks(answers):
+        say(line)
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One row per metric."""
+    from b2b_pipeline.metrics.query import GRAINS, dimensions
+    from b2b_pipeline.metrics.registry import FAMILIES
+
+    return [
+        {
+            "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": metric.additivity,
+            "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions(metric))]),
+        }
+        for family in FAMILIES.values()
+        for metric in family.metrics
+    ]  # fmt: skip
+
+
+def remarks(answers: Iterable[Answer]) -> list[str]:
+    """Why rows are not complete, and why values are null; each reason once, with the metrics that it concerns."""
+    told: dict[str, dict[str, None]] = {}
+    for answer in answers:
+        reasons = [f"not complete: {reason}" for reason in answer.reasons]
+        reasons += [f"null: {answer.why_null}"] if answer.why_null else []
+        for reason in reasons:
+            told.setdefault(reason, {})[answer.metric.name] = None
+    return [f"{reason} ({', '.join(metrics)})" for reason, metrics in told.items()]

@@ -1,0 +1,319 @@
+"""One number, taken apart: formula, components, SQL, rows, what the vendor said, and what changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
+from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums
+from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
+from b2b_pipeline.metrics.store import component_rows
+from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.dialects import median
+from b2b_pipeline.warehouse.engine import Warehouse
+
+ALL = "*"  # every channel
+NONE = "(none)"  # how no channel is written where it must be text
+ROWS = 20  # shown of each table, unless asked for more
+PAYLOADS = 5  # of each core table
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component of the metric: its value on the day, and the query that computes it from the tables."""
+
+    component: str
+    description: str
+    side: str
+    coefficient: str
+    unit: str
+    value: Decimal | None
+    sql: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Rows of one table behind the number; `total` is how many there are. `because`: which part they belong to."""
+
+    table: str
+    because: str
+    total: int
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The landed record that a row of a core table came from, and the envelope of its slice."""
+
+    table: str
+    key: Row
+    envelope: Row
+    record: Row | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Everything behind one metric on one day, in one channel or all of them (`channel` = ALL)."""
+
+    metric: Metric
+    day: date
+    channel: str | None
+    answer: Answer
+    sql: str
+    parts: list[Part]
+    evidence: list[Evidence] = field(default_factory=list)
+    payloads: list[Payload] = field(default_factory=list)
+    changes: list[Row] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole of it in JSON's types: money as decimal strings, days and times in ISO."""
+        plain = {
+            "formula": self.metric.formula, "on": self.day, "channel": self.channel, **self.answer.as_json(),
+            "because": [*self.answer.reasons, *filter(None, [self.answer.why_null])], "sql": self.sql,
+            "components": [vars(part) for part in self.parts], "rows": [vars(item) for item in self.evidence],
+            "payloads": [vars(item) for item in self.payloads], "changes": self.changes,
+        }  # fmt: skip
+        result: dict[str, Any] = jsonable(plain)
+        return result
+
+
+def jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): jsonable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [jsonable(item) for item in value]
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def explain(
+    warehouse: Warehouse,
+    landing: Landing,
+    config: Config,
+    name: str,
+    day: date,
+    channel: str | None = ALL,
+    rows: int = ROWS,
+) -> Explanation:
+    """Take apart metric `name` on `day`; `channel` None is what has no channel. Raises QuestionError."""
+    by = () if channel == ALL else ("channel",)
+    answers = ask(warehouse, config, [name], day, day, by)
+    metric = METRICS[name]
+    answer = next((a for a in answers if channel == ALL or a.keys["channel"] == channel), None)
+    if answer is None:
+        known = ", ".join(str(a.keys["channel"] or NONE) for a in answers) or "no channel"
+        raise QuestionError(f"{name} has nothing on {day} in channel {channel or NONE}; it has in {known}")
+    evidence = list(_evidence(warehouse, config, metric, day, channel, rows))
+    return Explanation(
+        metric, day, channel, answer, _metric_sql(warehouse, config, metric, day, channel),
+        list(_parts(warehouse, config, metric, day, channel)), evidence,
+        list(_payloads(warehouse, landing, config, evidence)), _changes(warehouse, metric, day, channel),
+    )  # fmt: skip
+
+
+def sql_text(warehouse: Warehouse, query: Select[Any]) -> str:
+    """The query as it runs on this warehouse, with its values written out."""
+    return str(query.compile(warehouse.engine, compile_kwargs={"literal_binds": True}))
+
+
+def _in_channel(column: ColumnElement[Any], channel: str | None) -> list[ColumnElement[bool]]:
+    return [] if channel == ALL else [column.is_not_distinct_from(channel)]
+
+
+def _metric_sql(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> str:
+    if metric.median_of is not None:
+        rows = metric.median_of.rows(config, ("channel",)).subquery()
+        query = select(median(rows.c.value)).where(rows.c.date_day == day, *_in_channel(rows.c.channel, channel))
+    elif channel == ALL:
+        query = component_sums(config, metric, day, day, None, ())
+    else:
+        sums = component_sums(config, metric, day, day, None, ("channel",)).subquery()
+        query = select(sums).where(*_in_channel(sums.c.channel, channel))
+    return sql_text(warehouse, query)
+
+
+def _parts(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> Iterator[Part]:
+    stored = tables.kpi_component_daily.c
+    query = (
+        select(stored.component, func.sum(stored.value).label("value"))
+        .where(stored.date_day == day, stored.component.in_(metric.components), *_in_channel(stored.channel, channel))
+        .group_by(stored.component)
+    )
+    values = {row["component"]: row["value"] for row in warehouse.rows(query)}
+    for side, terms in (("numerator", metric.numerator), ("denominator", metric.denominator)):
+        for name, coefficient in terms.items():
+            component = COMPONENTS[name]
+            factor = coefficient(config) if callable(coefficient) else coefficient
+            live = component_rows(component, config, STANDARD).subquery()
+            definition = select(live).where(live.c.date_day == day, *_in_channel(live.c.channel, channel))
+            shown = "not given" if factor is None else f"{factor:f}" if isinstance(factor, Decimal) else str(factor)
+            value = values.get(name, Decimal(0))
+            yield Part(name, component.description, side, shown, component.unit, value, sql_text(warehouse, definition))
+
+
+# -- rows
+
+
+def _legs(metric: Metric) -> Iterator[tuple[str, Leg]]:
+    if metric.median_of is not None:
+        yield metric.name, metric.median_of
+    for name in dict.fromkeys([*metric.numerator, *metric.denominator]):
+        for leg in COMPONENTS[name].legs:
+            yield name, leg
+
+
+def _evidence(
+    warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None, limit: int
+) -> Iterator[Evidence]:
+    """The rows that the components sum, and of derived rows the core rows that they were derived from."""
+    traced: dict[str, dict[tuple[Any, ...], Row]] = {}
+    for name, leg in _legs(metric):
+        conditions = [leg.day == day, *([leg.where(config)] if leg.where else [])]
+        if channel != ALL and "channel" in leg.dimensions:
+            conditions += _in_channel(leg.dimensions["channel"], channel)
+        total, found = _rows(warehouse, leg.table, and_(*conditions), limit)
+        yield Evidence(leg.table.name, name, total, found)
+        for table, condition in TRACES.get(leg.table.name, _no_trace)(config, found) if found else ():
+            key = table.info["key"]
+            for row in _rows(warehouse, table, condition, 10 * limit)[1]:
+                traced.setdefault(table.name, {})[tuple(row[part] for part in key)] = row
+    for table_name, core in traced.items():
+        yield Evidence(table_name, "what these rows were derived from", len(core), list(core.values())[: 10 * limit])
+
+
+def _rows(warehouse: Warehouse, table: Table, condition: ColumnElement[bool], limit: int) -> tuple[int, list[Row]]:
+    total = warehouse.rows(select(func.count().label("n")).select_from(table).where(condition))[0]["n"]
+    order = [table.c[name] for name in table.info["key"]]
+    return total, warehouse.rows(select(table).where(condition).order_by(*order).limit(limit))
+
+
+Trace = Iterator[tuple[Table, ColumnElement[bool]]]
+
+
+def _no_trace(config: Config, rows: list[Row]) -> Trace:
+    return iter(())
+
+
+def _of_persons(config: Config, rows: list[Row]) -> Trace:
+    """A person: their lead records, stages, first touch, and the opportunities of their deals."""
+    cluster, lead, stage, deal = tables.identity_cluster.c, tables.lead.c, tables.stage_event.c, tables.deal.c
+    persons = [row["person_key"] for row in rows]
+    records = select(cluster.record_key).where(cluster.person_key.in_(persons))
+    yield tables.lead, lead.record_key.in_(records)
+    leads = select(1).where(lead.record_key.in_(records), lead.source == stage.source, lead.lead_id == stage.object_id)
+    yield tables.stage_event, and_(stage.object == "lead", leads.exists())
+    touches = [row["first_touch_id"] for row in rows if row["first_touch_id"]]
+    yield tables.touchpoint, tables.touchpoint.c.touch_id.in_(touches)
+    if any(row["has_opportunity"] for row in rows):
+        opps, opportunity = select(deal.opp_id).where(deal.person_key.in_(persons)), tables.opportunity
+        yield opportunity, and_(opportunity.c.source == config.system_of_record, opportunity.c.opp_id.in_(opps))
+
+
+def _of_deals(config: Config, rows: list[Row]) -> Trace:
+    """A deal: its opportunity, the records that tie a person to it, and its first and last touch."""
+    opps = [row["opp_id"] for row in rows]
+    ties = {tables.opportunity: "opp_id", tables.lead: "converted_opp_id", tables.opp_contact_role: "opp_id"}
+    for table, column in ties.items():
+        yield table, and_(table.c.source == config.system_of_record, table.c[column].in_(opps))
+    touches = {row[name] for row in rows for name in ("first_touch_id", "last_touch_id") if row[name]}
+    yield tables.touchpoint, tables.touchpoint.c.touch_id.in_(sorted(touches))
+
+
+def _of_recipients(config: Config, rows: list[Row]) -> Trace:
+    """A recipient of a send: what happened there."""
+    event = tables.email_event.c
+    keys = ("source", "send_id", "recipient_hash")
+    yield tables.email_event, or_(*(and_(*(event[name] == row[name] for name in keys)) for row in rows))
+
+
+TRACES: Mapping[str, Callable[[Config, list[Row]], Trace]] = {
+    "person": _of_persons, "deal": _of_deals, "email_recipient": _of_recipients,
+}  # fmt: skip
+
+
+# -- what the vendor said
+
+
+def _payloads(warehouse: Warehouse, landing: Landing, config: Config, evidence: list[Evidence]) -> Iterator[Payload]:
+    """Landed records of the core rows shown, at most PAYLOADS of each table; a row that two parts share comes once."""
+    for name in dict.fromkeys(item.table for item in evidence):
+        table = tables.metadata.tables[name]
+        if "slice_id" not in table.c:
+            continue
+        key = table.info["key"]
+        found = {tuple(row[part] for part in key): row for item in evidence if item.table == name for row in item.rows}
+        for row in list(found.values())[:PAYLOADS]:
+            yield payload(warehouse, landing, config, table, row)
+
+
+ENVELOPE = (
+    "slice_id", "source", "stream", "account", "start", "end", "since", "until", "pulled_at", "api_version", "run_id",
+)  # fmt: skip
+
+
+def payload(warehouse: Warehouse, landing: Landing, config: Config, table: Table, row: Row) -> Payload:
+    """The landed record that a row of a core table came from; None when landing no longer has it."""
+    key, book, slice_id = {name: row[name] for name in table.info["key"]}, tables.load_audit.c, row["slice_id"]
+    loaded = warehouse.rows(
+        select(book.source, book.stream, book.source_account)
+        .where(book.target_table == table.name, book.slice_id == slice_id)
+    )  # fmt: skip
+    for origin in loaded:
+        for item in landing.slices(origin["source"], origin["stream"], origin["source_account"]):
+            if item.slice_id == slice_id:
+                envelope = {name: getattr(item, name) for name in ENVELOPE}
+                return Payload(table.name, key, envelope, _record(landing, config, table, item, row))
+    return Payload(table.name, key, {"slice_id": slice_id}, None)
+
+
+def _record(landing: Landing, config: Config, table: Table, item: Slice, row: Row) -> Row | None:
+    """The record of a slice that maps to `row`: found by mapping the slice again."""
+    feed = next((f for f in feeds(table.name, config) if _is_from(f, item)), None)
+    records = list(landing.records(item))
+    if feed is None or not records:
+        return None
+    context = MappingContext(config, feed.source, feed.stream, Account(**item.account))
+    frame = feed.mapping(pd.json_normalize(records).astype(object), context).reset_index(names="record_number")
+    like = frame[frame["source_id"].astype(str) == str(row["source_id"])]
+    for number, candidates in like.groupby("record_number"):
+        for mapped in enforce(table, candidates.reset_index(drop=True)).rows.to_dict("records"):
+            if all(_same(mapped[name], row[name]) for name in table.info["key"]):
+                return records[int(str(number))]
+    return None
+
+
+def _is_from(feed: Feed, item: Slice) -> bool:
+    return (feed.source, feed.stream) == (item.source, item.stream) and feed.accepts(item.account["id"])
+
+
+def _same(mapped: Any, stored: Any) -> bool:
+    return bool(mapped == stored) if not pd.isna(mapped) else stored is None
+
+
+# -- what changed since
+
+
+def _changes(warehouse: Warehouse, metric: Metric, day: date, channel: str | None) -> list[Row]:
+    change = tables.kpi_change.c
+    columns = ("changed_at", "component", "channel", "old_value", "new_value", "because", "run_id")
+    query = (
+        select(*(change[name] for name in columns))
+        .where(change.date_day == day, change.component.in_(metric.components), *_in_channel(change.channel, channel))
+        .order_by(change.changed_at, change.component, change.channel)
+    )
+    return warehouse.rows(query)

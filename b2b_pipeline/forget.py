@@ -1,0 +1,113 @@
+"""Forgets a person: gone from landing, tables, quarantine and exports, and from everything that is pulled later.
+
+Their e-mail's pseudonym becomes a token that says nothing and stays the same, so that every total stays as it was; what
+else is personal in the same records is removed. The order makes it safe to run again after a crash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Column, Table, Text, func, or_, select, update
+
+from b2b_pipeline.errors import ConfigError
+from b2b_pipeline.export import export_parquet
+from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
+from b2b_pipeline.replay import ORDER, rebuild
+from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.compact import compact
+from b2b_pipeline.warehouse.engine import Warehouse
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What held the person: landed records, rows by table, and files in the inbox, which are left to their owner."""
+
+    records: int
+    rows: dict[str, int]
+    inbox: list[str]
+
+
+def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
+    """Forget the person behind an address. Raises ConfigError when it is no address; never tells it."""
+    landing, warehouse, pseudonyms = pipeline.landing, pipeline.warehouse, pipeline.landing.pseudonyms
+    try:
+        pseudonym = pseudonyms.remembered(email)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    digest, _, domain = pseudonym.removeprefix(PREFIX).partition("@")
+    domains = {name.lower() for name in pipeline.config.exclude.email_domains}
+    # First of all, so that no pull brings them back meanwhile.
+    pseudonyms.forget(email, "email_domains" if domain in domains else None)
+    change = _change(pseudonyms, pseudonym, pseudonyms.forget_token(email))
+    records = sum(
+        landing.rewrite(item, change) for source, stream in landing.streams() for item in landing.slices(source, stream)
+    )
+    landing.remove_leftovers(datetime.now(UTC) - timedelta(days=1))
+    rows = {table.name: count for table in tables.metadata.sorted_tables if (count := _count(warehouse, table, digest))}
+    if rows:
+        rebuild(pipeline, run_id, replay=True, only=_affected(warehouse, digest))
+        _replace(warehouse, digest, pseudonyms.forget_token(email).removeprefix(PREFIX))
+    compact(warehouse)
+    _export_again(pipeline)
+    return Forgotten(records, rows, _inbox(pipeline, email))
+
+
+def _change(pseudonyms: Pseudonyms, pseudonym: str, token: str) -> Callable[[str], str]:
+    """What becomes of a landed line."""
+    bare = pseudonym.partition("@")[0]  # without the domain, where a connector cut it off
+
+    def change(line: str) -> str:
+        if bare not in line:
+            return line
+        record = pseudonyms.clean(json.loads(line), {pseudonym: token, bare: token})
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
+
+    return change
+
+
+def _texts(table: Table) -> list[Column[str]]:
+    return [column for column in table.columns if isinstance(column.type, Text)]
+
+
+def _count(warehouse: Warehouse, table: Table, digest: str) -> int:
+    query = select(func.count().label("n")).select_from(table).where(or_(*(c.contains(digest) for c in _texts(table))))
+    return int(warehouse.rows(query)[0]["n"])
+
+
+def _affected(warehouse: Warehouse, digest: str) -> tuple[Table, ...]:
+    """Core tables that hold the person, in rows or in what was refused: they are loaded again from landing."""
+    book = tables.quarantine.c
+    refused = warehouse.rows(select(book.target_table).where(book.record.contains(digest)).distinct())
+    names = {row["target_table"] for row in refused}
+    return tuple(table for table in ORDER if table.name in names or _count(warehouse, table, digest))
+
+
+def _replace(warehouse: Warehouse, digest: str, token: str) -> None:
+    """Rows whose slice or source is no longer read keep nothing of them either."""
+    with warehouse.write() as connection:
+        for table in tables.metadata.sorted_tables:
+            for column in _texts(table):
+                changed = {column.name: func.replace(column, digest, token)}
+                connection.execute(update(table).where(column.contains(digest)).values(changed))
+
+
+def _export_again(pipeline: Pipeline) -> None:
+    folder = pipeline.home / "exports"
+    if folder.is_dir():
+        for path in folder.rglob("*.parquet"):
+            path.unlink()
+        export_parquet(pipeline.warehouse, folder)
+
+
+def _inbox(pipeline: Pipeline, email: str) -> list[str]:
+    """Names of dropped files that still have the address: they are their owner's, who has to remove it there."""
+    if not pipeline.inbox.is_dir():
+        return []
+    address = normalise_email(email).encode()
+    files = [path for path in pipeline.inbox.iterdir() if path.is_file()]
+    return sorted(path.name for path in files if address in path.read_bytes().lower())

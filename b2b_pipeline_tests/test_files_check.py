@@ -1,0 +1,272 @@
+"""`pipeline.yaml`'s file mappings, what `files check` says of a file, and the mappings that it proposes."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from b2b_pipeline.config import CURRENCIES, Config, load_config
+from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.errors import ConfigError, ContractError
+from b2b_pipeline.files.check import Reason, TableCheck, check
+from b2b_pipeline.files.mapping import FileMapping
+from b2b_pipeline.files.propose import propose
+from b2b_pipeline.files.reading import read_records
+from b2b_pipeline.files.rows import rows
+from b2b_pipeline.sandbox.generate import make_world
+from b2b_pipeline.warehouse.tables import metadata
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+STAGES = ["lead", "mql", "sal", "sql", "opportunity", "customer"]
+
+
+def complaint(written: str) -> str:
+    with pytest.raises(ValidationError) as error:
+        FileMapping.model_validate({"match": "*", "tables": yaml.safe_load(written)})
+    return str(error.value)
+
+
+# -- mappings that cannot be right
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{}", "name at least one of lead, stage_event, opportunity"),
+        ("{leads: {}}", "leads"),
+        ("{lead: {columns: {email: Mail}}}", "created_at"),
+        ("{lead: {columns: {created_at: {from: Day}}}}", "declare how it is written"),
+        ("{lead: {columns: {created_at: Day}}}", "declare how it is written"),
+        (
+            '{lead: {columns: {created_at: {from: Day, timestamp: "%Y-%m-%d %H:%M"}}}}',
+            "a timestamp needs its time zone",
+        ),
+        ('{lead: {columns: {created_at: {from: Day, timestamp: "%H", zone: Berlin}}}}', "unknown time zone 'Berlin'"),
+        (
+            "{lead: {columns: {created_at: {from: Day, date: DD.MM.YYYY}}}}",
+            "'DD.MM.YYYY' is no date format: write it like %d.%m.%Y",
+        ),
+        ('{lead: {columns: {created_at: {from: Day, value: "2026", date: "%Y"}}}}', "give either `from`"),
+        (
+            '{lead: {columns: {created_at: {from: Day, date: "%Y"}, country: {from: C, aliases: {no: Norway}}}}}',
+            "put it in quotes",
+        ),
+        ("{opportunity: {columns: {stage: S, amount: A}, won: [Won]}}", "an amount needs its currency"),
+        ("{opportunity: {columns: {stage: S}}}", "`won` lists the values of `stage`"),
+        ("{opportunity: {columns: {owner: O}}}", "say what is won"),
+        ("{email_event: {columns: {send_id: Campaign}}}", "Counts per campaign cannot be loaded"),
+        (
+            "{email_event: {columns: {send_id: Campaign, email: To}}}",
+            "give `event_type` and `event_at` (a row per event)",
+        ),
+        ("{cost_ledger: {columns: {category: C, amount: A, currency: {value: EUR}}}}", "a cost needs its day"),
+        (
+            "{cost_ledger: {columns: {first_day: F, category: C, amount: A, currency: {value: EUR}}}}",
+            "a `first_day` and a `last_day`",
+        ),
+        (
+            "{cost_ledger: {columns: {date_day: D, category: {value: toys}, amount: A, currency: B}}}",
+            "'toys' is none of ads, agency",
+        ),
+        ('{touchpoint: {columns: {touched_at: {from: D, date: "%Y"}}}}', "touchpoint: say whose it is"),
+    ],
+)
+def test_a_mapping_that_cannot_be_right_is_refused_with_the_fix(written: str, says: str) -> None:
+    assert says in complaint(written)
+
+
+def test_a_wrong_name_in_the_configuration_names_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    text = (EXAMPLES / "exports" / "pipeline.yaml").read_text(encoding="utf-8")
+    path.write_text(text.replace("owner: Owner", "ownr: Owner"), encoding="utf-8")
+    line = text.splitlines().index("          owner: Owner") + 1
+    with pytest.raises(ConfigError, match=rf"pipeline\.yaml:{line}: files\.leads\.tables\.lead\.columns\.ownr"):
+        load_config(path)
+
+
+def test_names_that_only_the_whole_configuration_can_judge_are_reported() -> None:
+    mapping = FileMapping.model_validate(
+        {
+            "match": "*",
+            "tables": yaml.safe_load(
+                '{lead: {columns: {created_at: {from: D, date: "%Y"}}, stages: {hot: {from: H, date: "%Y"}}},'
+                " opportunity: {columns: {stage: S, amount: A, currency: {value: EURO}}, won: [Won]}}"
+            ),
+        }
+    )
+    assert list(mapping.unknown_names(STAGES, CURRENCIES)) == [
+        "tables.lead.stages: 'hot' is not in stages.order: lead, mql, sal, sql, opportunity, customer",
+        "tables.opportunity.columns.currency: unknown currency 'EURO': use an ISO 4217 code such as EUR",
+    ]
+
+
+# -- the examples
+
+
+def checked(config: Config, path: Path) -> dict[str, tuple[int, int]]:
+    report = check(path, config)
+    assert report.problem is None, report.text()
+    return {table.table: (table.loaded, table.quarantined) for table in report.tables}
+
+
+def test_the_example_exports_load_and_their_two_bad_rows_are_quarantined() -> None:
+    folder = EXAMPLES / "exports"
+    config = load_config(folder / "pipeline.yaml")
+    assert {path.stem: checked(config, path) for path in sorted(folder.glob("*.csv"))} == {
+        "ad_spend": {"spend": (18, 0)},
+        "costs": {"cost_ledger": (278, 0)},
+        "deals": {"opportunity": (9, 1)},
+        "email_events": {"email_event": (21, 0), "touchpoint": (2, 0)},
+        "leads": {"lead": (21, 1), "touchpoint": (21, 1), "stage_event": (23, 0), "identity_link": (21, 0)},
+    }
+    assert not [m for mapping in config.files.values() for m in mapping.unknown_names(config.stages.order, CURRENCIES)]
+
+
+def test_the_report_names_line_column_and_reason_and_nobody() -> None:
+    folder = EXAMPLES / "exports"
+    report = check(folder / "leads.csv", load_config(folder / "pipeline.yaml"))
+    why = "'31.02.2026 10:00' fits none of the declared timestamp formats %d.%m.%Y %H:%M, %Y-%m-%d %H:%M"
+    assert report.tables[0] == TableCheck("lead", 21, 1, 0, [Reason("Created", why, 1, [25])], 22, 1)
+    assert not report.ok
+    text = report.text()
+    assert f"1 x Created: {why} (line 25)" in text
+    assert "max.ritter" not in text
+    assert "Ritter" not in text
+
+
+def test_a_file_that_would_fail_as_a_whole_says_so_before_it_is_loaded(tmp_path: Path) -> None:
+    config = load_config(EXAMPLES / "exports" / "pipeline.yaml")
+    path = tmp_path / "costs.csv"
+    text = (EXAMPLES / "exports" / "costs.csv").read_text(encoding="utf-8")
+    path.write_text(text.replace("Agency fee", "Hotel"), encoding="utf-8")
+    report = check(path, config)
+    assert (
+        "cannot be loaded: 4 of 13 rows of cost_ledger would be quarantined, more than 5% (most: Type: "
+        in report.text()
+    )
+    path.write_text(text.replace("Supplier", "Suplier"), encoding="utf-8")
+    assert "column 'Supplier' is missing (did you mean 'Suplier'?)" in check(path, config).text()
+    path.write_bytes(b"")
+    assert check(path, config).text() == "costs.csv: cannot be loaded: the file is empty"
+
+
+def test_every_file_of_the_sandbox_loads_whole(tmp_path: Path) -> None:
+    config = load_config(EXAMPLES / "demo" / "pipeline.yaml")
+    world = make_world(tmp_path / "world.db", until=date(2026, 3, 31), days=90, leads=200)
+    with world.connect() as connection:
+        drops = connection.execute("select name, content from file_drop order by visible_at").fetchall()
+    names = set()
+    for number, (name, content) in enumerate(drops):
+        path = tmp_path / str(number) / name
+        path.parent.mkdir()
+        path.write_bytes(content)
+        report = check(path, config)
+        assert report.ok, report.text()
+        names.add(report.mapping)
+    assert names == {"costs", "event_leads"}
+
+
+# -- proposals
+
+
+def proposed(name: str, content: bytes) -> dict[str, Any]:
+    [mapping] = yaml.safe_load(propose(name, content)).values()
+    return dict(mapping)
+
+
+@pytest.mark.parametrize(
+    ("stem", "table"),
+    [
+        ("ad_spend", "spend"),
+        ("costs", "cost_ledger"),
+        ("deals", "opportunity"),
+        ("email_events", "email_event"),
+        ("leads", "lead"),
+    ],
+)
+def test_an_unknown_export_gets_a_proposal_for_its_table(stem: str, table: str) -> None:
+    mapping = proposed(f"{stem}.csv", (EXAMPLES / "exports" / f"{stem}.csv").read_bytes())
+    assert list(mapping["tables"]) == [table]
+
+
+def test_a_proposal_that_needs_no_answer_works_as_it_is(tmp_path: Path) -> None:
+    content = (EXAMPLES / "exports" / "email_events.csv").read_bytes().replace(b",Sent,", b",sent,")
+    mapping = FileMapping.model_validate(proposed("email_events.csv", content))
+    assert mapping.headers() == ["Campaign", "Recipient", "Event", "Time"]
+    assert len(read_records(content, mapping)) == 21
+
+
+def test_a_proposal_sees_encoding_delimiter_header_totals_people_and_stages() -> None:
+    deals = proposed("deals 2026-03.csv", (EXAMPLES / "exports" / "deals.csv").read_bytes())
+    assert deals["match"] == "deals *.csv"
+    assert deals["read"] == {
+        "encoding": "cp1252",
+        "delimiter": ";",
+        "skip_totals": {"column": "Deal", "value": "Summe*"},
+    }
+    table = deals["tables"]["opportunity"]
+    assert (table["won"], table["lost"], table["open"]) == (["Gewonnen"], ["Verloren"], ["Verhandlung", "Angebot"])
+    assert table["columns"]["currency"] == {"symbols": {"$": "?", "€": "EUR"}}
+    leads = proposed("leads.csv", (EXAMPLES / "exports" / "leads.csv").read_bytes())
+    assert (leads["read"], leads["personal"]) == ({"header_row": 3}, ["Name", "Phone"])
+    assert leads["tables"]["lead"]["stages"]["mql"] == {"from": "MQL date", "date": "%d.%m.%Y"}
+
+
+def test_what_can_be_read_two_ways_is_left_open_and_the_configuration_refuses_it() -> None:
+    content = b'Date,Campaign,Platform,Cost\n05/06/2026,Brand,X,"1,234"\n06/07/2026,Brand,X,"2,345"\n'
+    text = propose("spend.csv", content)
+    assert 'date: "?"}  # ambiguous: fits %d/%m/%Y and %m/%d/%Y' in text
+    assert 'decimal: "?"' in text
+    assert 'currency: {value: "?"}  # no currency in the file' in text
+    with pytest.raises(ValidationError, match="is no date format"):
+        FileMapping.model_validate(proposed("spend.csv", content))
+
+
+def test_counts_per_campaign_are_refused_with_the_way_out() -> None:
+    text = propose("campaigns.csv", b"Campaign,Sent,Opens,Clicks\nNews,100,30,5\n")
+    assert "cannot be told from sums" in text
+    assert yaml.safe_load(text) is None
+
+
+def test_a_hostile_header_cannot_write_into_the_proposal() -> None:
+    content = b'"x: {y}\n- z","Created","E-mail","# a"\n1,2026-01-05,a@b.example,2\n'
+    assert list(proposed("leads.csv", content)) == ["match", "tables"]
+
+
+def test_what_is_no_table_is_an_error() -> None:
+    with pytest.raises(ContractError, match="no table found"):
+        propose("letter.txt", b"Dear all,\nhello\nbye\n")
+
+
+# -- the real exports
+
+
+def test_the_answers_of_the_real_exports_come_out() -> None:
+    folder = os.environ.get("B2B_TRIAL_DATA")
+    if not folder or not (Path(folder) / "maven_crm").is_dir():
+        pytest.skip("B2B_TRIAL_DATA names no folder with maven_crm/: the real exports were not tried")
+    config = load_config(EXAMPLES / "maven_crm" / "pipeline.yaml")
+    mapping = config.files["sales_pipeline"]
+    records = pd.json_normalize(read_records((Path(folder) / "maven_crm" / "sales_pipeline.csv").read_bytes(), mapping))
+    context = MappingContext(config, "files", "opportunity", Account("sales_pipeline.csv"))
+    enforced = enforce(metadata.tables["opportunity"], rows(records.astype(object), mapping, "opportunity", context))
+    deals = enforced.rows
+    assert (len(deals), len(enforced.rejects), enforced.duplicates) == (8800, 0, 0)
+    won = deals[deals["is_won"]]
+    assert (len(won), int((deals["is_closed"] & ~deals["is_won"]).sum())) == (4238, 2473)
+    assert sum(won["amount"]) == Decimal(10_005_534)
+    assert int(deals["date_day"].isna().sum()) == 500
+    cycle = (pd.to_datetime(won["close_date"]) - pd.to_datetime(won["date_day"])).dt.days
+    assert round(cycle.mean(), 3) == 51.782
+    assert deals["product"].value_counts()["GTX Pro"] == 1480
+    assert "GTXPro" not in set(deals["product"])
+    assert deals["owner"].nunique() == 30
