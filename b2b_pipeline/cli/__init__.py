@@ -1,4 +1,4 @@
-"""The command `b2b`. One module per command; what a command needs is imported when it runs, so that each starts fast."""
+"""The command `b2b`, one module per command. What a command needs is imported when it runs: each starts fast."""
 
 from __future__ import annotations
 

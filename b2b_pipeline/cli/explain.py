@@ -62,8 +62,8 @@ def _tell(told: Explanation) -> None:
         _title(f"{item.table}: {len(item.rows)} of {item.total} rows ({item.because})")
         filled = [name for name in (item.rows[0] if item.rows else {}) if any(r[name] is not None for r in item.rows)]
         show([{name: table_cell(row[name])[:CELL] for name in filled} for row in item.rows], "table")
-    for item in told.payloads:
-        _payload(item)
+    for payload in told.payloads:
+        _payload(payload)
     _title("What changed since it was first published")
     if told.changes:
         show(told.changes, "table")

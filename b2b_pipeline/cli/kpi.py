@@ -46,13 +46,13 @@ def kpi(
 
 def catalogue() -> list[dict[str, Any]]:
     """One row per metric."""
-    from b2b_pipeline.metrics.query import GRAINS, dimensions
+    from b2b_pipeline.metrics.query import GRAINS, dimensions_of
     from b2b_pipeline.metrics.registry import FAMILIES
 
     return [
         {
             "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": metric.additivity,
-            "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions(metric))]),
+            "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions_of(metric))]),
         }
         for family in FAMILIES.values()
         for metric in family.metrics

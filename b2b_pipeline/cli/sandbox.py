@@ -146,7 +146,7 @@ def fault(
     vendor: Annotated[str | None, typer.Option(help="At which vendor.")] = None,
     count: Annotated[int, typer.Option(min=1, help="For so many requests.")] = 1,
     path_contains: Annotated[str, typer.Option(help="Only requests whose path, query or body holds this.")] = "",
-    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the kind: --option status=503")] = None,
+    option: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Of the kind: status=503")] = None,
     all_: Annotated[bool, typer.Option("--list", help="The kinds, and the faults that wait.")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Take back the faults that wait.")] = False,
     world: WorldFile = None,
@@ -159,7 +159,8 @@ def fault(
         clear_faults(found)
         typer.echo("no fault waits")
     if all_:
-        show([{"kind": name, "vendors": " ".join(its), "options": " ".join(takes)} for name, (its, takes) in KINDS.items()], "table")
+        kinds = [(name, " ".join(its), " ".join(takes)) for name, (its, takes) in KINDS.items()]
+        show([dict(zip(("kind", "vendors", "options"), kind, strict=True)) for kind in kinds], "table")
         for waiting in list_faults(found):
             times = "until cleared" if waiting.remaining < 0 else f"{waiting.remaining} times"
             typer.echo(f"waiting: {waiting.kind} at {waiting.vendor}, {times}, {dict(waiting.options)}")

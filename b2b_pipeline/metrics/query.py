@@ -157,10 +157,15 @@ def _answers(
     return rows
 
 
-def _refuse_unknown(metric: Metric, dimensions: tuple[str, ...]) -> None:
+def dimensions_of(metric: Metric) -> set[str]:
+    """What a metric can be split by, beside the grains."""
     legs = [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
-    shared = set.intersection(*({*leg.dimensions, *STANDARD} for leg in legs))
-    for dimension in dimensions:
+    return set.intersection(*({*leg.dimensions, *STANDARD} for leg in legs))
+
+
+def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:
+    shared = dimensions_of(metric)
+    for dimension in asked:
         if dimension not in shared:
             raise QuestionError(f"{metric.name} cannot be split by {dimension!r}; it can by {', '.join([*GRAINS, *sorted(shared)])}")
 

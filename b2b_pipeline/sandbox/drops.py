@@ -32,7 +32,7 @@ def drop_files(world: World, folder: Path) -> list[Path]:
 def remember_folder(world: World, folder: Path) -> None:
     """From now on `b2b sandbox advance` drops new files there too."""
     with world.connect() as connection:
-        connection.execute("insert or replace into setting (name, value) values ('drops', ?)", (str(folder.absolute()),))
+        connection.execute("insert or replace into setting values ('drops', ?)", (str(folder.absolute()),))
 
 
 def remembered_folder(world: World) -> Path | None:

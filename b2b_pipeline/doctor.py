@@ -1,0 +1,148 @@
+"""What is wrong with this installation, and the exact thing to do about it: `b2b doctor`. Never tells a secret."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+
+from sqlalchemy import select, text
+
+from b2b_pipeline import settings
+from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.base import Finding, Source
+from b2b_pipeline.errors import ConfigError, PipelineError
+from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.warehouse import migrate
+from b2b_pipeline.warehouse.engine import Warehouse
+
+DISTRIBUTION = "b2b-pipeline"
+OLDEST_POSTGRESQL = 15
+SHORT_KEY = 16  # characters of a hash key below which it can be guessed
+FREE_GIB = 1.0
+SUNSET_DAYS = 30
+
+
+def examine(today: date) -> Iterator[tuple[str, Finding]]:
+    """(section, finding) of everything that the pipeline needs, as it is looked at."""
+    yield from _section("versions", _versions())
+    config, path = None, Path(os.environ.get("B2B_CONFIG", "pipeline.yaml"))
+    try:
+        config = load_config()
+        if (settings.home() / "fixed.json").is_file():
+            Pipeline(config, settings.home()).hold_fast()
+    except ConfigError as error:
+        fix = f"edit {path}" if path.is_file() else "make setup, or set B2B_CONFIG to where pipeline.yaml is"
+        for line in str(error).splitlines():
+            yield "configuration", Finding(False, line, fix)
+    else:
+        what = f"{path}: {len(config.sources)} sources, {len(config.files)} file mappings"
+        yield "configuration", Finding(True, what)
+    yield from _section("home", _home())
+    yield from _section("warehouse", _warehouse())
+    if config is not None:
+        for name in config.sources:
+            yield from _section(name, _source(SOURCES[name], config, today))
+
+
+def _section(name: str, findings: Iterator[Finding]) -> Iterator[tuple[str, Finding]]:
+    for finding in findings:
+        yield name, finding
+
+
+def _versions() -> Iterator[Finding]:
+    """Dagster's packages must be the very versions that this project was built for."""
+    for requirement in metadata.requires(DISTRIBUTION) or []:
+        pinned = re.fullmatch(r"(dagster[\w-]*)==([\w.]+)", requirement.partition(";")[0].strip())
+        if pinned is None:
+            continue
+        name, wanted = pinned.groups()
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found = "missing"
+        yield Finding(found == wanted, f"{name} {found}", f"pip install {name}=={wanted}" if found != wanted else "")
+
+
+def _home() -> Iterator[Finding]:
+    home, landing = settings.home(), settings.landing_root()
+    for name, folder in (("B2B_HOME", home), ("landing", landing)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder):
+                yield Finding(True, f"{name}: {folder} is writable")
+        except OSError as error:
+            fix = f"let this user write to {folder}, or set {'B2B_LANDING_URL' if name == 'landing' else name}"
+            yield Finding(False, f"{name}: {folder} cannot be written to: {error.strerror}", fix)
+            return
+        free = shutil.disk_usage(folder).free / 2**30
+        fix = f"make room, {FREE_GIB:g} GiB at least, or move {name}"
+        yield Finding(free >= FREE_GIB, f"{name}: {free:.1f} GiB free", fix)
+    yield _hash_key(home / "hash.key", landing)
+
+
+def _hash_key(path: Path, landing: Path) -> Finding:
+    given = os.environ.get("B2B_HASH_KEY")
+    if given:
+        fix = "before any data lands: python -c 'import secrets; print(secrets.token_hex(32))' makes a good one"
+        return Finding(len(given) >= SHORT_KEY, f"B2B_HASH_KEY has {len(given)} characters", fix)
+    if path.is_file():
+        shared = stat.S_IMODE(path.stat().st_mode) & 0o077
+        return Finding(not shared, f"hash key {path}{' can be read by others' if shared else ''}", f"chmod 600 {path}")
+    fix = f"restore {path} from a backup, or set B2B_HASH_KEY to the old key: with another nobody is known again"
+    return Finding(not any(landing.glob("raw/*/*")), "no hash key yet; the first pull makes one", fix)
+
+
+def _warehouse() -> Iterator[Finding]:
+    try:
+        warehouse = Warehouse()
+        found = migrate.state(warehouse)
+    except ConfigError as error:
+        yield Finding(False, str(error), "correct B2B_WAREHOUSE_URL; see that its server runs and lets this user in")
+        return
+    where = warehouse.url.render_as_string(hide_password=True)
+    what = f"{where}: schema {found or 'not there'}, needed {migrate.HEAD}"
+    yield Finding(found == migrate.HEAD, what, "b2b migrate")
+    if found is None and warehouse.dialect == "duckdb":
+        return
+    with warehouse.read() as connection:
+        connection.execute(select(1))
+        if warehouse.dialect == "postgresql":
+            version = connection.execute(text("show server_version")).scalar_one()
+            fix = f"upgrade the server to PostgreSQL {OLDEST_POSTGRESQL} or newer"
+            yield Finding(int(re.split(r"\D", version)[0]) >= OLDEST_POSTGRESQL, f"PostgreSQL {version}", fix)
+        else:
+            yield Finding(True, f"DuckDB {metadata.version('duckdb')}")
+
+
+def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
+    missing = []
+    for name, what in source.environment.items():
+        is_set, is_optional = bool(os.environ.get(name)), name in source.optional
+        if is_set or not is_optional:
+            fix = f"put {name} into the environment or .env: {what}"
+            yield Finding(is_set, f"{name} is {'set' if is_set else 'not set'}", fix)
+        missing += [] if is_set or is_optional else [name]
+    if source.sunset is not None:
+        left = (source.sunset - today).days
+        what = f"{source.title} {source.api_version} works until {source.sunset}, {left} days from now"
+        yield Finding(left > SUNSET_DAYS, what, "upgrade b2b-pipeline to a release that speaks a newer version")
+    if missing:
+        return
+    try:
+        client = source.connect(config)
+        accounts = [account.name or account.id for account in source.accounts(client, config)]
+        fix = "give the credentials access to an account"
+        yield Finding(bool(accounts), f"accounts: {', '.join(accounts) or 'none'}", fix)
+        yield from source.probe(client, config)
+    except PipelineError as error:
+        wanted = [f"{name} ({what})" for name, what in source.environment.items() if os.environ.get(name)]
+        fix = f"check {'; '.join(wanted)}" if wanted else f"see that {source.title} can be reached from here"
+        yield Finding(False, f"{source.title}: {error}", fix)
