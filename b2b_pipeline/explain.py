@@ -183,7 +183,9 @@ def _evidence(
     """The rows that the components sum, and of derived rows the core rows that they were derived from."""
     traced: dict[str, dict[tuple[Any, ...], Row]] = {}
     for name, leg in _legs(metric):
-        conditions = [leg.day == day, *([leg.where(config)] if leg.where else [])]
+        # What is 0 adds nothing; what is NULL is what could not be converted, and shows why the sum is small.
+        conditions = [leg.day == day, or_(leg.value.is_(None), leg.value != 0)]
+        conditions += [leg.where(config)] if leg.where else []
         if channel != ALL and "channel" in leg.dimensions:
             conditions += _in_channel(leg.dimensions["channel"], channel)
         total, found = _rows(warehouse, leg.table, and_(*conditions), limit)

@@ -53,7 +53,7 @@ def _tell(told: Explanation) -> None:
         _title("Components")
         columns = ("side", "coefficient", "component", "value", "unit", "description")
         show([{name: getattr(part, name) for name in columns} for part in told.parts], "table")
-    _title("SQL of the value")
+    _title("SQL")
     typer.echo(told.sql)
     for part in told.parts:
         _title(f"SQL of {part.component}")

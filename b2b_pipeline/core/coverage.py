@@ -44,7 +44,7 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
     with warehouse.write() as connection:
         serialise(connection, tables.coverage.name)
         failed = select(tables.load_audit.c.slice_id, tables.load_audit.c.error).where(tables.load_audit.c.error.is_not(None))
-        errors = dict(connection.execute(failed).tuples().all())
+        errors = {row.slice_id: row.error for row in connection.execute(failed)}
         for name in config.sources:
             for stream in SOURCES[name].streams:
                 rows += _of_failures(landing, name, stream, errors)

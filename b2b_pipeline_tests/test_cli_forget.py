@@ -1,0 +1,178 @@
+"""`b2b forget`: the person is gone, the numbers stay."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from datetime import date
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from b2b_pipeline.connectors.base import Account, Page, Stream, Window
+from b2b_pipeline.errors import TransientError
+from b2b_pipeline.export import export_parquet
+from b2b_pipeline.landing import Landing
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.registry import METRICS
+from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.privacy import PREFIX, Pseudonyms
+from b2b_pipeline.replay import rebuild
+from b2b_pipeline_tests import installation
+from b2b_pipeline_tests.installation import START, UNTIL, Installation
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    return installation.copy(tmp_path, monkeypatch)
+
+
+def known_everywhere(world: Path) -> list[str]:
+    """Addresses that HubSpot, Salesforce and the e-mail events all know."""
+    with sqlite3.connect(world) as connection:
+        found = connection.execute("""
+            select distinct lower(json_extract(c.payload, '$.email')) from record_version c
+            join record_version l on l.object = 'Lead' and lower(json_extract(l.payload, '$.Email')) = lower(json_extract(c.payload, '$.email'))
+            join email_event e on lower(e.recipient) = lower(json_extract(c.payload, '$.email'))
+            where c.object = 'contacts' and e.type = 'OPEN' order by 1""").fetchall()
+    connection.close()
+    return [email for (email,) in found]
+
+
+def everything(home: Path) -> dict[str, bytes]:
+    """Every file below B2B_HOME, as it can be read: compressed ones opened."""
+    found = {}
+    for path in home.rglob("*"):
+        if path.is_file():
+            found[str(path.relative_to(home))] = path.read_bytes()
+            if path.suffix == ".zst":
+                found[f"{path.name} opened"] = zstandard.open(path, "rb").read()
+            if path.suffix == ".parquet":
+                text = io.StringIO()
+                pq.read_table(path).to_pandas().to_csv(text)
+                found[f"{path.name} opened"] = text.getvalue().encode()
+    return found
+
+
+def holding(home: Path, word: str) -> list[str]:
+    return sorted(name for name, content in everything(home).items() if word.encode() in content)
+
+
+def numbers(pipeline: Pipeline) -> list[dict[str, Any]]:
+    answers = ask(pipeline.warehouse, pipeline.config, list(METRICS), START, UNTIL)
+    answers += ask(pipeline.warehouse, pipeline.config, [name for name in METRICS], START, UNTIL, ["day", "channel"])
+    return [answer.as_json() for answer in answers]
+
+
+def bodies(home: Path) -> int:
+    return len(list(home.rglob("*.jsonl.zst")))
+
+
+def test_a_person_is_gone_from_everywhere_and_stays_gone_and_no_number_changes(installed: Installation) -> None:
+    email = known_everywhere(installed.folder / "world.sqlite")[0]
+    (installed.home / "inbox" / "notes.csv").write_text(f"who\n{email.upper()}\n")
+    pipeline = installed.pipeline()
+    digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
+    export_parquet(pipeline.warehouse, installed.home / "exports")
+    before = numbers(pipeline)
+    held = holding(installed.home, digest)
+    assert {"lead.parquet opened", "email_event.parquet opened", "person.parquet opened"} <= set(held)
+    assert "warehouse.duckdb" in held
+
+    done = installed.b2b("forget", email.title(), "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert email not in done.output.lower()
+    assert "notes.csv" in done.stdout
+    assert holding(installed.home, digest) == []
+    assert (installed.home / "exports" / "lead.parquet").is_file()
+    assert numbers(installed.pipeline()) == before
+
+    assert "nothing changed" in installed.b2b("replay").stdout
+
+    (installed.home / "inbox" / "notes.csv").unlink()
+    installed.pull("second")
+    once = bodies(installed.home)
+    installed.pull("third")
+    assert bodies(installed.home) == once
+    rebuild(installed.pipeline(), "third", replay=False)
+    assert holding(installed.home, digest) == []
+    assert numbers(installed.pipeline()) == before
+
+
+def test_who_was_excluded_by_their_domain_stays_excluded(installed: Installation) -> None:
+    email = known_everywhere(installed.folder / "world.sqlite")[1]
+    path = installed.folder / "pipeline.yaml"
+    path.write_text(path.read_text().replace("[ourcompany.example]", f"[ourcompany.example, {email.partition('@')[2]}]"))
+    rebuild(installed.pipeline(), "second", replay=False)
+    before = numbers(installed.pipeline())
+    assert installed.b2b("forget", email, "--yes").exit_code == 0
+    assert numbers(installed.pipeline()) == before
+
+
+def test_it_can_be_repeated_and_a_stranger_changes_nothing(installed: Installation) -> None:
+    before = everything(installed.home / "landing")
+    done = installed.b2b("forget", "nobody@example.com", "--yes")
+    assert "0 landed records, no rows" in done.stdout
+    after = everything(installed.home / "landing")
+    after.pop("forgotten.json")
+    assert after == before
+    assert installed.b2b("forget", "nobody@example.com", "--yes").exit_code == 0
+
+
+def test_it_asks_first_and_refuses_what_is_no_address(installed: Installation) -> None:
+    done = installed.b2b("forget", "somebody@example.com")
+    assert done.exit_code == 1
+    assert not (installed.home / "landing" / "forgotten.json").exists()
+    assert installed.b2b("forget", "somebody", "--yes").exit_code == 2
+
+
+PERSONAL = ("email", "name", "history.*.value", "manager")
+
+
+def landed(landing: Landing, *records: dict[str, Any]) -> list[dict[str, Any]]:
+    stream = Stream("contact", "changes", "", lambda *_: iter(()), "day", personal=PERSONAL)
+    zone = ZoneInfo("UTC")
+    window = Window.of_days(date(2026, 6, 1), date(2026, 6, 2), zone)
+    pages = iter([Page([json.loads(json.dumps(record)) for record in records])])
+    item = landing.write("crm", stream, Account("1"), window, pages, zone=zone, api_version="1", run_id="r")
+    return list(landing.records(item))
+
+
+def test_a_later_pull_lands_no_more_of_a_forgotten_person_than_a_token(tmp_path: Path) -> None:
+    pseudonyms = Pseudonyms(b"key", tmp_path / "forgotten.json")
+    landing = Landing(tmp_path, pseudonyms)
+    record = {
+        "id": "1", "day": "2026-06-01", "email": "Ann@Example.com ", "name": "Ann",
+        "history": {"phone": [{"value": "0123"}], "mail": [{"value": "ann@example.com"}]}, "manager": "boss@example.org",
+    }  # fmt: skip
+    Pseudonyms(b"key", tmp_path / "forgotten.json").forget("ann@example.com")  # by another process
+    token = pseudonyms.forget_token("ann@example.com")
+    assert landed(landing, record) == [
+        {
+            "id": "1", "day": "2026-06-01", "email": token, "name": None,
+            "history": {"phone": [{"value": None}], "mail": [{"value": token}]},
+            "manager": pseudonyms.email("boss@example.org"),
+        }
+    ]  # fmt: skip
+    assert landed(landing, record | {"email": "bob@example.com", "history": {}})[0]["name"] == pseudonyms.text("Ann")
+
+
+def test_a_pull_during_which_somebody_is_forgotten_lands_nothing(tmp_path: Path) -> None:
+    class Late(Landing):
+        def _without_repeats(self, *arguments: Any) -> Any:
+            Pseudonyms(b"key", tmp_path / "forgotten.json").forget("ann@example.com")
+            return super()._without_repeats(*arguments)
+
+    with pytest.raises(TransientError, match="read it again"):
+        landed(Late(tmp_path, Pseudonyms(b"key", tmp_path / "forgotten.json")), {"id": "1", "day": "2026-06-01"})
+    assert not list(tmp_path.rglob("*.zst")) + list(tmp_path.rglob(".*part"))
+
+
+def test_a_name_that_looks_like_a_pseudonym_is_hashed_all_the_same(tmp_path: Path) -> None:
+    pseudonyms = Pseudonyms(b"key", tmp_path / "forgotten.json")
+    assert pseudonyms.apply({"name": "h1:Ann Example"}, ["name"])["name"] == pseudonyms.text("h1:Ann Example")

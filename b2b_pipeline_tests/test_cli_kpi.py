@@ -1,0 +1,151 @@
+"""`b2b kpi`, `b2b migrate`, `b2b replay` and how errors end a command."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text, update
+
+from b2b_pipeline.cli.common import csv_cell, printable
+from b2b_pipeline.metrics.registry import METRICS
+from b2b_pipeline.warehouse import migrate, tables
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.views import kpi_daily
+from b2b_pipeline_tests import installation
+from b2b_pipeline_tests.installation import START, UNTIL, Installation
+
+RANGE = ("--from", START.isoformat(), "--to", UNTIL.isoformat())
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    return installation.copy(tmp_path, monkeypatch)
+
+
+def test_the_answers_are_those_of_the_truth(installed: Installation) -> None:
+    asked = ["leads", "spend", "cost_per_lead", "email_open_rate", "cac"]
+    answer = installed.b2b("kpi", *asked, *RANGE, "--by", "week", "--format", "json")
+    metrics = [part for name in asked for part in ("--metric", name)]
+    truth = installed.b2b("sandbox", "truth", "--world", "world.sqlite", *metrics, *RANGE, "--by", "week", "--format", "json")
+    assert answer.exit_code == truth.exit_code == 0
+    rows = json.loads(answer.stdout)
+    assert len(rows) == 5 * 3
+    known = [row for row in rows if row["complete"]]
+    assert {row["metric"] for row in known} == set(asked)
+    assert [row for row in json.loads(truth.stdout) if row in known] == known
+
+
+def test_csv_has_a_line_per_row_and_json_is_a_list_for_one_metric_too(installed: Installation) -> None:
+    rows = json.loads(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "json").stdout)
+    lines = list(csv.DictReader(io.StringIO(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "csv").stdout)))
+    assert [row["metric"] for row in rows] == ["leads"] * len(lines)
+    assert [(row["channel"] or "", str(row["value"])) for row in rows] == [(line["channel"], line["value"]) for line in lines]
+
+
+def test_a_row_that_is_not_complete_says_why_once(installed: Installation) -> None:
+    found = installed.b2b("kpi", "leads", "mqls", "--from", "2026-06-01", "--to", START.isoformat(), "--by", "day")
+    assert found.exit_code == 0
+    assert found.stderr.count("nothing is read before start_date 2026-06-09 (leads, mqls)") == 1
+    assert "not complete" not in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "unknown metric 'nonsense'"),
+        (["leads", "--by", "shoe_size"], "leads cannot be split by 'shoe_size'; it can by day, week"),
+        (["leads", "--by", "day,week"], "only one of day, week"),
+        (["leads", "--from", "2026-06-30", "--to", "2026-06-01"], "is after --to"),
+        (["leads", "--from", "01.06.2026"], "is not a day"),
+        ([], "name at least one metric"),
+    ],
+)
+def test_a_wrong_question_is_refused_with_what_would_be_right(
+    installed: Installation, arguments: list[str], message: str
+) -> None:
+    found = installed.b2b("kpi", *arguments)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert message in found.stderr
+
+
+def test_every_metric_is_listed_without_any_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Installation(tmp_path, installation.template().world)
+    installation.settle(found, monkeypatch)
+    listed = json.loads(found.b2b("kpi", "--list", "--format", "json").stdout)
+    assert [row["metric"] for row in listed] == list(METRICS)
+    assert not found.home.exists()
+
+
+def test_a_missing_warehouse_is_refused_with_the_command_that_makes_it(installed: Installation) -> None:
+    (installed.home / "warehouse.duckdb").unlink()
+    found = installed.b2b("kpi", "leads")
+    assert found.exit_code == 2
+    assert "run `b2b migrate`" in found.stderr
+    assert "upgraded from nothing" in installed.b2b("migrate").stdout
+    assert "nothing to do" in installed.b2b("migrate").stdout
+
+
+@pytest.mark.parametrize("text", ["=cmd()", "+1 (2)", "-x", "@SUM(A1)", "\t=1", "\r=1"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_text(text: str) -> None:
+    assert csv_cell(text) == f"'{text}"
+
+
+def test_numbers_stay_numbers_in_csv() -> None:
+    assert [csv_cell(value) for value in ("-12.50", -3, 0.5, None, True)] == ["-12.50", "-3", "0.5", "", "true"]
+
+
+def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
+    assert printable("\x1b[2Jevil\x07") == "\ufffd[2Jevil\ufffd"
+
+
+def test_dagster_is_not_imported_for_a_number(installed: Installation) -> None:
+    code = "import sys; from b2b_pipeline.cli import app; app(['kpi', 'leads'], standalone_mode=False); print('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("False\n")
+
+
+def test_a_replay_changes_nothing_and_mends_what_was_altered(installed: Installation) -> None:
+    with Warehouse().write() as connection:
+        connection.execute(update(tables.spend).values(clicks=7))
+    mended = installed.b2b("replay", "--table", "spend")
+    assert "changed: spend: " in mended.stdout
+    assert "nothing changed" in installed.b2b("replay").stdout
+    assert installed.b2b("replay", "--table", "kpi").exit_code == 2
+
+
+def test_the_schema_is_that_of_the_declaration_on_postgresql_and_two_upgrades_at_once_are_one(
+    postgres_database: Callable[[], str],
+) -> None:
+    url = postgres_database()
+    before: list[str | None] = []
+    threads = [threading.Thread(target=lambda: before.append(migrate.upgrade(Warehouse(url)))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(before, key=str) == [migrate.HEAD, None]
+    with Warehouse(url).read() as connection:
+        found = inspect(connection)
+        assert set(found.get_table_names()) == {*tables.metadata.tables, "alembic_version"}
+        assert [c["name"] for c in found.get_columns("kpi_daily")] == [c.name for c in kpi_daily().selected_columns]
+        assert found.get_indexes("lead")
+
+
+def test_the_view_says_what_b2b_kpi_says(installed: Installation) -> None:
+    answer = installed.b2b("kpi", "ctr", "cost_per_lead", "--by", "day,channel,campaign", "--format", "json")
+    keys = ("metric", "date", "channel", "campaign")
+    asked = {tuple(row[key] for key in keys): row["value"] for row in json.loads(answer.stdout)}
+    rows = Warehouse().rows(text("select * from kpi_daily where metric in ('ctr', 'cost_per_lead')"))
+    assert sum(row["value"] is not None for row in rows) > 50
+    for row in rows:
+        value = asked[row["metric"], row["date_day"].isoformat(), row["channel"], row["campaign_id"]]
+        assert (row["value"] is None) == (value is None)
+        assert value is None or float(row["value"]) == pytest.approx(float(value), abs=0.005)
