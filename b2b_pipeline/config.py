@@ -153,6 +153,9 @@ class Config(_Section):
             for stage in vendor.values():
                 if stage not in self.stages.order:
                     raise ValueError(f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}")
+        for name, mapping in self.files.items():
+            for complaint in mapping.unknown_names(self.stages.order, CURRENCIES):
+                raise ValueError(f"files.{name}.{complaint}")
         return self
 
     @cached_property

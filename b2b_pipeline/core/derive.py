@@ -173,6 +173,7 @@ def persons(config: Config) -> Select[Any]:
             cast(func.max(rank), BigInteger).label("stage_rank"),
         )
         .join(leads, and_(stage_event.c.object == "lead", stage_event.c.source == leads.c.source, stage_event.c.object_id == leads.c.lead_id))
+        .where(~deleted(stage_event))
         .group_by(leads.c.person_key)
         .cte("stages")
     )
@@ -234,18 +235,11 @@ def deals(config: Config) -> Select[Any]:
 
 
 def email_recipients(config: Config) -> Select[Any]:
-    """Rows of `email_recipient`."""
+    """Rows of `email_recipient`; opens and clicks of machines are left out."""
     event = email_event.c
-    human = ~func.coalesce(event.is_machine, false())
-
-    def happened(kind: str, *also: ColumnElement[bool]) -> ColumnElement[Any]:
-        return cast(func.max(case((and_(event.event_type == kind, *also), 1), else_=0)), BigInteger)
-
-    return select(
-        event.source, event.send_id, event.recipient_hash, func.min(event.campaign_id), func.min(event.date_day),
-        happened("sent"), happened("delivered"), happened("open", human), happened("click", human),
-        happened("bounce"), happened("unsubscribe"),
-    ).group_by(event.source, event.send_id, event.recipient_hash)  # fmt: skip
+    keys = (event.source, event.send_id, event.recipient_hash, event.event_type)
+    by_machine = func.coalesce(event.is_machine, false()) & event.event_type.in_(("open", "click"))
+    return select(*keys, func.min(event.campaign_id), func.min(event.date_day)).where(~by_machine).group_by(*keys)
 
 
 QUERIES: dict[str, Callable[[Config], Select[Any]]] = {

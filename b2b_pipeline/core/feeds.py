@@ -29,8 +29,9 @@ class Feed:
 
     def version(self, config: Config) -> str:
         """Changes when the mapping's code or the configuration does; what was loaded under another one is loaded again."""
-        function = self.mapping.func if isinstance(self.mapping, partial) else self.mapping
-        code = inspect.getsource(sys.modules[function.__module__])
+        vendor = "b2b_pipeline.files." if self.files else self.mapping.__module__
+        modules = (name for name in sys.modules if name.startswith((vendor, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract")))
+        code = "".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
         meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin"})
         return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
 

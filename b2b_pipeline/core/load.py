@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
@@ -28,6 +28,7 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
 from b2b_pipeline.warehouse.write import append, merge_newest, replace_slices, serialise
 
+FILES = "files"
 BATCH_RECORDS = 50_000  # raw records that are mapped and written in one transaction
 # Table -> amount, its reporting twin: what is converted at the fixing of the row's day.
 CONVERTED = {
@@ -46,6 +47,9 @@ class LoadReport:
     quarantined: int = 0
     deduplicated: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+
+
+_Pending = tuple[Feed, Slice, list[date] | None]  # a slice to load, and of a report the days it still speaks for
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def load_table(
         for feed, version in active.items()
         if (feed.source, feed.stream) == (source, stream) and feed.accepts(account)
     )
-    pending = [triple for feed in active for triple in _pending(landing, feed, set() if stale else set(done))]
+    pending = _all_pending(landing, active, set() if stale else set(done))
     if stale:
         # One transaction: readers see the old table until the new one is whole.
         with warehouse.write() as connection:
@@ -110,32 +114,32 @@ def _loaded(connection: Connection, table: Table) -> dict[str, tuple[tuple[str, 
     }
 
 
-def _pending(landing: Landing, feed: Feed, done: set[str]) -> Iterator[tuple[Feed, Slice, list[date] | None]]:
+def _all_pending(landing: Landing, active: Iterable[Feed], done: set[str]) -> list[_Pending]:
+    """What is to be loaded. Files may repeat each other's rows, so a new one has all of them loaded together, last."""
+    vendors = [item for feed in active if feed.source != FILES for item in _pending(landing, feed, done)]
+    files = [item for feed in active if feed.source == FILES for item in _pending(landing, feed, set())]
+    return vendors + (files if any(item.slice_id not in done for _, item, _ in files) else [])
+
+
+def _pending(landing: Landing, feed: Feed, done: set[str]) -> Iterator[_Pending]:
     """Slices to load, oldest first; of a report the days that each still speaks for, of a snapshot only the newest."""
     by_account: dict[str, list[Slice]] = {}
     for item in landing.slices(feed.source, feed.stream):
         if feed.accepts(item.account["id"]) and item.complete:
             by_account.setdefault(item.account["id"], []).append(item)
     for account, items in by_account.items():
-        if feed.kind == "report":
-            winners = landing.winners(feed.source, feed.stream, account)
-            for item in items:
-                if item.slice_id not in done:
-                    days = [date.fromisoformat(day) for day, winner in winners.items() if winner.slice_id == item.slice_id]
-                    yield feed, item, days
-        elif feed.kind == "snapshot":
+        winners = landing.winners(feed.source, feed.stream, account) if feed.kind == "report" else {}
+        if feed.kind == "snapshot":
             newest = items[-1]
-            holder = next((i for i in items if i.slice_id == newest.same_as.get("*")), newest)
-            if holder.slice_id not in done:
-                yield feed, holder, None
-        else:
-            for item in items:
-                if item.slice_id not in done:
-                    yield feed, item, None
+            items = [item for item in items if item.slice_id == newest.same_as.get("*", newest.slice_id)]
+        for item in items:
+            if item.slice_id not in done:
+                days = [date.fromisoformat(day) for day, winner in winners.items() if winner.slice_id == item.slice_id]
+                yield feed, item, days if feed.kind == "report" else None
 
 
 def _batches(
-    landing: Landing, config: Config, table: Table, pending: list[tuple[Feed, Slice, list[date] | None]], report: LoadReport
+    landing: Landing, config: Config, table: Table, pending: list[_Pending], report: LoadReport
 ) -> Iterator[list[_Mapped]]:
     batch: list[_Mapped] = []
     size = 0
@@ -147,7 +151,7 @@ def _batches(
             continue
         batch.append(mapped)
         size += item.records
-        if size >= BATCH_RECORDS:
+        if size >= BATCH_RECORDS and feed.source != FILES:
             yield batch
             batch, size = [], 0
     if batch:
@@ -166,11 +170,13 @@ def _map(landing: Landing, config: Config, table: Table, feed: Feed, item: Slice
     else:
         frame = pd.DataFrame()
     enforced = enforce(table, frame)
-    share = len(enforced.rejects) / len(frame) if len(frame) else 0.0
-    if share > config.limits.max_quarantined and len(enforced.rejects) > 1:
+    # By record: one record may become many rows (a cost and its days).
+    bad = enforced.rejects["record_number"].nunique()
+    share = bad / frame.index.nunique() if len(frame) else 0.0
+    if share > config.limits.max_quarantined and bad > 1:
         worst = enforced.rejects.groupby(["column_name", "reason"], dropna=False).size().idxmax()
         raise ContractError(
-            f"{feed.source}/{feed.stream}: {len(enforced.rejects)} of {len(frame)} rows fail the contract of {table.name} "
+            f"{feed.source}/{feed.stream}: {bad} of {frame.index.nunique()} records fail the contract of {table.name} "
             f"(most: {worst[0]} {worst[1]}); allowed are {config.limits.max_quarantined:.0%}"
         )
     if days is not None:
@@ -185,6 +191,7 @@ def _write(
 ) -> None:
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     merged: list[pa.Table] = []
+    dropped: list[pa.Table] = []
     for mapped in batch:
         rows = mapped.enforced.rows.assign(slice_id=mapped.item.slice_id, run_id=run_id, loaded_at=now)
         if rates is not None:
@@ -192,6 +199,8 @@ def _write(
         arrow = pa.Table.from_pandas(rows, schema=arrow_schema(table), preserve_index=False)
         if mapped.feed.kind == "changes":
             merged.append(arrow)
+        elif mapped.feed.source == FILES:
+            dropped.append(arrow)
         else:
             replace_slices(connection, table, arrow, _same_stream(connection, table, mapped.item), mapped.days)
         _book(connection, table, mapped, arrow, versions[mapped.feed], run_id, now)
@@ -202,16 +211,19 @@ def _write(
         report.deduplicated += mapped.rows_in - arrow.num_rows - len(mapped.enforced.rejects)
     if merged:
         merge_newest(connection, table, _newest(table, pa.concat_tables(merged)))
+    if dropped:
+        connection.execute(delete(table).where(table.c.source == FILES))
+        append(connection, table, _newest(table, pa.concat_tables(dropped)))
 
 
 def _newest(table: Table, rows: pa.Table) -> pa.Table:
     """One row per key across the slices of a batch."""
-    version, key = table.info["version"], list(table.info["key"])
+    key = list(table.info["key"])
+    order = [name for name in (table.info["version"], "slice_id") if name]
     if len(rows) == 0:
         return rows
-    frame = rows.select([*key, version, "slice_id"]).to_pandas()
-    order = frame.sort_values([version, "slice_id"], kind="stable")
-    return rows.take(pa.array(sorted(order.drop_duplicates(key, keep="last").index)))
+    frame = rows.select(list(dict.fromkeys([*key, *order]))).to_pandas().sort_values(order, kind="stable")
+    return rows.take(pa.array(sorted(frame.drop_duplicates(key, keep="last").index), pa.int64()))
 
 
 def _same_stream(connection: Connection, table: Table, item: Slice) -> list[str]:
@@ -289,7 +301,7 @@ def _convert_late(connection: Connection, table: Table, rates: Rates) -> None:
 
 
 def _record_failures(
-    warehouse: Warehouse, table: Table, pending: list[tuple[Feed, Slice, Any]], report: LoadReport, run_id: str
+    warehouse: Warehouse, table: Table, pending: list[_Pending], report: LoadReport, run_id: str
 ) -> None:
     """Audit rows with the error of slices that failed as a whole, so that checks and coverage can tell."""
     audit = tables.load_audit

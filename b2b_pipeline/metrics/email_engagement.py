@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from sqlalchemy import literal
 
-from b2b_pipeline.metrics.base import Component, Family, Leg, Metric
+from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.warehouse.tables import email_recipient
 
 _DIMENSIONS = {"channel": literal("email"), "campaign": email_recipient.c.campaign_id, "source": email_recipient.c.source}
 
 
-def _unique(column: str) -> tuple[Leg, ...]:
-    return (Leg(email_recipient, email_recipient.c.date_day, email_recipient.c[column], _DIMENSIONS),)
+def _unique(event_type: str) -> tuple[Leg, ...]:
+    return (Leg(email_recipient, email_recipient.c.date_day, one(), _DIMENSIONS, lambda config: email_recipient.c.event_type == event_type),)
 
 
 def _rate(name: str, numerator: str, denominator: str, words: str, documents: str = "S1 S4") -> Metric:
@@ -29,10 +29,10 @@ FAMILY = Family(
     components=(
         Component("email_sends", "recipients that were sent an e-mail", _unique("sent")),
         Component("email_deliveries", "recipients that got it", _unique("delivered")),
-        Component("email_opens", "recipients who opened it, machines left out", _unique("opened")),
-        Component("email_clicks", "recipients who clicked in it, machines left out", _unique("clicked")),
-        Component("email_bounces", "recipients from whom it bounced", _unique("bounced")),
-        Component("email_unsubscribes", "recipients who unsubscribed from it", _unique("unsubscribed")),
+        Component("email_opens", "recipients who opened it, machines left out", _unique("open")),
+        Component("email_clicks", "recipients who clicked in it, machines left out", _unique("click")),
+        Component("email_bounces", "recipients from whom it bounced", _unique("bounce")),
+        Component("email_unsubscribes", "recipients who unsubscribed from it", _unique("unsubscribe")),
     ),
     metrics=(
         Metric("email_sends", "unique recipients sent to", "count", {"email_sends": 1}, tier="diagnostic"),

@@ -120,7 +120,7 @@ opp_contact_role = _core(
 stage_event = _core(
     "stage_event",
     *_text("object", "object_id"), *_at("entered_at", "changed_at"), *_day("date_day"),
-    *_text("from_stage", "to_stage", "vendor_stage"), *_at("updated_at"),
+    *_text("from_stage", "to_stage", "vendor_stage"), *_at("updated_at"), *_flag("is_deleted"),
     grain="One row per recorded entry of a lead or opportunity into a stage; `vendor_stage` is the source's own word.",
     key=("source", "object", "object_id", "entered_at", "to_stage"), version="updated_at",
     allowed={"object": ("lead", "opportunity")},
@@ -204,10 +204,9 @@ deal = Table(
 
 email_recipient = Table(
     "email_recipient", metadata,
-    *_text("source", "send_id", "recipient_hash", "campaign_id"), *_day("date_day"),
-    *_count("sent", "delivered", "opened", "clicked", "bounced", "unsubscribed"),
-    info={"grain": "One row per send and recipient, on the day of the send; each column is 0 or 1.",
-          "key": ("source", "send_id", "recipient_hash")},
+    *_text("source", "send_id", "recipient_hash", "event_type", "campaign_id"), *_day("date_day"),
+    info={"grain": "One row per send, recipient and type of event, however often it happened; `date_day` is the day of the send.",
+          "key": ("source", "send_id", "recipient_hash", "event_type")},
 )  # fmt: skip
 
 kpi_component_daily = Table(
