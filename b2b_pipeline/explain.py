@@ -29,6 +29,10 @@ NONE = "(none)"  # how no channel is written where it must be text
 ROWS = 20  # shown of each table, unless asked for more
 PAYLOADS = 5  # of each core table
 
+ENVELOPE = (
+    "slice_id", "source", "stream", "account", "start", "end", "since", "until", "pulled_at", "api_version", "run_id",
+)  # fmt: skip
+
 Row = dict[str, Any]
 
 
@@ -251,52 +255,73 @@ TRACES: Mapping[str, Callable[[Config, list[Row]], Trace]] = {
 # -- what the vendor said
 
 
-def _payloads(warehouse: Warehouse, landing: Landing, config: Config, evidence: list[Evidence]) -> Iterator[Payload]:
+@dataclass(frozen=True)
+class OpenSlice:
+    """A slice's envelope, its records, and the rows of one table that they map to; `record_number` is which record."""
+
+    item: Slice
+    records: list[Row]
+    rows: pd.DataFrame
+
+
+def _payloads(
+    warehouse: Warehouse, landing: Landing, config: Config, evidence: list[Evidence]
+) -> Iterator[Payload]:  # fmt: skip
     """Landed records of the core rows shown, at most PAYLOADS of each table; a row that two parts share comes once."""
     for name in dict.fromkeys(item.table for item in evidence):
         table = tables.metadata.tables[name]
         if "slice_id" not in table.c:
             continue
-        key = table.info["key"]
-        found = {tuple(row[part] for part in key): row for item in evidence if item.table == name for row in item.rows}
-        for row in list(found.values())[:PAYLOADS]:
-            yield payload(warehouse, landing, config, table, row)
+        shared = {_key(table, row): row for item in evidence if item.table == name for row in item.rows}
+        opened: dict[str, OpenSlice | None] = {}
+        for row in list(shared.values())[:PAYLOADS]:
+            slice_id = row["slice_id"]
+            if slice_id not in opened:
+                opened[slice_id] = open_slice(warehouse, landing, config, table, slice_id)
+            yield payload(table, row, opened[slice_id])
 
 
-ENVELOPE = (
-    "slice_id", "source", "stream", "account", "start", "end", "since", "until", "pulled_at", "api_version", "run_id",
-)  # fmt: skip
+def _key(table: Table, row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in table.info["key"])
 
 
-def payload(warehouse: Warehouse, landing: Landing, config: Config, table: Table, row: Row) -> Payload:
-    """The landed record that a row of a core table came from; None when landing no longer has it."""
-    key, book, slice_id = {name: row[name] for name in table.info["key"]}, tables.load_audit.c, row["slice_id"]
-    loaded = warehouse.rows(
-        select(book.source, book.stream, book.source_account)
-        .where(book.target_table == table.name, book.slice_id == slice_id)
-    )  # fmt: skip
-    for origin in loaded:
+def open_slice(
+    warehouse: Warehouse, landing: Landing, config: Config, table: Table, slice_id: str
+) -> OpenSlice | None:  # fmt: skip
+    """A slice that a core table was loaded from, mapped again; None when landing no longer has it."""
+    book = tables.load_audit.c
+    loaded = select(book.source, book.stream, book.source_account).where(
+        book.target_table == table.name, book.slice_id == slice_id
+    )
+    for origin in warehouse.rows(loaded):
         for item in landing.slices(origin["source"], origin["stream"], origin["source_account"]):
             if item.slice_id == slice_id:
-                envelope = {name: getattr(item, name) for name in ENVELOPE}
-                return Payload(table.name, key, envelope, _record(landing, config, table, item, row))
-    return Payload(table.name, key, {"slice_id": slice_id}, None)
+                return _mapped(landing, config, table, item)
+    return None
 
 
-def _record(landing: Landing, config: Config, table: Table, item: Slice, row: Row) -> Row | None:
-    """The record of a slice that maps to `row`: found by mapping the slice again."""
-    feed = next((f for f in feeds(table.name, config) if _is_from(f, item)), None)
+def _mapped(landing: Landing, config: Config, table: Table, item: Slice) -> OpenSlice:
     records = list(landing.records(item))
+    feed = next((feed for feed in feeds(table.name, config) if _is_from(feed, item)), None)
     if feed is None or not records:
-        return None
+        return OpenSlice(item, records, pd.DataFrame({"record_number": [], "source_id": []}))
     context = MappingContext(config, feed.source, feed.stream, Account(**item.account))
-    frame = feed.mapping(pd.json_normalize(records).astype(object), context).reset_index(names="record_number")
-    like = frame[frame["source_id"].astype(str) == str(row["source_id"])]
+    rows = feed.mapping(pd.json_normalize(records).astype(object), context)
+    return OpenSlice(item, records, rows.reset_index(names="record_number"))
+
+
+def payload(table: Table, row: Row, opened: OpenSlice | None) -> Payload:
+    """The landed record that a row of a core table came from, out of its slice."""
+    key = {name: row[name] for name in table.info["key"]}
+    if opened is None:
+        return Payload(table.name, key, {"slice_id": row["slice_id"]}, None)
+    envelope = {name: getattr(opened.item, name) for name in ENVELOPE}
+    like = opened.rows[opened.rows["source_id"].astype(str) == str(row["source_id"])]
     for number, candidates in like.groupby("record_number"):
         for mapped in enforce(table, candidates.reset_index(drop=True)).rows.to_dict("records"):
-            if all(_same(mapped[name], row[name]) for name in table.info["key"]):
-                return records[int(str(number))]
-    return None
+            if all(_same(mapped[name], row[name]) for name in key):
+                return Payload(table.name, key, envelope, opened.records[int(str(number))])
+    return Payload(table.name, key, envelope, None)
 
 
 def _is_from(feed: Feed, item: Slice) -> bool:

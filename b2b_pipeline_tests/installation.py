@@ -72,6 +72,18 @@ class Installation:
         return CliRunner().invoke(app, list(arguments))
 
 
+def known_everywhere(world: World) -> list[str]:
+    """Addresses that HubSpot, Salesforce and the e-mail events all know; the domain of the second one is excluded."""
+    with world.connect() as connection:
+        rows = connection.execute("""
+            select distinct lower(json_extract(c.payload, '$.email')) as email from record_version c
+            join record_version l on l.object = 'Lead'
+                and lower(json_extract(l.payload, '$.Email')) = lower(json_extract(c.payload, '$.email'))
+            join email_event e on lower(e.recipient) = lower(json_extract(c.payload, '$.email'))
+            where c.object = 'contacts' and e.type = 'OPEN' order by 1""").fetchall()
+    return [row["email"] for row in rows]
+
+
 @contextmanager
 def served(world: World) -> Iterator[str]:
     """The sandbox on a free port, with every connector pointed at it."""
@@ -90,6 +102,8 @@ def template() -> Installation:
     atexit.register(shutil.rmtree, folder)
     world = make_world(folder / "world.sqlite", until=UNTIL, days=(UNTIL - START).days + 1, leads=60)
     text = DEMO.read_text(encoding="utf-8").replace("2026-01-01", START.isoformat())
+    domain = known_everywhere(world)[1].partition("@")[2]
+    text = text.replace("[ourcompany.example]", f"[ourcompany.example, {domain}]")
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
     drop_files(world, folder / "home" / "inbox")
     found = Installation(folder, world)
@@ -106,9 +120,17 @@ def settle(found: Installation, patch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("B2B_", "GOOGLE_ADS_", "HUBSPOT_", "SALESFORCE_", "ECB_")):
             patch.delenv(name)
+    for vendor in VENDORS:
+        patch.setenv(f"{vendor.upper()}_BASE_URL", "http://127.0.0.1:9")
     patch.setenv("B2B_HOME", str(found.home))
     patch.setenv("B2B_CONFIG", str(found.folder / "pipeline.yaml"))
     patch.chdir(found.folder)
+
+
+def shared(patch: pytest.MonkeyPatch) -> Installation:
+    """The template itself, for a test that only reads."""
+    settle(template(), patch)
+    return template()
 
 
 def copy(folder: Path, patch: pytest.MonkeyPatch) -> Installation:

@@ -26,7 +26,12 @@ RANGE = ("--from", START.isoformat(), "--to", UNTIL.isoformat())
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
+def installed(monkeypatch: pytest.MonkeyPatch) -> Installation:
+    return installation.shared(monkeypatch)
+
+
+@pytest.fixture
+def altered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installation:
     return installation.copy(tmp_path, monkeypatch)
 
 
@@ -34,7 +39,9 @@ def test_the_answers_are_those_of_the_truth(installed: Installation) -> None:
     asked = ["leads", "spend", "cost_per_lead", "email_open_rate", "cac"]
     answer = installed.b2b("kpi", *asked, *RANGE, "--by", "week", "--format", "json")
     metrics = [part for name in asked for part in ("--metric", name)]
-    truth = installed.b2b("sandbox", "truth", "--world", "world.sqlite", *metrics, *RANGE, "--by", "week", "--format", "json")
+    truth = installed.b2b(
+        "sandbox", "truth", "--world", "world.sqlite", *metrics, *RANGE, "--by", "week", "--format", "json"
+    )
     assert answer.exit_code == truth.exit_code == 0
     rows = json.loads(answer.stdout)
     assert len(rows) == 5 * 3
@@ -45,9 +52,13 @@ def test_the_answers_are_those_of_the_truth(installed: Installation) -> None:
 
 def test_csv_has_a_line_per_row_and_json_is_a_list_for_one_metric_too(installed: Installation) -> None:
     rows = json.loads(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "json").stdout)
-    lines = list(csv.DictReader(io.StringIO(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "csv").stdout)))
+    lines = list(
+        csv.DictReader(io.StringIO(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "csv").stdout))
+    )
     assert [row["metric"] for row in rows] == ["leads"] * len(lines)
-    assert [(row["channel"] or "", str(row["value"])) for row in rows] == [(line["channel"], line["value"]) for line in lines]
+    assert [(row["channel"] or "", str(row["value"])) for row in rows] == [
+        (line["channel"], line["value"]) for line in lines
+    ]
 
 
 def test_a_row_that_is_not_complete_says_why_once(installed: Installation) -> None:
@@ -84,13 +95,13 @@ def test_every_metric_is_listed_without_any_configuration(tmp_path: Path, monkey
     assert not found.home.exists()
 
 
-def test_a_missing_warehouse_is_refused_with_the_command_that_makes_it(installed: Installation) -> None:
-    (installed.home / "warehouse.duckdb").unlink()
-    found = installed.b2b("kpi", "leads")
+def test_a_missing_warehouse_is_refused_with_the_command_that_makes_it(altered: Installation) -> None:
+    (altered.home / "warehouse.duckdb").unlink()
+    found = altered.b2b("kpi", "leads")
     assert found.exit_code == 2
     assert "run `b2b migrate`" in found.stderr
-    assert "upgraded from nothing" in installed.b2b("migrate").stdout
-    assert "nothing to do" in installed.b2b("migrate").stdout
+    assert "upgraded from nothing" in altered.b2b("migrate").stdout
+    assert "nothing to do" in altered.b2b("migrate").stdout
 
 
 @pytest.mark.parametrize("text", ["=cmd()", "+1 (2)", "-x", "@SUM(A1)", "\t=1", "\r=1"])
@@ -107,18 +118,21 @@ def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
 
 
 def test_dagster_is_not_imported_for_a_number(installed: Installation) -> None:
-    code = "import sys; from b2b_pipeline.cli import app; app(['kpi', 'leads'], standalone_mode=False); print('dagster' in sys.modules)"
+    code = (
+        "import sys; from b2b_pipeline.cli import app; app(['kpi', 'leads'], standalone_mode=False);"
+        "print('dagster' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("False\n")
 
 
-def test_a_replay_changes_nothing_and_mends_what_was_altered(installed: Installation) -> None:
+def test_a_replay_changes_nothing_and_mends_what_was_altered(altered: Installation) -> None:
     with Warehouse().write() as connection:
         connection.execute(update(tables.spend).values(clicks=7))
-    mended = installed.b2b("replay", "--table", "spend")
+    mended = altered.b2b("replay", "--table", "spend")
     assert "changed: spend: " in mended.stdout
-    assert "nothing changed" in installed.b2b("replay").stdout
-    assert installed.b2b("replay", "--table", "kpi").exit_code == 2
+    assert "nothing changed" in altered.b2b("replay").stdout
+    assert altered.b2b("replay", "--table", "kpi").exit_code == 2
 
 
 def test_the_schema_is_that_of_the_declaration_on_postgresql_and_two_upgrades_at_once_are_one(

@@ -104,6 +104,7 @@ class Stream:
         `changes`   objects and events by modification; every slice counts, merged by (id, version);
         `snapshot`  the whole list, now; the newest slice counts.
     day: dotted path of the field that dates a record (ISO text or epoch milliseconds): its partition.
+    page_size: records a page, for the forecast of a backfill.
     personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.
     feeds: core table -> mapping.
     """
@@ -116,6 +117,7 @@ class Stream:
     policy: WindowPolicy = WindowPolicy()
     personal: tuple[str, ...] = ()
     feeds: Mapping[str, Mapping_] = field(default_factory=dict)
+    page_size: int = 1000
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class Source:
     accounts: the accounts to read, by the configuration or by asking the vendor.
     probe: the live checks of `b2b doctor`: one test call, scopes, custom fields, versions.
     environment: variable -> what it is and where it comes from; those in `optional` may be missing.
+    daily_calls: requests a day that the vendor allows, where it says.
     sunset: the day on which the API version in use stops working, if announced.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
@@ -162,6 +165,7 @@ class Source:
     sunset: date | None = None
     restate_days: Callable[[Any, Account], int] | None = None
     control: Control | None = None
+    daily_calls: int | None = None
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

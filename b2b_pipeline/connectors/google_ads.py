@@ -323,6 +323,7 @@ SOURCE = Source(
             _report(CAMPAIGN_DAILY),
             day="segments.date",
             policy=WindowPolicy(restate_days=RESTATE_DAYS),
+            page_size=10_000,
             feeds={"spend": spend},
         ),
         Stream(
@@ -332,6 +333,7 @@ SOURCE = Source(
             _report(ACCOUNT_DAILY),
             day="segments.date",
             policy=WindowPolicy(restate_days=RESTATE_DAYS),
+            page_size=10_000,
         ),
         Stream(
             "campaign",
@@ -364,4 +366,5 @@ SOURCE = Source(
         "GOOGLE_ADS_DEVELOPER_TOKEN": "developer token, where you still have one: Google ignores it since 2026-09-09",
     },
     optional=frozenset({"GOOGLE_ADS_DEVELOPER_TOKEN"}),
+    daily_calls=15_000,  # operations, basic access; a query is one whatever its pages
 )

@@ -436,6 +436,7 @@ SOURCE = Source(
             fetch=read_contacts,
             day="updatedAt",
             policy=_MODIFIED,
+            page_size=40,  # 200 ids a search, 50 records a read
             personal=PERSONAL_CONTACT,
             feeds={
                 "lead": rows.leads,
@@ -451,6 +452,7 @@ SOURCE = Source(
             fetch=read_deals,
             day="updatedAt",
             policy=_MODIFIED,
+            page_size=40,  # 200 ids a search, 50 records a read
             feeds={
                 "opportunity": rows.opportunities,
                 "opp_contact_role": rows.contact_roles,
@@ -488,4 +490,5 @@ SOURCE = Source(
     },
     optional=frozenset({"HUBSPOT_ACCESS_TOKEN", "HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"}),
     sunset=date(2027, 9, 30),  # 18 months after its release
+    daily_calls=650_000,  # private app, Professional
 )

@@ -215,7 +215,7 @@ def _stream(
 
     # A record may commit minutes after its stamp: look back, and do not ask for the last minutes yet.
     policy = WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
-    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds)
+    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, page_size=2000)
 
 
 SOURCE = Source(
@@ -277,4 +277,5 @@ SOURCE = Source(
         "SALESFORCE_REFRESH_TOKEN": "refresh token of a user, scopes api and refresh_token, instead of the run-as user",
     },
     optional=frozenset({"SALESFORCE_REFRESH_TOKEN"}),
+    daily_calls=100_000,  # Enterprise; `b2b doctor` asks the org for its own
 )

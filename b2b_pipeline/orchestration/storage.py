@@ -6,7 +6,7 @@ all assets took minutes. Dagster's PostgreSQL storage batches; this gives its SQ
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import dagster as dg
@@ -17,11 +17,15 @@ os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
-    """Named in `dagster.yaml`. Stores what its parent stores, each batch in one transaction per database."""
+    """Named in `dagster.yaml`. Stores what its parent stores, where it does, each batch in one transaction per database."""
 
     @classmethod
-    def from_config_value(cls, inst_data: Any, config_value: Any) -> Self:
-        return cls(inst_data=inst_data, **config_value)
+    def config_type(cls) -> Mapping[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
+        return cls(os.path.join(os.environ["DAGSTER_HOME"], "history"), inst_data)
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         kinds = {entry.get_dagster_event().event_type for entry in events}

@@ -1,0 +1,59 @@
+# make setup, make demo, make test: each is the only command needed on a fresh machine with Python 3.11 to 3.13.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types test-ui lock image try-image clean
+
+help: ## show this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/uv: requirements-uv.lock
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+$(VENV)/.installed: $(BIN)/uv requirements.lock pyproject.toml
+	$(UV) -r requirements.lock
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed requirements-dev.lock
+	$(UV) -r requirements-dev.lock
+	@touch $@
+
+setup: $(VENV)/.installed ## environment, locked dependencies, .env, pipeline.yaml, schema
+	@$(BIN)/b2b setup
+
+demo: setup ## the main job on an invented company, then the Dagster UI
+	@$(BIN)/b2b demo
+
+lint: $(VENV)/.developing ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developing ## mypy, strict, on the Dagster-free packages
+	$(BIN)/mypy
+
+test: lint types ## lint, types, tests
+	$(BIN)/pytest
+
+test-ui: $(VENV)/.developing ## the Dagster UI in a real browser (an installed chromium)
+	$(BIN)/pytest -m browser
+
+lock: $(BIN)/uv ## lock the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
+
+image: ## build the container image without a Docker engine (Debian, root: buildah, debootstrap)
+	docker/build-without-engine.sh
+
+try-image: ## run the image's services against a local PostgreSQL
+	docker/try-image.sh
+
+clean: ## remove the environment and everything the pipeline stored
+	rm -rf $(VENV) .b2b .env pipeline.yaml

@@ -1,0 +1,115 @@
+"""`b2b backfill`: history in few runs, with what it will cost told first."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from b2b_pipeline.cli.common import From, To, pipeline, say
+from b2b_pipeline.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    from b2b_pipeline.orchestration.launch import Launcher
+    from b2b_pipeline.pipeline import Pipeline
+
+Range = tuple[date, date]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(backfill)
+
+
+def backfill(
+    start: From = None,
+    end: To = None,
+    source: Annotated[list[str] | None, typer.Option(help="Several are allowed; default all.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only tell calls, quota and time.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also read days that were read before.")] = False,
+) -> None:
+    """Read history from the vendors and derive it. Days that are there already are left out, so it can be resumed."""
+    found = pipeline()
+    first = start or found.config.start_date
+    last = end or datetime.now(found.config.zone).date() - timedelta(days=1)
+    if first < found.config.start_date:
+        raise ConfigError(f"--from {first} is before start_date {found.config.start_date} of pipeline.yaml")
+    if first > last:
+        raise ConfigError(f"--from {first} is after --to {last}")
+    sources = source or list(found.config.sources)
+    unknown = [name for name in sources if name not in found.config.sources]
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)}: not switched on; there are {', '.join(found.config.sources)}")
+    launcher = open_launcher(found)
+    ranges = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
+    tell_plan(found, ranges)
+    if not plan:
+        problems = run(found, launcher, ranges, first, last)
+        if problems:
+            raise TransientError(f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there")
+
+
+def open_launcher(found: Pipeline) -> Launcher:
+    """The launcher on the instance that the UI shows. Raises ConfigError without DAGSTER_HOME."""
+    import os
+    import warnings
+
+    if not os.environ.get("DAGSTER_HOME"):
+        raise ConfigError("DAGSTER_HOME is not set: `make setup` writes it into .env")
+    import dagster as dg
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    from b2b_pipeline.orchestration.build import build_defs
+    from b2b_pipeline.orchestration.launch import Launcher
+
+    return Launcher(build_defs(found), found, dg.DagsterInstance.get())
+
+
+def tell_plan(found: Pipeline, ranges: dict[str, list[Range]]) -> None:
+    from b2b_pipeline.forecast import forecast
+
+    for name, gaps in ranges.items():
+        told = forecast(name, gaps, found.landing, found.config.sources[name].accounts)
+        quota = f"{told.calls / told.quota:.1%} of {told.quota:,} a day" if told.quota else "no daily quota known"
+        say(f"{name}: {told.days} days, about {told.calls:,} calls ({quota}), about {told.seconds / 60:.1f} min")
+
+
+def run(found: Pipeline, launcher: Launcher, ranges: dict[str, list[Range]], first: date, last: date) -> list[str]:
+    """Ingest chunk by chunk, then derive once. Returns what went wrong; a source that fails does not stop the others."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    chunks = [(name, part) for name, gaps in ranges.items() for gap in gaps for part in split(gap, found.config.limits.backfill_days)]
+    problems: list[str] = []
+
+    def note(problem: str) -> None:
+        if problem:
+            problems.append(problem)
+            progress.console.print(f"failed: {problem}", markup=False)
+
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("reading", total=len(chunks) + 2)
+        for name, (start, end) in chunks:
+            progress.update(task, description=f"{name} {start} to {end}")
+            note(launcher.ingest(name, start, end))
+            progress.advance(task)
+        progress.update(task, description="files")
+        for name, problem in launcher.files():
+            note(f"{name}: {problem}" if problem else "")
+        progress.advance(task)
+        progress.update(task, description="core tables and KPIs")
+        note(launcher.derive(first, last))
+        progress.update(task, description="done")
+        progress.advance(task)
+    return problems
+
+
+def split(gap: Range, days: int) -> list[Range]:
+    """A range in pieces of at most `days` days, both ends included."""
+    start, end = gap
+    pieces = []
+    while start <= end:
+        pieces.append((start, min(start + timedelta(days=days - 1), end)))
+        start = pieces[-1][1] + timedelta(days=1)
+    return pieces

@@ -1,0 +1,109 @@
+"""`b2b demo`: the whole main job on an invented company, then the Dagster UI, in one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import requests
+import typer
+
+from b2b_pipeline.cli.backfill import open_launcher, run
+from b2b_pipeline.cli.common import pipeline, say
+from b2b_pipeline.cli.setup import CHECKOUT
+from b2b_pipeline.errors import ConfigError
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(demo)
+
+
+def demo(
+    leads: Annotated[int, typer.Option(min=1, help="People who turn up in the invented company.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the Dagster UI answers.")] = 3000,
+    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Stay, with the UI; or stop when the numbers are there.")] = True,
+) -> None:
+    """Serve the invented company, run the main job over all its days, and open the Dagster UI on them."""
+    began = time.monotonic()
+    found = pipeline()
+    sandbox_port = _sandbox_port()
+    for wanted in (sandbox_port, *([port] if ui else [])):
+        _refuse_used(wanted)
+    last = datetime.now(UTC).date() - timedelta(days=1)
+    days = (last - found.config.start_date).days + 1
+    world = [sys.executable, "-m", "b2b_pipeline.cli", "sandbox", "serve", "--port", str(sandbox_port), "--days", str(days), "--leads", str(leads)]
+    with _process([*world, "--drops", str(found.inbox)]) as sandbox:
+        _wait(f"http://127.0.0.1:{sandbox_port}/_sandbox/status", sandbox)
+        launcher = open_launcher(found)
+        ranges = {name: launcher.missing(name, found.config.start_date, last) for name in found.config.sources}
+        problems = run(found, launcher, ranges, found.config.start_date, last)
+        if problems:
+            raise ConfigError(f"the demo did not come through: {problems[0]}")
+        say(f"{days} days of {len(found.config.sources)} sources are there after {time.monotonic() - began:.0f} s")
+        if ui:
+            dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-p", str(port)]
+            with _process(dagster) as server:
+                _wait(f"http://127.0.0.1:{port}/server_info", server)
+                say(f"the Dagster UI is on http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
+                say("for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on " + str(last))
+                server.wait()
+
+
+def _sandbox_port() -> int:
+    """The port that the connectors are pointed at. Raises ConfigError when they are pointed at a real vendor."""
+    url = os.environ.get("GOOGLE_ADS_BASE_URL", "")
+    host, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
+    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
+        raise ConfigError("the demo runs on the sandbox: set the *_BASE_URL of .env as in .env.example")
+    return int(port)
+
+
+def _refuse_used(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise ConfigError(f"port {port} is in use: stop what listens there, or choose another (--port; *_BASE_URL in .env)") from None
+
+
+@contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child with everything it starts; ended, by its process group, however we end."""
+    log = Path(os.environ["DAGSTER_HOME"]) / f"{Path(command[2]).name}.log"
+    with open(log, "wb") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as child:
+        try:
+            yield child
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for kind, patience in ((signal.SIGINT, 15), (signal.SIGKILL, 5)):
+                try:
+                    os.killpg(child.pid, kind)
+                    child.wait(patience)
+                    break
+                except (ProcessLookupError, subprocess.TimeoutExpired):
+                    continue
+
+
+def _wait(url: str, child: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Until `url` answers. Raises ConfigError when the child ends or takes too long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if child.poll() is not None:
+            raise ConfigError(f"{url} never answered: its process ended with {child.returncode}; see the logs in DAGSTER_HOME")
+        try:
+            if requests.get(url, timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.2)
+    raise ConfigError(f"{url} did not answer within {seconds:.0f} s")

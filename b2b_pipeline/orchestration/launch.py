@@ -1,0 +1,88 @@
+"""Runs launched from the command line: whole ranges in one process, recorded by the same instance that the UI shows."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+
+import dagster as dg
+
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.files.mapping import mapping_for
+from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
+from b2b_pipeline.orchestration.kpi_assets import kpi_key
+from b2b_pipeline.orchestration.raw_assets import file_partitions
+from b2b_pipeline.pipeline import Pipeline
+
+# Announce a range run's partitions in one event instead of one each. A failed run's days then show as missing, not failed.
+os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Launcher:
+    """Launches runs of one code location against one Dagster instance."""
+
+    def __init__(self, defs: dg.Definitions, pipeline: Pipeline, instance: dg.DagsterInstance) -> None:
+        self._defs, self._pipeline, self._instance = defs, pipeline, instance
+
+    def ingest(self, source: str, start: date, end: date) -> str:
+        """Land days `start` to `end`, both included. Returns what went wrong, empty when nothing did."""
+        return self._run(ingest_job_name(source), {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+
+    def derive(self, start: date, end: date) -> str:
+        """Core tables and KPIs of days `start` to `end`, both included."""
+        return self._run(DERIVE, {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Land every file of the inbox that a mapping knows; yields its name and what went wrong."""
+        files = self._pipeline.config.files
+        for path in sorted(self._pipeline.inbox.glob("*")):
+            name = mapping_for(path.name, files)
+            if name is None or not path.is_file():
+                continue
+            stream = file_stream(files[name])
+            self._instance.add_dynamic_partitions(f"files_{stream}", [path.name])
+            yield path.name, self._materialise_file(stream, path.name)
+
+    def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
+        """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""
+        keys = [dg.AssetKey(["raw", source, stream.name]) for stream in SOURCES[source].streams]
+        return self._gaps(keys, start, end)
+
+    def underived(self, start: date, end: date) -> list[tuple[date, date]]:
+        return self._gaps([kpi_key(family) for family in FAMILIES], start, end)
+
+    def _gaps(self, keys: Sequence[dg.AssetKey], start: date, end: date) -> list[tuple[date, date]]:
+        done = set.intersection(*(set(self._instance.get_materialized_partitions(key)) for key in keys))
+        gaps: list[tuple[date, date]] = []
+        for ordinal in range(start.toordinal(), end.toordinal() + 1):
+            day = date.fromordinal(ordinal)
+            if day.isoformat() in done:
+                continue
+            if gaps and gaps[-1][1] == day - timedelta(days=1):
+                gaps[-1] = (gaps[-1][0], day)
+            else:
+                gaps.append((day, day))
+        return gaps
+
+    def _materialise_file(self, stream: str, name: str) -> str:
+        job = self._defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={dg.AssetKey(["raw", "files", stream])})
+        result = job.execute_in_process(instance=self._instance, partition_key=name, raise_on_error=False, run_config=QUIET)
+        return _problem(result)
+
+    def _run(self, job: str, tags: dict[str, str]) -> str:
+        definition = self._defs.resolve_job_def(job)
+        return _problem(definition.execute_in_process(instance=self._instance, tags=tags, raise_on_error=False, run_config=QUIET))
+
+
+def _problem(result: dg.ExecuteInProcessResult) -> str:
+    if result.success:
+        return ""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            told = failure.user_failure_data
+            text = told.description if told and told.description else failure.error.message if failure.error else ""
+            return f"{event.step_key}: {(text or 'failed').strip().splitlines()[0]}"
+    return f"run {result.run_id} failed"
