@@ -20,7 +20,7 @@ from b2b_pipeline.core.coverage import streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
-from b2b_pipeline.metrics.store import component_rows
+from b2b_pipeline.metrics.store import component_rows, lacking
 from b2b_pipeline.warehouse.dialects import median, truncate_day
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import coverage, kpi_component_daily
@@ -131,7 +131,7 @@ def _answers(
         sums = _medians(warehouse, config, metric, start, end, grain, dimensions)
     else:
         sums = _sums(warehouse, config, metric, start, end, grain, dimensions)
-    why_null = _lacking(warehouse, config, metric)
+    why_null = lacking(warehouse, config, metric)
     incomplete = _incomplete_days(warehouse, config, metric)
     gaps = _Gaps(incomplete, config.start_date, _expects_api(config, metric))
     found_keys = sorted(sums, key=lambda key: tuple((part is None, str(part)) for part in key))
@@ -149,7 +149,7 @@ def _answers(
     for period, split in product(periods if grain else [None], splits):
         key = (period, *split) if grain else split
         parts = sums.get(key, {})
-        numerator, denominator = _combine(metric, config, parts)
+        numerator, denominator = combine(metric, config, parts)
         span = _span(period, grain, start, end) if grain and period else (start, end)
         reasons = () if grain and period is None else gaps.reasons(*span)
         keys = ({"date": period} if grain else {}) | dict(zip(dimensions, split, strict=True))
@@ -170,7 +170,7 @@ def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:
             raise QuestionError(f"{metric.name} cannot be split by {dimension!r}; it can by {', '.join([*GRAINS, *sorted(shared)])}")
 
 
-def _combine(metric: Metric, config: Config, parts: dict[str, Fraction | None]) -> tuple[Fraction | None, Fraction | None]:
+def combine(metric: Metric, config: Config, parts: dict[str, Fraction | None]) -> tuple[Fraction | None, Fraction | None]:
     if metric.median_of is not None:
         return parts.get("median"), None
 
@@ -239,17 +239,6 @@ def _medians(
 def _in_range(day: Any, start: date | None, end: date | None) -> Any:
     conditions = [day >= start if start else None, day <= end if end else None]
     return and_(true(), *(c for c in conditions if c is not None))
-
-
-def _lacking(warehouse: Warehouse, config: Config, metric: Metric) -> str:
-    """Why the metric cannot be computed at all, or nothing."""
-    for need in metric.needs:
-        if need == "gross_margin":
-            if config.gross_margin is None:
-                return "gross_margin is not given in pipeline.yaml"
-        elif not warehouse.rows(select(literal(1)).where(kpi_component_daily.c.component == need).limit(1)):
-            return f"no {need.replace('_', ' ')} is in the cost ledger"
-    return ""
 
 
 def _incomplete_days(warehouse: Warehouse, config: Config, metric: Metric) -> list[tuple[date, str]]:

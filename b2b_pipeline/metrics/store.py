@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, fun
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import INPUTS
-from b2b_pipeline.metrics.base import Component, Family
+from b2b_pipeline.metrics.base import Component, Family, Metric
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -113,17 +113,30 @@ def _news(connection: Connection, family: Family, since: datetime | None) -> str
     return "; ".join(told) or "a changed definition or configuration"
 
 
+def lacking(warehouse: Warehouse, config: Config, metric: Metric) -> str:
+    """Why the metric cannot be computed at all, or nothing."""
+    for need in metric.needs:
+        if need == "gross_margin":
+            if config.gross_margin is None:
+                return "gross_margin is not given in pipeline.yaml"
+        elif not warehouse.rows(select(literal(1)).where(kpi_component_daily.c.component == need).limit(1)):
+            return f"no {need.replace('_', ' ')} is in the cost ledger"
+    return ""
+
+
 def publish_definitions(warehouse: Warehouse, config: Config) -> None:
-    """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes."""
+    """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes.
+
+    It comes after the families: a metric that needs costs is unavailable as long as there are none.
+    """
     definitions, terms = [], []
     for family in FAMILIES.values():
         for metric in family.metrics:
-            lacking = [need for need in metric.needs if need == "gross_margin" and config.gross_margin is None]
             definitions.append(
                 {
                     "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
                     "additivity": metric.additivity, "version": f"v{metric.version}",
-                    "unavailable_because": f"{lacking[0]} is not given in pipeline.yaml" if lacking else None,
+                    "unavailable_because": lacking(warehouse, config, metric) or None,
                 }
             )  # fmt: skip
             for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):
