@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from html import escape
 
 import requests
 
@@ -22,10 +23,12 @@ def tell(lines: Sequence[str], alerts: Alerts) -> bool:
     if not url:
         return False
     keep_secret(url)
+    # Unescaped, a file named `<!channel>` would call everybody (docs.slack.dev/messaging/formatting-message-text).
+    text = escape("\n".join(lines), quote=False)
     try:
-        response = requests.post(url, json={"text": "\n".join(lines)}, timeout=TIMEOUT, allow_redirects=False)
+        response = requests.post(url, json={"text": text}, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         raise TransientError(f"the webhook in {alerts.webhook_env} does not answer: {type(error).__name__}") from None
-    if not response.ok:
+    if response.status_code not in range(200, 300):
         raise TransientError(f"the webhook in {alerts.webhook_env} refused the message: status {response.status_code}")
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -38,7 +38,7 @@ def ingest(
     now: datetime | None = None,
 ) -> IngestReport:
     """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others."""
-    now = now or datetime.now(timezone.utc)
+    now = now or datetime.now(UTC)
     report = IngestReport()
     for account in accounts:
         try:
@@ -65,7 +65,16 @@ def ingest(
 
 
 def widen(
-    source: Source, stream: Stream, client: Any, account: Account, start: date, end: date, *, config: Config, landing: Landing, now: datetime
+    source: Source,
+    stream: Stream,
+    client: Any,
+    account: Account,
+    start: date,
+    end: date,
+    *,
+    config: Config,
+    landing: Landing,
+    now: datetime,
 ) -> Window:
     """The window that is really read: trailing days that the vendor may have restated, overlap, and never past now.
 
@@ -79,6 +88,7 @@ def widen(
             restate = max(restate, source.restate_days(client, account))
         if (today - end).days <= restate:
             start = max(min(start, today - timedelta(days=restate)), min(start, config.start_date))
+        start -= policy.overlap
         return Window.of_days(start, end, config.zone)
     window = Window.of_days(start, end, config.zone)
     since, until = window.since, min(window.until, now - policy.settle)
@@ -104,5 +114,5 @@ def chunks(window: Window, max_days: int, zone: ZoneInfo) -> Iterator[Window]:
         end = min(start + timedelta(days=max_days), window.end)
         whole = Window.of_days(start, end, zone)
         since = window.since if start == window.start else whole.since
-        yield Window(start, end, since, window.until if end == window.end else whole.until)
+        yield Window(start, end, since, window.until if end == window.end else min(whole.until, window.until))
         start = end

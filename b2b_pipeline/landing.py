@@ -19,7 +19,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ UNDATED = ""  # the day of a record whose date field is empty
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each day, in its partition's sense."""
+    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each partition day."""
 
     slice_id: str
     source: str
@@ -59,6 +59,11 @@ class Slice:
 
     def covers(self, day: str) -> bool:
         return self.start <= day < self.end
+
+    def covered(self) -> Iterator[str]:
+        """Every ISO day of the window."""
+        for ordinal in range(date.fromisoformat(self.start).toordinal(), date.fromisoformat(self.end).toordinal()):
+            yield date.fromordinal(ordinal).isoformat()
 
 
 class Landing:
@@ -90,16 +95,17 @@ class Landing:
     ) -> Slice:
         """Land one slice. Nothing appears when `pages` raises."""
         self.pseudonyms.reload()
-        pulled_at = (now or datetime.now(timezone.utc)).isoformat(timespec="microseconds")
+        pulled_at = (now or datetime.now(UTC)).isoformat(timespec="microseconds")
         slice_id = re.sub(r"\D", "", pulled_at[:26]) + "-" + secrets.token_hex(4)
         folder = self.folder(source, stream.name, account.id)
         folder.mkdir(parents=True, exist_ok=True)
         body = folder / f".{slice_id}.part"
         count, fingerprints, by_day = 0, hashlib.sha256(), {}  # type: ignore[var-annotated]
-        number = 0
+        pages_read = 0
         try:
             with _writer(body) as out:
-                for number, page in enumerate(pages, 1):
+                for page in pages:
+                    pages_read += 1
                     fingerprints.update(page.request.encode())
                     for raw in page.records:
                         record = self.pseudonyms.apply(raw, stream.personal)
@@ -114,7 +120,7 @@ class Landing:
             envelope = Slice(
                 slice_id, source, stream.name, stream.kind, asdict(account),
                 window.start.isoformat(), window.end.isoformat(), window.since.isoformat(), window.until.isoformat(),
-                pulled_at, api_version, run_id, number, count, fingerprints.hexdigest()[:16], True,
+                pulled_at, api_version, run_id, pages_read, count, fingerprints.hexdigest()[:16], True,
                 sorted(provisional_days), days, {},
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
@@ -187,7 +193,7 @@ class Landing:
             by_id[item.slice_id] = item
             if not item.complete:
                 continue
-            for day in _iso_days(item.start, item.end):
+            for day in item.covered():
                 winner[day] = by_id[item.same_as[day]] if day in item.same_as else item
         return winner
 
@@ -232,16 +238,11 @@ def day_of(record: Record, path: str, zone: ZoneInfo) -> str:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             return date.fromisoformat(text).isoformat()
         if re.fullmatch(r"-?\d{9,}", text):
-            return datetime.fromtimestamp(int(text) // 1000, timezone.utc).astimezone(zone).date().isoformat()
+            return datetime.fromtimestamp(int(text) // 1000, UTC).astimezone(zone).date().isoformat()
         moment = datetime.fromisoformat(re.sub(r"([+-]\d{2})(\d{2})$", r"\1:\2", text))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(zone).date().isoformat()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone).date().isoformat()
     except (ValueError, OverflowError):
         return UNDATED
-
-
-def _iso_days(start: str, end: str) -> Iterator[str]:
-    for ordinal in range(date.fromisoformat(start).toordinal(), date.fromisoformat(end).toordinal()):
-        yield date.fromordinal(ordinal).isoformat()
 
 
 def _safe(name: str) -> str:

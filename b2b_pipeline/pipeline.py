@@ -66,8 +66,8 @@ class Pipeline:
 
     @property
     def inbox(self) -> Path:
-        """The folder that people drop files into."""
-        path = Path(self.config.inbox)
+        """The folder that people drop files into; `${NAME}` in it is a variable of the environment."""
+        path = Path(os.path.expandvars(self.config.inbox)).expanduser()
         return path if path.is_absolute() else self.home / path
 
     def ingest(self, source: str, stream: str, start: date, end: date, run_id: str) -> IngestReport:

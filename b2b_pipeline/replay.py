@@ -52,9 +52,9 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
         rebuilt.loads[table.name] = load_table(warehouse, landing, config, table, run_id, replay=replay)
     for table in tables.DERIVED:
         rebuilt.derived[table.name] = derive_table(warehouse, config, table)
-    publish_definitions(warehouse, config)
     for family in FAMILIES.values():
         rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
+    publish_definitions(warehouse, config)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
     return rebuilt
 

@@ -39,12 +39,12 @@ def test_all_is_well_with_a_good_installation_and_no_secret_is_told(installed: I
     assert not [value for value in secrets if value in done.output]
 
 
-def test_every_fault_is_named_with_what_to_do(installed: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_fault_is_named_with_what_to_do(installed: Installation) -> None:
     (installed.home / "hash.key").chmod(0o644)
     (installed.home / "warehouse.duckdb").unlink()
-    with served(installed.world):
-        monkeypatch.delenv("SALESFORCE_CLIENT_ID")
-        monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", "pat-eu1-wrong-and-secret")
+    with served(installed.world), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SALESFORCE_CLIENT_ID")
+        patch.setenv("HUBSPOT_ACCESS_TOKEN", "pat-eu1-wrong-and-secret")
         done = installed.b2b("doctor")
     assert done.exit_code == 1
     assert f"chmod 600 {installed.home / 'hash.key'}" in done.output
@@ -97,11 +97,9 @@ def test_a_postgresql_warehouse_is_looked_at(
     assert "ok   PostgreSQL 1" in installed.b2b("doctor").output
 
 
-def test_settings_in_a_dotenv_file_fill_in_and_never_override(
-    installed: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with served(installed.world):
-        monkeypatch.delenv("HUBSPOT_ACCESS_TOKEN")
+def test_settings_in_a_dotenv_file_fill_in_and_never_override(installed: Installation) -> None:
+    with served(installed.world), pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HUBSPOT_ACCESS_TOKEN")
         (installed.folder / ".env").write_text(f"HUBSPOT_ACCESS_TOKEN={PRIVATE_APP_TOKEN}\nB2B_HOME=elsewhere\n")
         done = installed.b2b("doctor")
     assert done.exit_code == 0, done.output

@@ -125,6 +125,16 @@ def test_what_cannot_be_explained_is_refused(installed: Installation, arguments:
     assert message in done.stderr
 
 
+def test_a_row_is_traced_to_its_own_record_and_to_no_other_day_of_its_campaign(installed: Installation) -> None:
+    pipeline = installed.pipeline()
+    rows = pipeline.warehouse.rows(select(tables.spend).where(tables.spend.c.clicks > 0).limit(10))
+    for row in rows:
+        opened = open_slice(pipeline.warehouse, pipeline.landing, pipeline.config, tables.spend, row["slice_id"])
+        record = payload(tables.spend, row, opened).record
+        assert record is not None
+        assert (record["segments"]["date"], int(record["metrics"]["clicks"])) == (str(row["date_day"]), row["clicks"])
+
+
 def test_no_row_of_a_core_table_is_without_its_record(installed: Installation) -> None:
     pipeline = installed.pipeline()
     for table in tables.CORE:

@@ -154,10 +154,10 @@ def test_the_schema_is_that_of_the_declaration_on_postgresql_and_two_upgrades_at
 
 
 def test_the_view_says_what_b2b_kpi_says(installed: Installation) -> None:
-    answer = installed.b2b("kpi", "ctr", "cost_per_lead", "--by", "day,channel,campaign", "--format", "json")
+    answer = installed.b2b("kpi", "ctr", "cost_per_lead", "cac", "--by", "day,channel,campaign", "--format", "json")
     keys = ("metric", "date", "channel", "campaign")
     asked = {tuple(row[key] for key in keys): row["value"] for row in json.loads(answer.stdout)}
-    rows = Warehouse().rows(text("select * from kpi_daily where metric in ('ctr', 'cost_per_lead')"))
+    rows = Warehouse().rows(text("select * from kpi_daily where metric in ('ctr', 'cost_per_lead', 'cac')"))
     assert sum(row["value"] is not None for row in rows) > 50
     for row in rows:
         value = asked[row["metric"], row["date_day"].isoformat(), row["channel"], row["campaign_id"]]

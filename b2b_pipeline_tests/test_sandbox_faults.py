@@ -33,7 +33,7 @@ class Sandbox:
         headers = {"Authorization": f"Bearer {token or tokens.issue(vendor, 60)}"}
         match vendor:
             case "google_ads":
-                headers |= {"developer-token": tokens.DEVELOPER_TOKEN, "login-customer-id": "4100000000"}
+                headers |= {"login-customer-id": "4100000000"}
                 url = f"{self.url}/google_ads/v26/customers/4100000001/googleAds:search"
                 return requests.post(url, json=CAMPAIGNS | params, headers=headers, timeout=10)
             case "hubspot":

@@ -101,7 +101,6 @@ class Client:
         self.url, self.protos = f"{url}/google_ads", protos
         self.headers = {
             "Authorization": f"Bearer {self.token()}",
-            "developer-token": tokens.DEVELOPER_TOKEN,
             "login-customer-id": MANAGER,
         }
 
@@ -444,13 +443,17 @@ def test_older_versions_answer_until_their_sunset(client: Client) -> None:
     assert (never.status_code, never.headers["content-type"].split(";")[0]) == (404, "text/html")
 
 
+def test_a_developer_token_is_ignored_as_google_does_since_they_were_sunset(client: Client) -> None:
+    url = f"{client.url}/v26/customers/{BERLIN}/googleAds:search"
+    answer = requests.post(url, json={"query": DAILY}, headers=client.headers | {"developer-token": "x"}, timeout=10)
+    assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("customer", "headers", "status", "code"),
     [
         (BERLIN, {"Authorization": None}, 401, "authentication_error.AUTHENTICATION_ERROR"),
         (BERLIN, {"Authorization": "Bearer x"}, 401, "authentication_error.OAUTH_TOKEN_INVALID"),
-        (BERLIN, {"developer-token": None}, 400, "request_error.DEVELOPER_TOKEN_PARAMETER_MISSING"),
-        (BERLIN, {"developer-token": "x"}, 401, "authentication_error.DEVELOPER_TOKEN_INVALID"),
         (BERLIN, {"login-customer-id": None}, 403, "authorization_error.USER_PERMISSION_DENIED"),
         (BERLIN, {"login-customer-id": BERLIN}, 403, "authorization_error.USER_PERMISSION_DENIED"),
         (BERLIN, {"login-customer-id": "1-2-3"}, 400, "header_error.INVALID_LOGIN_CUSTOMER_ID"),

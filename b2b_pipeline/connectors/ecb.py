@@ -178,7 +178,7 @@ SOURCE = Source(
             "One row per currency and working day: units of the currency for one euro, as fixed.",
             _fetch,
             day="TIME_PERIOD",
-            policy=WindowPolicy(restate_days=10),
+            policy=WindowPolicy(overlap=timedelta(days=10)),  # a weekend at the start has its fixing before it
             feeds={"fx_rate": fx_rate},
         ),
     ),

@@ -320,7 +320,7 @@ def _stages(
         rows, context, object=kind, object_id=rows["id"],
         entered_at=utc(rows["at"]), changed_at=utc(rows["at"]), date_day=local_day(rows["at"], context.config.zone),
         from_stage=to_stage.groupby(level=0).shift(), to_stage=to_stage, vendor_stage=rows["word"],
-        updated_at=_updated(rows),
+        updated_at=_updated(rows), is_deleted=False,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The contract of a core table: types, required columns, allowed values, keys. A frame in, typed rows and rejects out."""
+"""The contract of a core table: types, required columns, allowed values, keys. Frame in, typed rows and rejects out."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]
     present = given.notna()
     match column.type:
         case DateTime():
-            stamps = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").dt.floor("s").dt.tz_localize(None)
+            stamps = (
+                pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").dt.floor("s").dt.tz_localize(None)
+            )
             return stamps.astype("datetime64[us]"), present & stamps.isna()
         case Numeric(scale=int(scale)):
             parse = _decimal(Decimal(1).scaleb(-scale), 10 ** (column.type.precision or 20) // 10**scale)

@@ -28,7 +28,9 @@ def control_differences(landing: Landing, source: Source, control: Control) -> l
     return found
 
 
-def _sums(landing: Landing, source: Source, stream: str, account: str, fields: tuple[str, ...]) -> dict[str, dict[str, Decimal]]:
+def _sums(
+    landing: Landing, source: Source, stream: str, account: str, fields: tuple[str, ...]
+) -> dict[str, dict[str, Decimal]]:
     """Day -> field -> sum over the records that count."""
     path = source.stream(stream).day
     winners = landing.winners(source.name, stream, account)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta, timezone
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.core.load import CONVERTED
+from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
@@ -32,7 +33,12 @@ FX = "exchange rates"  # the stream name under which rows without a rate are rep
 
 def streams_behind(table: str, config: Config) -> set[tuple[str, str]]:
     """(source, stream) of everything that a table, core or derived, is made of; snapshots have no days and stay out."""
-    found = {(feed.source, feed.stream) for part in INPUTS.get(table, (table,)) for feed in feeds(part, config) if feed.kind != "snapshot"}
+    found = {
+        (feed.source, feed.stream)
+        for part in INPUTS.get(table, (table,))
+        for feed in feeds(part, config)
+        if feed.kind != "snapshot"
+    }
     money = CONVERTED.keys() & set(INPUTS.get(table, (table,)))
     return found | {(source, FX) for source in (*config.sources, "files") if money}
 
@@ -40,102 +46,138 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str]]:
 def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, today: date) -> None:
     """Bring the table `coverage` up to date: every switched-on stream, every day from the start to yesterday."""
     days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
-    rows = [row for name in config.sources for stream in SOURCES[name].streams for row in _of_stream(landing, config, name, stream, days)]
+    audit = tables.load_audit.c
     with warehouse.write() as connection:
         serialise(connection, tables.coverage.name)
-        failed = select(tables.load_audit.c.slice_id, tables.load_audit.c.error).where(tables.load_audit.c.error.is_not(None))
-        errors = {row.slice_id: row.error for row in connection.execute(failed)}
-        for name in config.sources:
-            for stream in SOURCES[name].streams:
-                rows += _of_failures(landing, name, stream, errors)
-        rows += _of_rates(connection)
-        unique = {(r["source"], r["stream"], r["source_account"], r["date_day"]): r for r in rows}
-        frame = pa.Table.from_pylist(list(unique.values()), schema=arrow_schema(tables.coverage))
+        failed = connection.execute(select(audit.slice_id, audit.error).where(audit.error.is_not(None)))
+        errors: dict[str, str] = dict(failed.tuples().all())
+        rows = [
+            row
+            for name in config.sources
+            for stream in SOURCES[name].streams
+            if stream.feeds and stream.kind != "snapshot"
+            for row in _of_stream(landing, config, name, stream, days, errors)
+        ]
+        frame = pa.Table.from_pylist([*rows, *_of_rates(connection)], schema=arrow_schema(tables.coverage))
         with stage(connection, tables.coverage, frame) as incoming:
             synchronise(connection, tables.coverage, select(incoming))
 
 
-def _of_stream(landing: Landing, config: Config, source: str, stream: Stream, days: list[date]) -> Iterator[dict[str, Any]]:
-    if stream.kind == "snapshot" or not stream.feeds:
-        return
+def _of_stream(
+    landing: Landing, config: Config, source: str, stream: Stream, days: list[date], errors: dict[str, str]
+) -> Iterator[dict[str, Any]]:
     by_account: dict[str, list[Slice]] = {}
     for item in landing.slices(source, stream.name):
-        by_account.setdefault(item.account["id"], []).append(item)
-    for account in config.sources[source].accounts or by_account or [""]:
+        if item.complete:
+            by_account.setdefault(item.account["id"], []).append(item)
+    for account in _accounts(config.sources[source].accounts, by_account):
         slices = by_account.get(account, [])
-        reasons = _report_days(slices) if stream.kind == "report" else _changes_days(slices, config)
+        reasons = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
+        unread = f"{source}/{stream.name} was not read for this day" + (f" ({account})" if len(by_account) > 1 else "")
         for day in days:
-            reason = reasons.get(day.isoformat(), f"{source}/{stream.name} was not read for this day")
+            reason = reasons.get(day.isoformat(), unread)
             yield {
                 "source": source, "stream": stream.name, "source_account": account, "date_day": day,
                 "is_complete": not reason, "reason": reason or None,
             }  # fmt: skip
 
 
-def _report_days(slices: list[Slice]) -> dict[str, str]:
+def _accounts(configured: Iterable[str], landed: Iterable[str]) -> list[str]:
+    """The configured accounts, as they land, else all that landed. One that never landed stays as it is written.
+
+    People write ids with dashes (Google Ads) or without their checksum (Salesforce: 15 of 18 characters).
+    """
+
+    def plain(account: str) -> str:
+        return re.sub(r"\W", "", account)[:15]
+
+    known = {plain(account): account for account in landed}
+    return [known.get(plain(account), account) for account in configured] or sorted(known.values()) or [""]
+
+
+def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     """Day -> why it is not complete, empty when it is; days never read are missing. The newest slice decides."""
     found: dict[str, str] = {}
     for item in slices:
-        for ordinal in range(date.fromisoformat(item.start).toordinal(), date.fromisoformat(item.end).toordinal()):
-            day = date.fromordinal(ordinal).isoformat()
-            provisional = day in item.provisional_days
-            found[day] = f"{item.source}: the day was not over in {item.account.get('time_zone')}" if provisional else ""
+        for day in item.covered():
+            found[day] = errors.get(item.same_as.get(day, item.slice_id), "")
+            if day in item.provisional_days:
+                found[day] = f"{item.source}: the day was not over in {item.account.get('time_zone')}"
     return found
 
 
-def _changes_days(slices: list[Slice], config: Config) -> dict[str, str]:
+def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -> dict[str, str]:
     """A day of objects is whole when it and every day after it, up to the newest read, were read without a gap.
 
-    What changed later is only known from later reads: a gap makes all earlier days doubtful.
+    What changed later is only known from later reads: a gap makes all earlier days doubtful. A slice that could not be
+    loaded is a gap.
     """
-    if not slices:
-        return {}
-    spans = sorted((datetime.fromisoformat(s.since), datetime.fromisoformat(s.until)) for s in slices if s.complete)
-    merged: list[list[datetime]] = []
-    for since, until in spans:
-        if merged and since <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], until)
+    spans: list[tuple[datetime, datetime]] = []
+    for since, until in sorted(_span(item) for item in slices if _holder(item) not in errors):
+        if spans and since <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], until))
         else:
-            merged.append([since, until])
+            spans.append((since, until))
     found: dict[str, str] = {}
-    name = f"{slices[0].source}/{slices[0].stream}"
-    last_since, last_until = merged[-1]
-    for since, until in merged:
-        day = since.astimezone(config.zone).date()
-        while (midnight := datetime.combine(day, time(), config.zone).astimezone(timezone.utc)) < until:
-            following = datetime.combine(day + timedelta(days=1), time(), config.zone).astimezone(timezone.utc)
-            if midnight >= since and following <= until:
-                whole = since == last_since and until == last_until
-                found[day.isoformat()] = "" if whole else f"{name} was not read between {until:%Y-%m-%d} and {last_since:%Y-%m-%d}"
-            day += timedelta(days=1)
+    for number, (since, until) in enumerate(spans):
+        reason = ""
+        if number + 1 < len(spans):
+            gap = (until, spans[number + 1][0])
+            reason = _reason(slices, errors, gap)
+        for day in _whole_days(since, until, config):
+            found[day] = reason
+    for item in slices:
+        if error := errors.get(_holder(item)):
+            for day in _whole_days(*_span(item), config):
+                found.setdefault(day, error)
     return found
 
 
-def _of_failures(landing: Landing, source: str, stream: Stream, errors: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The days of slices that failed as a whole."""
-    if stream.kind == "snapshot":
-        return
-    for item in landing.slices(source, stream.name):
-        if item.slice_id in errors:
-            for day in item.days:
-                if day:
-                    yield {
-                        "source": source, "stream": stream.name, "source_account": item.account["id"],
-                        "date_day": date.fromisoformat(day), "is_complete": False, "reason": errors[item.slice_id],
-                    }  # fmt: skip
+def _reason(slices: list[Slice], errors: dict[str, str], gap: tuple[datetime, datetime]) -> str:
+    for item in slices:
+        since, until = _span(item)
+        if _holder(item) in errors and since < gap[1] and until > gap[0]:
+            return errors[_holder(item)]
+    return f"{slices[0].source}/{slices[0].stream} was not read between {gap[0]:%Y-%m-%d} and {gap[1]:%Y-%m-%d}"
 
 
-def _of_rates(connection: Any) -> Iterator[dict[str, Any]]:
-    """The days with an amount that could not be converted."""
+def _holder(item: Slice) -> str:
+    """The slice that holds the records of a slice of changes."""
+    return item.same_as.get("*", item.slice_id)
+
+
+def _span(item: Slice) -> tuple[datetime, datetime]:
+    return datetime.fromisoformat(item.since), datetime.fromisoformat(item.until)
+
+
+def _whole_days(since: datetime, until: datetime, config: Config) -> Iterator[str]:
+    """The ISO days in the reporting time zone that lie wholly in `[since, until)`."""
+    day = since.astimezone(config.zone).date()
+    while (midnight := _midnight(day, config)) < until:
+        if midnight >= since and _midnight(day + timedelta(days=1), config) <= until:
+            yield day.isoformat()
+        day += timedelta(days=1)
+
+
+def _midnight(day: date, config: Config) -> datetime:
+    return datetime.combine(day, time(), config.zone).astimezone(UTC)
+
+
+def _of_rates(connection: Connection) -> list[dict[str, Any]]:
+    """The days on which an amount that could not be converted counts: of an opportunity both opening and close."""
+    found = {}
     for name, (amount, reporting) in CONVERTED.items():
         table = tables.metadata.tables[name]
-        query = (
-            select(table.c.source, table.c.date_day, table.c.currency)
-            .where(table.c[amount].is_not(None), table.c[reporting].is_(None), table.c.date_day.is_not(None))
-            .distinct()
-        )
-        for row in connection.execute(query):
-            yield {
-                "source": row.source, "stream": FX, "source_account": name, "date_day": row.date_day, "is_complete": False,
-                "reason": f"{name} in {row.currency} without an exchange rate not older than 7 days",
-            }  # fmt: skip
+        for day in (table.c[column] for column in ("date_day", "close_date") if column in table.c):
+            query = (
+                select(table.c.source, day.label("date_day"), table.c.currency)
+                .where(table.c[amount].is_not(None), table.c[reporting].is_(None), day.is_not(None))
+                .distinct()
+                .order_by(table.c.currency)
+            )
+            for source, date_day, currency in connection.execute(query):
+                found[source, name, date_day] = {
+                    "source": source, "stream": FX, "source_account": name, "date_day": date_day, "is_complete": False,
+                    "reason": f"{name} in {currency} without an exchange rate not older than 7 days",
+                }  # fmt: skip
+    return list(found.values())

@@ -11,9 +11,9 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Boolean,
-    CTE,
     ColumnElement,
     Connection,
     Select,
@@ -65,7 +65,9 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
 
 
 def _derive_clusters(connection: Connection) -> Changes:
-    links = connection.execute(select(identity_link.c.from_key, identity_link.c.to_key).where(~deleted(identity_link))).all()
+    links = connection.execute(
+        select(identity_link.c.from_key, identity_link.c.to_key).where(~deleted(identity_link))
+    ).all()
     records = connection.execute(select(lead.c.record_key)).scalars().all()
     with stage(connection, identity_cluster, clusters((tuple(link) for link in links), records)) as incoming:
         return synchronise(connection, identity_cluster, select(incoming))
@@ -75,8 +77,13 @@ def deleted(table: Table) -> ColumnElement[bool]:
     return func.coalesce(table.c.is_deleted, false())
 
 
+def text_order(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Text by its code points, whatever the collation of the database."""
+    return column.collate("C")
+
+
 def first_by(query: Select[Any], partition: ColumnElement[Any], *order: ColumnElement[Any], name: str) -> CTE:
-    """The first row of each partition; `order` must end in something unique."""
+    """The first row of each partition; `order` must end in something unique, text in `text_order`."""
     position = func.row_number().over(partition_by=partition, order_by=order).label("position")
     ranked = query.add_columns(position).subquery()
     return select(ranked).where(ranked.c.position == 1).cte(name)
@@ -108,7 +115,9 @@ def person_touches() -> CTE:
 
 
 def first_touches(touches: CTE) -> CTE:
-    return first_by(select(touches), touches.c.person_key, touches.c.touched_at, touches.c.touch_id, name="first_touch")
+    return first_by(
+        select(touches), touches.c.person_key, touches.c.touched_at, text_order(touches.c.touch_id), name="first_touch"
+    )
 
 
 def counting_opportunities(config: Config) -> CTE:
@@ -126,7 +135,10 @@ def counting_opportunities(config: Config) -> CTE:
 
 
 def opportunity_persons(config: Config) -> CTE:
-    """Opportunity -> person: the lead that converted into it, else its primary contact, else its first contact."""
+    """Opportunity -> person: the lead that converted into it, else its primary contact, else its first contact.
+
+    A role that has no id of its own came with its opportunity, and is gone when a newer version comes without it.
+    """
     source = config.system_of_record
     converted = select(
         lead.c.converted_opp_id.label("opp_id"), lead.c.record_key, literal(0).label("priority"),
@@ -137,32 +149,50 @@ def opportunity_persons(config: Config) -> CTE:
         literal(0).label("priority"), opportunity.c.created_at.label("at"), opportunity.c.lead_id.label("tie"),
     ).where(opportunity.c.source == source, opportunity.c.lead_id.is_not(None))  # fmt: skip
     role = opp_contact_role
+    came_with = exists(
+        select(1).where(
+            opportunity.c.source == source, opportunity.c.opp_id == role.c.opp_id,
+            opportunity.c.updated_at == role.c.updated_at,
+        )
+    )  # fmt: skip
+    has_own_id = role.c.role_id != role.c.opp_id.concat(":").concat(role.c.contact_id)
     contacts = select(
         role.c.opp_id, literal(f"{source}:contact:").concat(role.c.contact_id).label("record_key"),
         case((func.coalesce(role.c.is_primary, false()), 1), else_=2).label("priority"),
         role.c.created_at.label("at"), role.c.role_id.label("tie"),
-    ).where(role.c.source == source, ~deleted(role))  # fmt: skip
+    ).where(role.c.source == source, ~deleted(role), has_own_id | came_with)  # fmt: skip
     candidates = union_all(converted, named, contacts).subquery()
-    known = select(candidates.c.opp_id, identity_cluster.c.person_key, candidates.c.priority, candidates.c.at, candidates.c.tie).join(
-        identity_cluster, identity_cluster.c.record_key == candidates.c.record_key
-    )
+    known = select(
+        candidates.c.opp_id, identity_cluster.c.person_key, candidates.c.priority, candidates.c.at, candidates.c.tie
+    ).join(identity_cluster, identity_cluster.c.record_key == candidates.c.record_key)
     inner = known.subquery()
     return first_by(
-        select(inner.c.opp_id, inner.c.person_key), inner.c.opp_id, inner.c.priority, inner.c.at, inner.c.tie, name="opportunity_person"
+        select(inner.c.opp_id, inner.c.person_key),
+        inner.c.opp_id,
+        inner.c.priority,
+        inner.c.at,
+        text_order(inner.c.tie),
+        name="opportunity_person",
     )
 
 
 def persons(config: Config) -> Select[Any]:
     """Rows of `person`."""
     leads, touches = counting_leads(), person_touches()
-    first_lead = first_by(select(leads), leads.c.person_key, leads.c.created_at, leads.c.record_key, name="first_lead")
+    first_lead = first_by(
+        select(leads), leads.c.person_key, leads.c.created_at, text_order(leads.c.record_key), name="first_lead"
+    )
     first_touch = first_touches(touches)
     domains = [domain.lower() for domain in config.exclude.email_domains]
     out = or_(leads.c.excluded_by.is_not(None), leads.c.email_domain.in_(domains) if domains else false())
     excluded = (
-        select(leads.c.person_key, func.max(case((out, 1), else_=0)).label("is_excluded")).group_by(leads.c.person_key).cte("excluded")
+        select(leads.c.person_key, func.max(case((out, 1), else_=0)).label("is_excluded"))
+        .group_by(leads.c.person_key)
+        .cte("excluded")
     )
-    rank = case({stage: position for position, stage in enumerate(config.stages.order)}, value=stage_event.c.to_stage, else_=-1)
+    rank = case(
+        {stage: position for position, stage in enumerate(config.stages.order)}, value=stage_event.c.to_stage, else_=-1
+    )
     stages = (
         select(
             leads.c.person_key,
@@ -172,7 +202,14 @@ def persons(config: Config) -> Select[Any]:
             ),
             cast(func.max(rank), BigInteger).label("stage_rank"),
         )
-        .join(leads, and_(stage_event.c.object == "lead", stage_event.c.source == leads.c.source, stage_event.c.object_id == leads.c.lead_id))
+        .join(
+            leads,
+            and_(
+                stage_event.c.object == "lead",
+                stage_event.c.source == leads.c.source,
+                stage_event.c.object_id == leads.c.lead_id,
+            ),
+        )
         .where(~deleted(stage_event))
         .group_by(leads.c.person_key)
         .cte("stages")
@@ -208,14 +245,22 @@ def deals(config: Config) -> Select[Any]:
         select(standing.c.opp_id, touches.c.touch_id, touches.c.touched_at, touches.c.channel, touches.c.campaign_id)
         .join(owners, owners.c.opp_id == standing.c.opp_id)
         .join(touches, touches.c.person_key == owners.c.person_key)
-        .where(touches.c.date_day.between(minus_days(standing.c.close_date, LOOK_BACK_DAYS), standing.c.close_date), won)
+        .where(
+            touches.c.date_day.between(minus_days(standing.c.close_date, LOOK_BACK_DAYS), standing.c.close_date), won
+        )
         .cte("seen")
     )
-    first = first_by(select(seen), seen.c.opp_id, seen.c.touched_at, seen.c.touch_id, name="first_seen")
-    last = first_by(select(seen), seen.c.opp_id, seen.c.touched_at.desc(), seen.c.touch_id.desc(), name="last_seen")
-    customers = select(standing.c.opp_id, standing.c.account_id, standing.c.close_date).where(won, standing.c.account_id.is_not(None))
+    first = first_by(select(seen), seen.c.opp_id, seen.c.touched_at, text_order(seen.c.touch_id), name="first_seen")
+    last = first_by(
+        select(seen), seen.c.opp_id, seen.c.touched_at.desc(), text_order(seen.c.touch_id).desc(), name="last_seen"
+    )
+    customers = select(standing.c.opp_id, standing.c.account_id, standing.c.close_date).where(
+        won, standing.c.account_id.is_not(None)
+    )
     rows = customers.subquery()
-    new = first_by(select(rows.c.opp_id), rows.c.account_id, rows.c.close_date, rows.c.opp_id, name="new_customer")
+    new = first_by(
+        select(rows.c.opp_id), rows.c.account_id, rows.c.close_date, text_order(rows.c.opp_id), name="new_customer"
+    )
     cycle = days_between(standing.c.date_day, standing.c.close_date)
     return (
         select(
@@ -239,7 +284,11 @@ def email_recipients(config: Config) -> Select[Any]:
     event = email_event.c
     keys = (event.source, event.send_id, event.recipient_hash, event.event_type)
     by_machine = func.coalesce(event.is_machine, false()) & event.event_type.in_(("open", "click"))
-    return select(*keys, func.min(event.campaign_id), func.min(event.date_day)).where(~by_machine).group_by(*keys)
+    return (
+        select(*keys, func.min(text_order(event.campaign_id)), func.min(event.date_day))
+        .where(~by_machine)
+        .group_by(*keys)
+    )
 
 
 QUERIES: dict[str, Callable[[Config], Select[Any]]] = {

@@ -25,12 +25,17 @@ class Feed:
     stream: str
     kind: str
     mapping: Mapping_
+    day: str  # the field that dates a record, see Stream
     files: FileMapping | None = None
 
     def version(self, config: Config) -> str:
-        """Changes when the mapping's code or the configuration does; what was loaded under another one is loaded again."""
+        """Changes with the mapping's code and the configuration; what was loaded under another one is loaded again."""
         vendor = "b2b_pipeline.files." if self.files else self.mapping.__module__
-        modules = (name for name in sys.modules if name.startswith((vendor, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract")))
+        modules = (
+            name
+            for name in sys.modules
+            if name.startswith((vendor, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract"))
+        )
         code = "".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
         meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin"})
         return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
@@ -47,13 +52,13 @@ def file_stream(mapping: FileMapping) -> str:
 def feeds(table: str, config: Config) -> list[Feed]:
     """The streams of switched-on sources, and the file mappings, that feed `table`."""
     vendors = [
-        Feed(name, stream.name, stream.kind, stream.feeds[table])
+        Feed(name, stream.name, stream.kind, stream.feeds[table], stream.day)
         for name in config.sources
         for stream in SOURCES[name].streams
         if table in stream.feeds
     ]
     drops = [
-        Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), mapping)
+        Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), "", mapping)
         for mapping in config.files.values()
         if table in mapping.feeds()
     ]

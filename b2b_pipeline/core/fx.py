@@ -1,18 +1,32 @@
-"""Currency conversion: exact, row by row, at the ECB fixing of the row's own day (see docs/semantics.md, Money)."""
+"""Currency conversion: exact, row by row, at the ECB fixing of the row's own day (see docs/semantics.md, Money).
+
+`Rates` knows the fixings; the rest keeps the amounts of the core tables converted by them.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+from sqlalchemy import ColumnElement, Connection, Table, case, func, select
+
+from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
+from b2b_pipeline.warehouse.tables import fx_rate
+from b2b_pipeline.warehouse.write import replace_rows
 
 MAX_AGE_DAYS = 7
-_RATE, _MONEY = Decimal("1e-10"), Decimal("1e-6")
+_RATE, _MONEY, _TOO_MUCH = Decimal("1e-10"), Decimal("1e-6"), Decimal("1e14")
+# Table -> amount, its reporting twin: what is converted at the fixing of the row's day.
+CONVERTED = {
+    "spend": ("spend", "spend_reporting"), "opportunity": ("amount", "amount_reporting"),
+    "cost_ledger": ("amount", "amount_reporting"),
+}  # fmt: skip
 
 
 class Rate(NamedTuple):
@@ -50,17 +64,71 @@ class Rates:
         return Rate(self._rates[currency, days[position - 1]], days[position - 1])
 
     def convert(self, amount: pd.Series, currency: pd.Series, day: pd.Series) -> pd.DataFrame:
-        """Columns `amount_reporting` and `fx_date`; both null where the amount, its day or a fixing is missing."""
+        """Columns `amount_reporting` and `fx_date`; both null where the amount or a fixing is missing.
+
+        An amount in the reporting currency needs no day. One too large to be stored counts as not convertible.
+        """
+        known: dict[tuple[str, date | None], Rate | None] = {}
         converted: list[Decimal | None] = []
         fixed: list[date | None] = []
+        cells = (column.astype(object).where(column.notna(), None) for column in (amount, currency, day))
         with localcontext(prec=60):
-            for value, code, when in zip(amount, currency, day, strict=True):
-                rate = None
-                if not (pd.isna(value) or pd.isna(code)):
-                    if code == self.reporting:
-                        rate = Rate(Decimal(1), when)
-                    elif not pd.isna(when):
-                        rate = self.on(code, when)
-                converted.append((value * rate.rate).quantize(_MONEY, ROUND_HALF_EVEN) if rate else None)
-                fixed.append(None if rate is None or pd.isna(rate.fixed_on) else rate.fixed_on)
+            for value, code, when in zip(*cells, strict=True):
+                if (code, when) not in known:
+                    is_own = code == self.reporting
+                    known[code, when] = Rate(Decimal(1), when) if is_own else self.on(code, when) if when else None
+                rate = known[code, when] if value is not None else None
+                money = (value * rate.rate).quantize(_MONEY, ROUND_HALF_EVEN) if rate else None
+                fits = money is not None and abs(money) < _TOO_MUCH
+                converted.append(money if fits else None)
+                fixed.append(rate.fixed_on if rate and fits else None)
         return pd.DataFrame({"amount_reporting": converted, "fx_date": fixed}, index=amount.index, dtype=object)
+
+
+def load_rates(connection: Connection, reporting: str) -> Rates:
+    fx = fx_rate.c
+    fixings = connection.execute(select(fx.date_day, fx.currency, fx.per_eur))
+    return Rates((tuple(fixing) for fixing in fixings), reporting)
+
+
+def converted(table: Table, rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
+    """Rows of one of the tables CONVERTED with amount and day of the fixing filled in."""
+    amount, reporting = CONVERTED[table.name]
+    day = rows["date_day"]
+    if "close_date" in rows.columns:  # an opportunity is converted on its close date once it is closed
+        day = day.where(~rows["is_closed"].eq(True).fillna(False).astype(bool), rows["close_date"])
+    money = rates.convert(rows[amount], rows["currency"], day)
+    reporting_type, day_type = pd.ArrowDtype(arrow_type(table.c[reporting])), pd.ArrowDtype(pa.date32())
+    return rows.assign(
+        **{reporting: money["amount_reporting"].astype(reporting_type), "fx_date": money["fx_date"].astype(day_type)}
+    )
+
+
+def conversion_day(table: Table) -> ColumnElement[Any]:
+    """The day whose fixing counts for a row."""
+    if "close_date" not in table.c:
+        return table.c.date_day
+    return case((func.coalesce(table.c.is_closed, False), table.c.close_date), else_=table.c.date_day)
+
+
+def convert_again(connection: Connection, table: Table, rates: Rates, now: datetime) -> int:
+    """Convert rows again whose fixing was not there yet, or said something else, when they were loaded: how many."""
+    amount, _ = CONVERTED[table.name]
+    day, fx = conversion_day(table), fx_rate.c
+    foreign = table.c[amount].is_not(None) & (table.c.currency != rates.reporting) & day.is_not(None)
+    renewed = dict(connection.execute(select(fx.date_day, func.max(fx.loaded_at)).group_by(fx.date_day)).tuples().all())
+    used = select(table.c.currency, day.label("day"), table.c.fx_date, func.min(table.c.loaded_at).label("loaded_at"))
+    stale = set()
+    for row in connection.execute(used.where(foreign).group_by(table.c.currency, day, table.c.fx_date)):
+        rate = rates.on(row.currency, row.day)
+        if rate and (rate.fixed_on != row.fx_date or renewed[rate.fixed_on] > row.loaded_at):
+            stale.add((row.currency, row.day))
+    if not stale:
+        return 0
+    currencies, days = ({pair[side] for pair in stale} for side in (0, 1))
+    query = select(table, day.label("day")).where(foreign, table.c.currency.in_(currencies), day.in_(days))
+    found = [row._asdict() for row in connection.execute(query)]
+    rows = [row for row in found if (row["currency"], row.pop("day")) in stale]
+    frame = converted(table, pd.DataFrame(rows, dtype=object), rates).assign(loaded_at=now)
+    replace_rows(connection, table, pa.Table.from_pandas(frame, schema=arrow_schema(table), preserve_index=False))
+    return len(rows)

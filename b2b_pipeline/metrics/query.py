@@ -124,7 +124,13 @@ def ask(
 
 
 def _answers(
-    warehouse: Warehouse, config: Config, metric: Metric, start: date | None, end: date | None, grain: str | None, dimensions: tuple[str, ...]
+    warehouse: Warehouse,
+    config: Config,
+    metric: Metric,
+    start: date | None,
+    end: date | None,
+    grain: str | None,
+    dimensions: tuple[str, ...],
 ) -> list[Answer]:
     _refuse_unknown(metric, dimensions)
     if metric.median_of is not None:
@@ -143,7 +149,9 @@ def _answers(
         periods = list(_periods(first, last, grain)) if first and last else []
         if any(key[0] is None for key in found_keys):
             periods.append(None)
-    splits = sorted({key[1:] if grain else key for key in found_keys}, key=lambda key: tuple((p is None, str(p)) for p in key))
+    splits = sorted(
+        {key[1:] if grain else key for key in found_keys}, key=lambda key: tuple((p is None, str(p)) for p in key)
+    )
     splits = splits or ([()] if not dimensions else [])
     rows: list[Answer] = []
     for period, split in product(periods if grain else [None], splits):
@@ -159,7 +167,9 @@ def _answers(
 
 def dimensions_of(metric: Metric) -> set[str]:
     """What a metric can be split by, beside the grains."""
-    legs = [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    legs = (
+        [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    )
     return set.intersection(*({*leg.dimensions, *STANDARD} for leg in legs))
 
 
@@ -167,10 +177,14 @@ def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:
     shared = dimensions_of(metric)
     for dimension in asked:
         if dimension not in shared:
-            raise QuestionError(f"{metric.name} cannot be split by {dimension!r}; it can by {', '.join([*GRAINS, *sorted(shared)])}")
+            raise QuestionError(
+                f"{metric.name} cannot be split by {dimension!r}; it can by {', '.join([*GRAINS, *sorted(shared)])}"
+            )
 
 
-def combine(metric: Metric, config: Config, parts: dict[str, Fraction | None]) -> tuple[Fraction | None, Fraction | None]:
+def combine(
+    metric: Metric, config: Config, parts: dict[str, Fraction | None]
+) -> tuple[Fraction | None, Fraction | None]:
     if metric.median_of is not None:
         return parts.get("median"), None
 
@@ -187,7 +201,13 @@ def combine(metric: Metric, config: Config, parts: dict[str, Fraction | None]) -
 
 
 def _sums(
-    warehouse: Warehouse, config: Config, metric: Metric, start: date | None, end: date | None, grain: str | None, dimensions: tuple[str, ...]
+    warehouse: Warehouse,
+    config: Config,
+    metric: Metric,
+    start: date | None,
+    end: date | None,
+    grain: str | None,
+    dimensions: tuple[str, ...],
 ) -> dict[tuple[Any, ...], dict[str, Fraction | None]]:
     """Key -> component -> sum. From the stored components where they have the dimensions, else live."""
     query = component_sums(config, metric, start, end, grain, dimensions)
@@ -204,15 +224,26 @@ def component_sums(
     """The query behind a metric: period and dimensions, component, value."""
     if set(dimensions) <= set(STANDARD):
         stored = kpi_component_daily.c
-        columns: dict[str, Any] = {"channel": stored.channel, "campaign": stored.campaign_id, "currency": stored.currency}
-        rows: Any = select(stored.date_day, *(columns[name].label(name) for name in dimensions), stored.component, stored.value)
+        columns: dict[str, Any] = {
+            "channel": stored.channel,
+            "campaign": stored.campaign_id,
+            "currency": stored.currency,
+        }
+        rows: Any = select(
+            stored.date_day, *(columns[name].label(name) for name in dimensions), stored.component, stored.value
+        )
         rows = rows.where(stored.component.in_(sorted(metric.components))).subquery()
     else:
         parts = []
         for name in sorted(metric.components):
             part = component_rows(COMPONENTS[name], config, dimensions).subquery()
             parts.append(
-                select(part.c.date_day, *(part.c[d] for d in dimensions), cast(literal(name), Text).label("component"), part.c.value)
+                select(
+                    part.c.date_day,
+                    *(part.c[d] for d in dimensions),
+                    cast(literal(name), Text).label("component"),
+                    part.c.value,
+                )
             )
         rows = union_all(*parts).subquery()
     keys = [truncate_day(literal(grain), rows.c.date_day).label("period")] if grain else []
@@ -222,7 +253,13 @@ def component_sums(
 
 
 def _medians(
-    warehouse: Warehouse, config: Config, metric: Metric, start: date | None, end: date | None, grain: str | None, dimensions: tuple[str, ...]
+    warehouse: Warehouse,
+    config: Config,
+    metric: Metric,
+    start: date | None,
+    end: date | None,
+    grain: str | None,
+    dimensions: tuple[str, ...],
 ) -> dict[tuple[Any, ...], dict[str, Fraction | None]]:
     assert metric.median_of is not None
     rows = metric.median_of.rows(config, dimensions).subquery()
@@ -232,7 +269,8 @@ def _medians(
     query = query.group_by(*keys) if keys else query
     with warehouse.read() as connection:
         return {
-            tuple(key): {"median": None if value is None else Fraction(value)} for *key, value in connection.execute(query)
+            tuple(key): {"median": None if value is None else Fraction(value)}
+            for *key, value in connection.execute(query)
         }
 
 
@@ -245,13 +283,21 @@ def _incomplete_days(warehouse: Warehouse, config: Config, metric: Metric) -> li
     streams = _streams(config, metric)
     if not streams:
         return []
-    wanted = or_(*(and_(coverage.c.source == source, coverage.c.stream == stream) for source, stream in sorted(streams)))
-    query = select(coverage.c.date_day, coverage.c.reason).where(wanted, ~coverage.c.is_complete).order_by(coverage.c.date_day)
+    wanted = or_(
+        *(and_(coverage.c.source == source, coverage.c.stream == stream) for source, stream in sorted(streams))
+    )
+    query = (
+        select(coverage.c.date_day, coverage.c.reason)
+        .where(wanted, ~coverage.c.is_complete)
+        .order_by(coverage.c.date_day)
+    )
     return [(row["date_day"], row["reason"]) for row in warehouse.rows(query)]
 
 
 def _streams(config: Config, metric: Metric) -> set[tuple[str, str]]:
-    legs = [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    legs = (
+        [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    )
     return {stream for leg in legs for stream in streams_behind(leg.table.name, config)}
 
 
@@ -303,4 +349,3 @@ def next_period(day: date, grain: str) -> date:
 def _span(period: date, grain: str, start: date | None, end: date | None) -> tuple[date, date]:
     last = next_period(period, grain) - timedelta(days=1)
     return max(period, start or period), min(last, end or last)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -39,8 +39,14 @@ def family_rows(family: Family, config: Config) -> Select[Any]:
         rows = component_rows(component, config, ("channel", "campaign", "currency")).subquery()
         parts.append(
             select(
-                rows.c.date_day, cast(literal(family.name), Text).label("family"), cast(literal(component.name), Text).label("component"),
-                rows.c.channel, rows.c.campaign.label("campaign_id"), rows.c.currency, rows.c.value, rows.c.n_rows,
+                rows.c.date_day,
+                cast(literal(family.name), Text).label("family"),
+                cast(literal(component.name), Text).label("component"),
+                rows.c.channel,
+                rows.c.campaign.label("campaign_id"),
+                rows.c.currency,
+                rows.c.value,
+                rows.c.n_rows,
                 cast(literal(f"v{component.version}"), Text).label("definition"),
             )  # fmt: skip
         )
@@ -56,7 +62,7 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
     """
     if not family.components:
         return set()
-    now = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
+    now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     stored = kpi_component_daily
     with warehouse.write() as connection:
         serialise(connection, f"{stored.name} {family.name}")
@@ -73,7 +79,13 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
 
 
 def _note_changes(
-    connection: Connection, family: Family, changes: Changes, published: set[date], last: datetime | None, now: datetime, run_id: str
+    connection: Connection,
+    family: Family,
+    changes: Changes,
+    published: set[date],
+    last: datetime | None,
+    now: datetime,
+    run_id: str,
 ) -> None:
     old, new = _totals(changes.gone), _totals(changes.came)
     altered = [key for key in {*old, *new} if key[1] in published and old[key] != new[key]]
@@ -99,7 +111,9 @@ def _totals(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, date, str | None]
 
 def _news(connection: Connection, family: Family, since: datetime | None) -> str:
     """The streams from which the family's tables were loaded since it was last published."""
-    inputs = {part for component in family.components for table in component.tables for part in INPUTS.get(table, (table,))}
+    inputs = {
+        part for component in family.components for table in component.tables for part in INPUTS.get(table, (table,))
+    }
     audit = load_audit.c
     query = (
         select(audit.source, audit.stream, func.count(audit.slice_id.distinct()), func.sum(audit.rows_loaded))
@@ -109,7 +123,10 @@ def _news(connection: Connection, family: Family, since: datetime | None) -> str
     )
     if since is not None:
         query = query.where(audit.loaded_at >= since)
-    told = [f"{source}/{stream}: {rows} rows in {slices} slices" for source, stream, slices, rows in connection.execute(query)]
+    told = [
+        f"{source}/{stream}: {rows} rows in {slices} slices"
+        for source, stream, slices, rows in connection.execute(query)
+    ]
     return "; ".join(told) or "a changed definition or configuration"
 
 
@@ -148,5 +165,3 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
                 synchronise(connection, table, select(incoming))
-
-

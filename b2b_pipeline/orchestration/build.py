@@ -21,12 +21,13 @@ EXECUTOR = dg.multiprocess_executor.configured(
 
 def build_defs(pipeline: Pipeline, executor: dg.ExecutorDefinition = EXECUTOR) -> dg.Definitions:
     calendar = Calendar(pipeline.config)
+    asset_checks = list(checks(calendar))
     return dg.Definitions(
         assets=[*raw_assets(calendar), *core_assets(calendar), *kpi_assets(calendar)],
-        asset_checks=list(checks(calendar)),
-        jobs=jobs(calendar),
+        asset_checks=asset_checks,
+        jobs=list(jobs(calendar)),
         schedules=list(schedules(calendar)),
-        sensors=list(sensors(calendar)),
+        sensors=list(sensors(calendar, [key for check in asset_checks for key in check.check_keys])),
         resources={"pipeline": pipeline},
         executor=executor,
     )

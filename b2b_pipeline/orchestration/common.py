@@ -1,20 +1,21 @@
-"""What all assets share: one partition a day, one backfill policy, retries, and how an error of ours becomes Dagster's."""
+"""What all assets share: a partition a day, one backfill policy, retries, and how our errors become Dagster's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
-from typing import Any, NoReturn
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import dagster as dg
+from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.errors import PermanentError, PipelineError, QuotaError
+from b2b_pipeline.errors import PipelineError, TransientError
 from b2b_pipeline.privacy import mask
-from b2b_pipeline.warehouse.tables import metadata as warehouse_metadata
 
 OWNER = "team:revenue-operations"
-NO_RETRY_TAGS = {"dagster/max_retries": "0"}
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
+RESTATED = "changed by a run of other days"
+READY_HOUR = 8  # in the reporting time zone: by then yesterday must be there
 
 
 class Calendar:
@@ -25,6 +26,16 @@ class Calendar:
         self.daily = dg.DailyPartitionsDefinition(start_date=config.start_date.isoformat(), timezone=config.timezone)
         self.backfill = dg.BackfillPolicy.multi_run(max_partitions_per_run=config.limits.backfill_days)
 
+    def now(self) -> datetime:
+        """The time in the reporting time zone."""
+        return datetime.now(self.config.zone)
+
+    def asset(self, **about: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """`dg.asset` for an asset with a partition a day."""
+        return dg.asset(
+            **about, owners=[OWNER], partitions_def=self.daily, backfill_policy=self.backfill, retry_policy=RETRY
+        )
+
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     """The run's half-open days; never `partition_key`, which a range run does not have."""
@@ -32,29 +43,43 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return window.start.date(), window.end.date()
 
 
-def report_days(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, days: Mapping[str, Mapping[str, Any]], extra: Mapping[str, Mapping[str, Any]] = {}
-) -> None:
-    """Give each day of the run its own metadata; `extra` are days outside it that changed too, as events of their own."""
+def report_days(context: dg.AssetExecutionContext, calendar: Calendar, days: Mapping[str, Mapping[str, Any]]) -> None:
+    """Give each day (ISO) its own metadata; a day outside the run that changed too gets an event of its own."""
+    asked = set(context.partition_keys)
     for day, metadata in days.items():
-        context.add_asset_metadata(dict(metadata), asset_key=key, partition_key=day)
-    for day, metadata in extra.items():
-        context.log_event(dg.AssetMaterialization(key, partition=day, metadata=dict(metadata), description="restated"))
+        if day in asked:
+            context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=day)
+        elif calendar.daily.has_partition_key(day):
+            context.log_event(dg.AssetMaterialization(context.asset_key, RESTATED, metadata=metadata, partition=day))
 
 
-def fail(error: PipelineError) -> NoReturn:
-    """Raise our error as Dagster's: only what may pass is retried."""
-    raise dg.Failure(mask(str(error)), allow_retries=not isinstance(error, PermanentError | QuotaError)) from None
+def expected_day(now: datetime) -> date:
+    """The newest day that must be there at `now` (in the reporting time zone)."""
+    return now.date() - timedelta(days=1 if now.hour >= READY_HOUR else 2)
+
+
+def missing_days(there: Collection[str], expected: date) -> list[str]:
+    """The ISO days that are not there, from the first one that is to the expected one."""
+    first = date.fromisoformat(min(there)) if there else expected
+    days = (date.fromordinal(n).isoformat() for n in range(first.toordinal(), expected.toordinal() + 1))
+    return [day for day in days if day not in there]
+
+
+def failure(message: str, *errors: PipelineError) -> dg.Failure:
+    """Our errors as Dagster's: it tries again only when there is something among them that may pass."""
+    return dg.Failure(mask(message), allow_retries=any(isinstance(error, TransientError) for error in errors))
 
 
 @contextmanager
 def translated() -> Iterator[None]:
+    """Our error, raised inside, leaves as Dagster's."""
     try:
         yield
     except PipelineError as error:
-        fail(error)
+        raise failure(str(error), error) from None
 
 
-def column_schema(table: str) -> dg.TableSchema:
-    columns = warehouse_metadata.tables[table].columns
-    return dg.TableSchema([dg.TableColumn(column.name, str(column.type).lower()) for column in columns])
+def about_table(table: Table) -> dict[str, Any]:
+    """The table's name and columns, as Dagster shows them."""
+    columns = [dg.TableColumn(column.name, str(column.type).lower()) for column in table.columns]
+    return {"dagster/table_name": table.name, "dagster/column_schema": dg.TableSchema(columns)}

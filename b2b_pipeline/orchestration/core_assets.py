@@ -1,7 +1,7 @@
 """The core and derived tables as assets. What belongs here: load or derive, and tell each day's rows."""
 
-from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 
 import dagster as dg
 from sqlalchemy import Table, func, select
@@ -10,12 +10,13 @@ from b2b_pipeline.core.coverage import INPUTS, update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.load import CONVERTED, load_table
-from b2b_pipeline.orchestration.common import OWNER, RETRY, Calendar, column_schema, days_of, report_days, translated
-from b2b_pipeline.pipeline import Pipeline, sizes
+from b2b_pipeline.metrics.store import publish_definitions
+from b2b_pipeline.orchestration.common import Calendar, about_table, report_days, translated
+from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
 
-class DeriveConfig(dg.Config):
+class LoadConfig(dg.Config):
     """`replay`: load every slice again, not only the new ones."""
 
     replay: bool = False
@@ -23,100 +24,62 @@ class DeriveConfig(dg.Config):
 
 def core_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
     for table in tables.CORE:
-        yield _core_asset(table, calendar)
+        yield _core(table, calendar)
     for table in tables.DERIVED:
-        yield _derived_asset(table, calendar)
+        yield _derived(table, calendar)
     yield _quarantine(calendar)
     yield _coverage(calendar)
 
 
-def _core_asset(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
+def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
     raw = dict.fromkeys((feed.source, feed.stream) for feed in feeds(table.name, calendar.config))
     upstream = [dg.AssetDep(["raw", *pair], partition_mapping=_mapping(pair[0])) for pair in raw]
     if table.name in CONVERTED:
         upstream.append(dg.AssetDep(tables.fx_rate.name))
 
-    @_table_asset(table, calendar, upstream, "core", {"pandas"})
-    def core(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: DeriveConfig) -> None:
+    @calendar.asset(**_about(table), group_name="core", kinds={"table", "pandas"}, deps=upstream)
+    def core(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig) -> None:
+        before = _rows_by_day(pipeline, table)
         with translated():
-            report = load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, context.run_id, replay=config.replay)
+            report = load_table(
+                pipeline.warehouse, pipeline.landing, pipeline.config, table, context.run_id, replay=config.replay
+            )
         for slice_id, reason in report.failures.items():
             context.log.error(f"slice {slice_id} was left out: {reason}")
         context.log.info(
-            f"{report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded + {report.quarantined} quarantined "
-            f"+ {report.deduplicated} deduplicated; {len(report.failures)} slices failed as a whole"
+            f"{report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
+            f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
         )
-        _tell(context, pipeline, table, {"slices_loaded": report.slices, "slices_failed": len(report.failures)})
+        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run_id)
+        changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
+        told = {"slices_loaded": report.slices, "slices_failed": len(report.failures)}
+        _report(context, calendar, table, after, changed, told)
 
     return core
 
 
-def _derived_asset(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
-    upstream: list[dg.AssetDep] = [dg.AssetDep(name) for name in INPUTS.get(table.name, ("lead", "identity_link"))]
+def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
+    upstream = [dg.AssetDep(name) for name in INPUTS.get(table.name, ("lead", "identity_link"))]
     if table.name in ("person", "deal"):
         upstream.append(dg.AssetDep(tables.identity_cluster.name))
 
-    @_table_asset(table, calendar, upstream, "derived", {"sql"})
+    @calendar.asset(**_about(table), group_name="derived", kinds={"table", "sql"}, deps=upstream)
     def derived(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             changed = derive_table(pipeline.warehouse, pipeline.config, table)
-        _tell(context, pipeline, table, {"days_changed": len(changed)}, changed)
+        told = {"days_changed": len(changed)}
+        _report(context, calendar, table, _rows_by_day(pipeline, table), changed, told)
 
     return derived
-
-
-def _table_asset(table: Table, calendar: Calendar, upstream: Sequence[dg.AssetDep], group: str, kinds: set[str]):  # type: ignore[no-untyped-def]
-    return dg.asset(
-        key=table.name,
-        deps=upstream,
-        description=f"{table.info['grain']}\n\nKey: {', '.join(table.info['key'])}.",
-        group_name=group,
-        kinds={"table", *kinds},
-        owners=[OWNER],
-        partitions_def=calendar.daily,
-        backfill_policy=calendar.backfill,
-        retry_policy=RETRY,
-        metadata={"dagster/column_schema": column_schema(table.name), "dagster/table_name": table.name},
-    )
-
-
-def _mapping(source: str) -> dg.PartitionMapping | None:
-    """File drops are partitioned by name: every file may hold rows of any day."""
-    return dg.AllPartitionMapping() if source == "files" else None
-
-
-def _tell(
-    context: dg.AssetExecutionContext,
-    pipeline: Pipeline,
-    table: Table,
-    shared: dict[str, int | str | None],
-    changed: set[date | None] | None = None,
-) -> None:
-    """Per-day row counts of the run's days; days outside it that changed get an event of their own."""
-    start, end = days_of(context)
-    counts: dict[str, int] = {}
-    if "date_day" in table.c:
-        query = select(table.c.date_day, func.count().label("n")).where(table.c.date_day.is_not(None)).group_by(table.c.date_day)
-        counts = {row["date_day"].isoformat(): row["n"] for row in pipeline.warehouse.rows(query)}
-    watermark = {"watermark": max(counts)} if counts else {}
-    days = {day: {"dagster/partition_row_count": rows, **watermark, **shared} for day, rows in sizes(counts, start, end).items()}
-    last = end
-    restated = {
-        day.isoformat(): {"dagster/partition_row_count": counts.get(day.isoformat(), 0)}
-        for day in sorted(d for d in changed or () if d is not None)
-        if pipeline.config.start_date <= day < start or day >= last
-    }
-    known = set(context.assets_def.partitions_def.get_partition_keys()) if restated and context.assets_def.partitions_def else set()
-    report_days(context, context.asset_key, days, {day: metadata for day, metadata in restated.items() if day in known})
 
 
 def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.quarantine
 
-    @_table_asset(table, calendar, [dg.AssetDep(t.name) for t in tables.CORE], "books", {"sql"})
+    @calendar.asset(**_about(table), group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def quarantine(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
-        """The loaders fill it in the transaction that loads a slice; here its days are counted."""
-        _tell(context, pipeline, table, {})
+        # The loaders fill the table in the transaction that loads a slice; here its days are counted.
+        _report(context, calendar, table, _rows_by_day(pipeline, table))
 
     return quarantine
 
@@ -124,10 +87,53 @@ def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
 def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.coverage
 
-    @_table_asset(table, calendar, [dg.AssetDep(t.name) for t in tables.CORE], "books", {"sql"})
+    @calendar.asset(**_about(table), group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
-            update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, datetime.now(pipeline.config.zone).date())
-        _tell(context, pipeline, table, {})
+            update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
+            # What a value needs beside its rows: which days are whole, and the formula.
+            publish_definitions(pipeline.warehouse, pipeline.config)
+        _report(context, calendar, table, _rows_by_day(pipeline, table))
 
     return coverage
+
+
+_CORE = [dg.AssetDep(table.name) for table in tables.CORE]
+
+
+def _about(table: Table) -> dict[str, object]:
+    description = f"{table.info['grain']}\n\nKey: {', '.join(table.info['key'])}."
+    return {"key": table.name, "description": description, "metadata": about_table(table)}
+
+
+def _mapping(source: str) -> dg.PartitionMapping | None:
+    """File drops are partitioned by name: every file may hold rows of any day."""
+    return dg.AllPartitionMapping() if source == "files" else None
+
+
+def _rows_by_day(pipeline: Pipeline, table: Table, run_id: str | None = None) -> dict[date | None, int]:
+    """How many rows each day has, or how many of them one run wrote. Rows without a day are under None."""
+    if "date_day" not in table.c:
+        return {None: pipeline.warehouse.rows(select(func.count().label("n")).select_from(table))[0]["n"]}
+    query = select(table.c.date_day, func.count().label("n")).group_by(table.c.date_day)
+    rows = pipeline.warehouse.rows(query if run_id is None else query.where(table.c.run_id == run_id))
+    return {row["date_day"]: row["n"] for row in rows}
+
+
+def _report(
+    context: dg.AssetExecutionContext,
+    calendar: Calendar,
+    table: Table,
+    counts: Mapping[date | None, int],
+    changed: Collection[date | None] = (),
+    told: Mapping[str, int] = {},
+) -> None:
+    """Row counts of the run's days, and of the days outside it whose rows changed."""
+    dated = {day.isoformat(): rows for day, rows in counts.items() if day}
+    whole = {"dagster/row_count": sum(counts.values()), **({"watermark": max(dated)} if dated else {}), **told}
+    days = dict.fromkeys([*context.partition_keys, *sorted(day.isoformat() for day in changed if day)])
+    if "date_day" in table.c:
+        report = {day: {"dagster/partition_row_count": dated.get(day, 0), **whole} for day in days}
+    else:
+        report = dict.fromkeys(days, whole)
+    report_days(context, calendar, report)

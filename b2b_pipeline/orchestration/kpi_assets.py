@@ -1,6 +1,6 @@
-"""`kpi/<family>`: the KPIs of a day, with value, change and trend where people look; and the Parquet copy for BI tools."""
+"""`kpi/<family>`: the KPIs of a day, with value, change and trend where people look; and the copy for BI tools."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,15 +11,12 @@ from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.store import publish_family
-from b2b_pipeline.orchestration.common import OWNER, RETRY, Calendar, column_schema, days_of, report_days, translated
+from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.warehouse import tables
 
 TREND_DAYS = 30
-
-
-def kpi_key(family: str) -> dg.AssetKey:
-    return dg.AssetKey(["kpi", family])
 
 
 def kpi_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
@@ -28,114 +25,111 @@ def kpi_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
     yield _export(calendar)
 
 
-def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
-    key = kpi_key(family.name)
-    own = {table for component in family.components for table in component.tables}
-    borrowed = {table for metric in family.metrics for name in metric.components for table in COMPONENTS[name].tables}
-    upstream = [dg.AssetDep(name) for name in sorted(own | borrowed)]
-    upstream += [dg.AssetDep(kpi_key(name)) for name in sorted(borrowed_families(family))]
-    upstream.append(dg.AssetDep("coverage"))
+def kpi_key(family: str) -> dg.AssetKey:
+    return dg.AssetKey(["kpi", family])
 
-    @dg.asset(
-        key=key,
-        deps=upstream,
+
+def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
+    inputs = {table for component in family.components for table in component.tables}
+    inputs |= {table for metric in family.metrics for name in metric.components for table in COMPONENTS[name].tables}
+    lenders = (kpi_key(name) for name in borrowed_families(family))
+
+    @calendar.asset(
+        key=kpi_key(family.name),
+        deps=[*sorted(inputs), *sorted(lenders), tables.coverage.name],
         description=_description(family),
         group_name="kpi",
-        kinds={"sql", "kpi"},
-        owners=[OWNER],
-        partitions_def=calendar.daily,
-        backfill_policy=calendar.backfill,
-        retry_policy=RETRY,
+        kinds={"table", "sql"},
         freshness_policy=dg.FreshnessPolicy.cron(
-            deadline_cron="0 8 * * *", lower_bound_delta=timedelta(hours=8), timezone=calendar.config.timezone
+            deadline_cron=f"0 {READY_HOUR} * * *",
+            lower_bound_delta=timedelta(hours=READY_HOUR),
+            timezone=calendar.config.timezone,
         ),
-        metadata={"dagster/column_schema": column_schema("kpi_component_daily"), "dagster/table_name": "kpi_component_daily"},
+        metadata=about_table(tables.kpi_component_daily),
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
-        start, end = days_of(context)
         with translated():
             changed = publish_family(pipeline.warehouse, pipeline.config, family, context.run_id)
-            restated = sorted(d for d in changed if d is not None and pipeline.config.start_date <= d < start)
-            days = _day_metadata(pipeline, family, start, end)
-            older = _day_metadata(pipeline, family, restated[0], restated[-1] + timedelta(days=1)) if restated else {}
-        report_days(context, key, days, {day: older[day] for day in (d.isoformat() for d in restated)})
+            asked = {date.fromisoformat(day) for day in context.partition_keys}
+            restated = {day for day in changed if day and calendar.daily.has_partition_key(day.isoformat())}
+            days = describe_days(pipeline, family, asked | restated)
+        report_days(context, calendar, days)
 
     return kpi
 
 
 def _description(family: Family) -> str:
     lines = [f"- **{metric.name}**: {metric.formula}" for metric in family.metrics]
-    return f"{family.description}\n\n" + "\n".join(lines) + "\n\nFrom a number to its rows: `b2b explain METRIC --on DAY`."
+    return (
+        f"{family.description}\n\n" + "\n".join(lines) + "\n\nFrom a number to its rows: `b2b explain METRIC --on DAY`."
+    )
 
 
-def _day_metadata(
-    pipeline: Pipeline, family: Family, start: date, end: date
-) -> dict[str, dict[str, Any]]:
-    """ISO day -> metadata of `[start, end)`: the headline with change and trend, and each metric's value."""
-    last = end - timedelta(days=1)
+def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) -> dict[str, dict[str, Any]]:
+    """ISO day -> metadata: the headline with its change and trend, and each metric's value."""
     names = [metric.name for metric in family.metrics if metric.median_of is None]
-    answers = ask(pipeline.warehouse, pipeline.config, names, start - timedelta(days=TREND_DAYS), last, ["day"])
-    by_metric: dict[str, dict[date, Answer]] = {}
-    for answer in answers:
-        by_metric.setdefault(answer.metric.name, {})[answer.keys["date"]] = answer
-    found: dict[str, dict[str, Any]] = {}
-    for ordinal in range(start.toordinal(), end.toordinal()):
-        day = date.fromordinal(ordinal)
-        main = by_metric[family.headline]
-        metadata: dict[str, Any] = {family.headline: dg.MarkdownMetadataValue(_headline(main, day))}
-        for name, days in by_metric.items():
-            if name != family.headline and (value := days[day].value) is not None:
-                metadata[name] = float(value)
-        metadata["complete"] = main[day].complete
-        if not main[day].complete:
-            metadata["incomplete_because"] = "; ".join(main[day].reasons)
-        found[day.isoformat()] = metadata
-    return found
+    first = min(days) - timedelta(days=TREND_DAYS)
+    answers: dict[str, dict[date, Answer]] = {name: {} for name in names}
+    for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
+        answers[answer.metric.name][answer.keys["date"]] = answer
+    return {day.isoformat(): _describe(family, answers, day) for day in sorted(days)}
 
 
-def _headline(days: dict[date, Answer], day: date) -> str:
-    now, week_ago = days[day], days.get(day - timedelta(days=7))
+def _describe(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date) -> dict[str, Any]:
+    of_day = {name: days[day] for name, days in answers.items()}
+    values = {name: _number(answer) for name, answer in of_day.items() if answer.value is not None}
+    reasons = dict.fromkeys(reason for answer in of_day.values() for reason in answer.reasons)
+    return {
+        "at_a_glance": dg.MarkdownMetadataValue(_headline(answers[family.headline], day)),
+        **values,
+        "complete": not reasons,
+        **({"incomplete_because": "; ".join(reasons)} if reasons else {}),
+    }
+
+
+def _headline(days: Mapping[date, Answer], day: date) -> str:
+    now, week_ago = days[day], days[day - timedelta(days=7)]
     change = ""
-    if week_ago is not None and now.value is not None and week_ago.value:
+    if now.value is not None and week_ago.value:
         change = f"{float((now.value - week_ago.value) / abs(week_ago.value)):+.0%} vs a week before"
-    trend = [days.get(day - timedelta(days=n)) for n in range(TREND_DAYS - 1, -1, -1)]
-    values = [None if answer is None or answer.value is None else float(answer.value) for answer in trend]
-    return headline(shown(now), change, values, "" if now.complete else " (incomplete)")
+    trend = [days[day - timedelta(days=n)].value for n in reversed(range(TREND_DAYS))]
+    values = [None if value is None else float(value) for value in trend]
+    return headline(f"{now.metric.name}: {shown(now)}", change, values, "" if now.complete else " (incomplete)")
+
+
+def _number(answer: Answer) -> int | float:
+    """A value as Dagster plots it."""
+    value = answer.value or 0
+    return int(value) if answer.metric.unit == "count" else round(float(value), 6)
 
 
 def shown(answer: Answer) -> str:
     """A value as people read it."""
-    value = answer.value
-    if value is None:
+    if answer.value is None:
         return "no value"
     match answer.metric.unit:
-        case "money":
-            return f"{float(value):,.2f}"
         case "count":
-            return f"{int(value):,}"
+            return f"{int(answer.value):,}"
         case "rate":
-            return f"{float(value):.1%}"
+            return f"{float(answer.value):.1%}"
         case _:
-            return f"{float(value):,.2f}"
+            return f"{float(answer.value):,.2f}"
 
 
 def _export(calendar: Calendar) -> dg.AssetsDefinition:
-    @dg.asset(
+    @calendar.asset(
         key=["export", "parquet"],
         deps=[kpi_key(name) for name in FAMILIES],
-        description="Every table and the view `kpi_daily` as Parquet files for BI tools, which know nothing of the DuckDB lock.",
+        description="Every table and the view `kpi_daily` as Parquet files in `exports` of B2B_HOME, for BI tools: "
+        "they know nothing of the DuckDB lock.",
         group_name="export",
         kinds={"parquet"},
-        owners=[OWNER],
-        partitions_def=calendar.daily,
-        backfill_policy=calendar.backfill,
-        retry_policy=RETRY,
     )
     def parquet(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             files = export_parquet(pipeline.warehouse, pipeline.home / "exports")
-        start, end = days_of(context)
-        shared = {"files": len(files), "folder": "exports in B2B_HOME"}
-        report_days(context, context.asset_key, {date.fromordinal(n).isoformat(): shared for n in range(start.toordinal(), end.toordinal())})
+        report_days(
+            context, calendar, {day: {"files": [path.name for path in files]} for day in context.partition_keys}
+        )
 
     return parquet

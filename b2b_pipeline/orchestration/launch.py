@@ -67,13 +67,19 @@ class Launcher:
         return gaps
 
     def _materialise_file(self, stream: str, name: str) -> str:
-        job = self._defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={dg.AssetKey(["raw", "files", stream])})
-        result = job.execute_in_process(instance=self._instance, partition_key=name, raise_on_error=False, run_config=QUIET)
+        job = self._defs.resolve_implicit_global_asset_job_def().get_subset(
+            asset_selection={dg.AssetKey(["raw", "files", stream])}
+        )
+        result = job.execute_in_process(
+            instance=self._instance, partition_key=name, raise_on_error=False, run_config=QUIET
+        )
         return _problem(result)
 
     def _run(self, job: str, tags: dict[str, str]) -> str:
         definition = self._defs.resolve_job_def(job)
-        return _problem(definition.execute_in_process(instance=self._instance, tags=tags, raise_on_error=False, run_config=QUIET))
+        return _problem(
+            definition.execute_in_process(instance=self._instance, tags=tags, raise_on_error=False, run_config=QUIET)
+        )
 
 
 def _problem(result: dg.ExecuteInProcessResult) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - there is no public base class
+from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - no public base
 from sqlalchemy import Engine, event
 
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")

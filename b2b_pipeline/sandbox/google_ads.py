@@ -150,13 +150,7 @@ def _authenticate(world: World, request: Request) -> str:
     if problem:
         code = "OAUTH_TOKEN_EXPIRED" if problem == "expired" else "OAUTH_TOKEN_INVALID"
         raise _refused(version, 401, "authenticationError", code, f"Oauth token is {problem}.")
-    developer_token = request.headers.get("developer-token", "")
-    if not developer_token:
-        message = "Required parameter was missing. The developer-token header must be set."
-        raise _refused(version, 400, "requestError", "DEVELOPER_TOKEN_PARAMETER_MISSING", message)
-    if developer_token != tokens.DEVELOPER_TOKEN:
-        message = "The developer token is not valid."
-        raise _refused(version, 401, "authenticationError", "DEVELOPER_TOKEN_INVALID", message)
+    # A developer-token header is ignored, as Google does since 2026-09-09.
     return version
 
 

@@ -26,7 +26,6 @@ CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
 REFRESH_TOKEN = "sandbox-refresh"
 PRIVATE_APP_TOKEN = "sandbox-token"
-DEVELOPER_TOKEN = "sandbox-developer-token"
 
 KEY = b"b2b sandbox: nothing here is secret"
 

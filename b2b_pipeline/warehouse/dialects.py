@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 
-class days_between(GenericFunction[int]):  # noqa: N801 - a SQL function
+class days_between(GenericFunction[int]):
     """Whole days from the first date to the second."""
 
     type = BigInteger()
@@ -28,7 +28,7 @@ def _days_between_postgresql(element: Any, compiler: Any, **options: Any) -> str
     return f"cast(({end}) - ({start}) as bigint)"
 
 
-class minus_days(GenericFunction[Any]):  # noqa: N801
+class minus_days(GenericFunction[Any]):
     """The date so many days earlier."""
 
     type = Date()
@@ -41,7 +41,7 @@ def _minus_days(element: Any, compiler: Any, **options: Any) -> str:
     return f"cast(({day}) - cast({number} as integer) as date)"
 
 
-class truncate_day(GenericFunction[Any]):  # noqa: N801
+class truncate_day(GenericFunction[Any]):
     """`truncate_day('month', date)`: the first day of the week (ISO), month, quarter or year."""
 
     type = Date()

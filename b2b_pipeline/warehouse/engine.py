@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fasteners
-from sqlalchemy import Connection, Engine, Executable, create_engine, make_url
+from sqlalchemy import Connection, Engine, Executable, create_engine, func, make_url, select
 from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.errors import ConfigError
@@ -17,6 +18,7 @@ from b2b_pipeline.settings import home, warehouse_url
 
 # DuckDB's file lock is per process and refuses at once; threads of one process share it. Both queue up here instead.
 _threads = threading.RLock()
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 class Warehouse:
@@ -30,16 +32,21 @@ class Warehouse:
         self.url = make_url(url or warehouse_url())
         self.dialect = self.url.get_backend_name()
         if self.dialect not in ("duckdb", "postgresql"):
-            raise ConfigError(f"B2B_WAREHOUSE_URL: {self.dialect} is not supported; use duckdb:///… or postgresql+psycopg://…")
+            raise ConfigError(
+                f"B2B_WAREHOUSE_URL: {self.dialect} is not supported; use duckdb:///… or postgresql+psycopg://…"
+            )
         if self.dialect == "duckdb":
             path = Path(self.url.database or home() / "warehouse.duckdb")
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._path = path
             self._lock = fasteners.InterProcessReaderWriterLock(f"{path}.lock")
             self._writer = create_engine(self.url, poolclass=NullPool)
             self._reader = create_engine(self.url, poolclass=NullPool, connect_args={"read_only": True})
         else:
-            # The driver is always named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, other tools as psycopg 2.
-            self._writer = self._reader = create_engine(self.url.set(drivername="postgresql+psycopg"), poolclass=NullPool)
+            # The driver is always named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, others as psycopg 2.
+            self._writer = self._reader = create_engine(
+                self.url.set(drivername="postgresql+psycopg"), poolclass=NullPool
+            )
 
     @property
     def engine(self) -> Engine:
@@ -51,6 +58,20 @@ class Warehouse:
         """On DuckDB nobody else reads or writes meanwhile, so that the file itself may be replaced."""
         with _threads, self._lock.write_lock():
             yield
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Those who do the same thing take turns, over all processes; everybody else reads and writes meanwhile.
+
+        Unlike a transaction it may be held for long. A process that dies gives it back.
+        """
+        if self.dialect == "duckdb":
+            with _turns[f"{self._path} {name}"], fasteners.InterProcessLock(f"{self._path}.{name}.lock"):
+                yield
+        else:
+            with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(select(func.pg_advisory_lock(func.hashtextextended(f"turn {name}", 0))))
+                yield
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

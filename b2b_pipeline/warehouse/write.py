@@ -1,4 +1,4 @@
-"""How rows get into a table: newest wins, replaced whole, or made equal to a query. Each inside the caller's transaction."""
+"""How rows get into a table: newest wins, replaced whole, or made equal to a query. All in the caller's transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from sqlalchemy import (
     MetaData,
     Select,
     Table,
+    Text,
     and_,
+    cast,
     delete,
     exists,
     func,
@@ -69,6 +71,14 @@ def merge_newest(connection: Connection, table: Table, rows: pa.Table) -> None:
         connection.execute(insert(table).from_select([c.name for c in incoming.c], fresh))
 
 
+def replace_rows(connection: Connection, table: Table, rows: pa.Table) -> None:
+    """Put `rows` in the place of those with the same key."""
+    with stage(connection, table, rows) as incoming:
+        same = and_(*(incoming.c[name] == table.c[name] for name in table.info["key"]))
+        connection.execute(delete(table).where(exists(select(1).select_from(incoming).where(same))))
+        connection.execute(insert(table).from_select([c.name for c in incoming.c], select(incoming)))
+
+
 def replace_slices(
     connection: Connection, table: Table, rows: pa.Table, slice_ids: Iterable[str], days: Sequence[date] | None = None
 ) -> None:
@@ -99,11 +109,17 @@ def synchronise(
         temporary(connection, table, names, have.except_(select(want)), "gone") as gone,
         temporary(connection, table, names, select(want).except_(have), "came") as came,
     ):
-        same = and_(*(gone.c[name].is_not_distinct_from(table.c[name]) for name in table.info["key"]))
+        same = and_(*(_same(gone.c[name], table.c[name]) for name in table.info["key"]))
         connection.execute(delete(table).where(part, exists(select(1).select_from(gone).where(same))))
         connection.execute(insert(table).from_select([*names, *stamps], select(came, *stamps.values())))
         sides = [[dict(row) for row in connection.execute(select(side)).mappings()] for side in (gone, came)]
     return Changes(*sides)
+
+
+def _same(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """NULL is the same as NULL. The first half alone would take it for the empty text, the second cannot be hashed."""
+    texts = (func.coalesce(cast(side, Text), "") for side in (one, other))
+    return (next(texts) == next(texts)) & one.is_not_distinct_from(other)
 
 
 @contextmanager
