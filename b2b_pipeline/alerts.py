@@ -9,7 +9,7 @@ from html import escape
 import requests
 
 from b2b_pipeline.config import Alerts
-from b2b_pipeline.connectors.http import TIMEOUT
+from b2b_pipeline.connectors.http import TIMEOUT, Transport
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.privacy import keep_secret
 
@@ -26,7 +26,8 @@ def tell(lines: Sequence[str], alerts: Alerts) -> bool:
     # Unescaped, a file named `<!channel>` would call everybody (docs.slack.dev/messaging/formatting-message-text).
     text = escape("\n".join(lines), quote=False)
     try:
-        response = requests.post(url, json={"text": text}, timeout=TIMEOUT, allow_redirects=False)
+        with Transport() as http:
+            response = http.post(url, json={"text": text}, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         raise TransientError(f"the webhook in {alerts.webhook_env} does not answer: {type(error).__name__}") from None
     if response.status_code not in range(200, 300):

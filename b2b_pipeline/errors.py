@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from datetime import UTC, datetime
 
 
 class PipelineError(Exception):
@@ -21,10 +18,10 @@ class TransientError(PipelineError):
 
 
 class QuotaError(PipelineError):
-    """The vendor's quota is used up until `until` (UTC, aware); trying sooner only makes it worse."""
+    """The vendor's quota is used up until `until` (aware); trying sooner only makes it worse."""
 
     def __init__(self, message: str, until: datetime) -> None:
-        super().__init__(f"{message}; quota returns at {until:%Y-%m-%d %H:%M} UTC")
+        super().__init__(f"{message}; quota returns at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
         self.until = until
 
 

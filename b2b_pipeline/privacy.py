@@ -1,7 +1,7 @@
 """Keeps secrets out of what we print, and people out of what we store.
 
-Personal fields are replaced by keyed hashes (HMAC-SHA256) before they reach the disk: `h1:<32 hex digits>`, for an e-mail
-address with its domain behind, `h1:…@example.com`. The key is `B2B_HASH_KEY`, else one made once in `B2B_HOME`.
+Personal fields are replaced by keyed hashes (HMAC-SHA256) before they reach the disk: `h1:<32 hex digits>`, for an
+e-mail address with its domain behind, `h1:…@example.com`. The key is `B2B_HASH_KEY`, else one made once in `B2B_HOME`.
 """
 
 from __future__ import annotations
@@ -14,37 +14,50 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
+
+import fasteners
+
+from b2b_pipeline.errors import ConfigError
 
 PREFIX = "h1:"
 EXCLUDED_BY = "_excluded_by"  # top-level key that landing adds to a record whose e-mail matches an exclusion pattern
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PSEUDONYM = re.compile(rf"{PREFIX}(?:[0-9a-f]{{32}}(?:@[^@\s]+)?|invalid)")  # `invalid`: see files/reading.py
 _known_secrets: set[str] = set()
+_formatter = logging.Formatter()
 
 
 def keep_secret(value: str) -> None:
-    """From now on `value` is masked in every log line that passes through `SecretFilter`."""
+    """From now on `value`, as it is and as in a URL, is masked by `mask` and in what passes through `SecretFilter`."""
     if len(value) >= 6:
-        _known_secrets.add(value)
+        _known_secrets.update((value, quote(value, safe=""), quote_plus(value)))
 
 
 def mask(text: str) -> str:
-    for value in _known_secrets:
+    for value in sorted(_known_secrets, key=len, reverse=True):  # one may be the beginning of another
         text = text.replace(value, "***")
     return text
 
 
 class SecretFilter(logging.Filter):
-    """Masks known secrets in log records."""
+    """Masks known secrets in log records: in the message, and in the text of a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        masked = mask(message)
-        if masked != message:
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # arguments that do not fit: logging itself will say so
+            message = f"{record.msg} {record.args}"
+        if (masked := mask(message)) != message:
             record.msg, record.args = masked, ()
+        trace = record.exc_text or (_formatter.formatException(record.exc_info) if record.exc_info else "")
+        if (masked := mask(trace)) != trace:
+            record.exc_info, record.exc_text = None, masked
+        record.stack_info = mask(record.stack_info) if record.stack_info else None
         return True
 
 
@@ -101,12 +114,12 @@ class Pseudonyms:
 
     def forget(self, email: str, excluded_by: str | None = None) -> None:
         """From now on `email` becomes its token in everything that is pulled; `excluded_by` goes on excluding it."""
-        self.reload()
-        self._forgotten[self.forget_token(email)] = excluded_by
-        self._forgotten_path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._forgotten_path.with_suffix(".new")
-        temporary.write_text(json.dumps(self._forgotten, sort_keys=True))
-        os.replace(temporary, self._forgotten_path)
+        path = self._forgotten_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fasteners.InterProcessLock(f"{path}.lock"):
+            self.reload()
+            self._forgotten[self.forget_token(email)] = excluded_by
+            write_private(path, json.dumps(self._forgotten, sort_keys=True))
 
     def apply(self, record: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
         """`record` with every field at `paths` replaced; e-mail addresses are told by their shape.
@@ -153,20 +166,21 @@ class Pseudonyms:
         return hmac.new(self._key, value.encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def _spots(node: Any, keys: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Where the values at a path are: dict and key of each that is not empty."""
+def _spots(node: Any, keys: list[str]) -> Iterator[tuple[Any, Any]]:
+    """Where the values at a path are: dict and key, or list and place, of each that is not empty."""
+    inside: Iterable[tuple[Any, Any]]
     if isinstance(node, list):
-        for item in node:
-            yield from _spots(item, keys)
-    elif isinstance(node, dict):
-        for name in list(node) if keys[0] == "*" else keys[:1]:
-            value = node.get(name)
-            if value is None or value == "":
-                continue
-            if len(keys) > 1:
-                yield from _spots(value, keys[1:])
-            else:
-                yield node, name
+        inside = enumerate(node)
+    elif isinstance(node, dict) and keys:
+        inside = [(name, node.get(name)) for name in (list(node) if keys[0] == "*" else keys[:1])]
+        keys = keys[1:]
+    else:
+        return
+    for key, value in inside:
+        if keys or isinstance(value, list):
+            yield from _spots(value, keys)
+        elif value is not None and value != "":
+            yield node, key
 
 
 def _key(home: Path) -> bytes:
@@ -175,11 +189,28 @@ def _key(home: Path) -> bytes:
         keep_secret(given)
         return given.encode()
     path = home / "hash.key"
-    home.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        new = home / f".hash.key.{secrets.token_hex(4)}"
+        write_private(new, secrets.token_hex(32))
+        with suppress(FileExistsError):
+            os.link(new, path)  # whole or not at all; unlike a rename it refuses when another process was first
+        new.unlink()
+    key = path.read_bytes().strip()
+    if not key:
+        raise ConfigError(f"{path} is empty: restore it from a backup, or delete it while nothing is landed")
+    keep_secret(key.decode(errors="replace"))
+    return key
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that appears whole, readable by its owner alone."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-    return path.read_bytes()
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from b2b_pipeline.errors import AuthError
+from b2b_pipeline.errors import AuthError, ConfigError
 from b2b_pipeline.privacy import keep_secret
 
 
 def home() -> Path:
     """`B2B_HOME` (default `.b2b` in the working directory): warehouse, landing, Dagster's home, hash key."""
-    return Path(os.environ.get("B2B_HOME", ".b2b")).absolute()
+    return Path(os.environ.get("B2B_HOME") or ".b2b").expanduser().absolute()
 
 
 def warehouse_url() -> str:
@@ -20,19 +21,34 @@ def warehouse_url() -> str:
 
 
 def landing_root() -> Path:
-    """`B2B_LANDING_URL`, a folder (or a `file://` URL of one); default `landing` in the home folder."""
-    url = os.environ.get("B2B_LANDING_URL", "")
-    return Path(url.removeprefix("file://")).absolute() if url else home() / "landing"
+    """`B2B_LANDING_URL`, a folder (or a `file://` URL of one); default `landing` in the home folder.
+
+    Raises ConfigError for a URL of anything else.
+    """
+    given = os.environ.get("B2B_LANDING_URL", "")
+    if "://" not in given:
+        return Path(given).expanduser().absolute() if given else home() / "landing"
+    url = urlsplit(given)
+    if url.scheme != "file" or url.netloc not in ("", "localhost"):
+        raise ConfigError(f"B2B_LANDING_URL: {url.scheme}:// is not supported; give a folder, or file:///its/path")
+    return Path(unquote(url.path))
 
 
 def base_url(source: str, default: str) -> str:
-    """`<SOURCE>_BASE_URL`, which points a connector elsewhere, or the vendor's own."""
-    return os.environ.get(f"{source.upper()}_BASE_URL", default).rstrip("/")
+    """`<SOURCE>_BASE_URL`, which points a connector elsewhere, or the vendor's own.
+
+    Raises ConfigError when it is not an HTTP address.
+    """
+    name = f"{source.upper()}_BASE_URL"
+    url = (os.environ.get(name) or default).rstrip("/")
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise ConfigError(f"{name} is not an address such as {default or 'https://yourcompany.my.salesforce.com'}")
+    return url
 
 
 def secret(name: str) -> str:
     """A credential from the environment. Raises AuthError that names the variable when it is missing."""
-    value = os.environ.get(name, "")
+    value = os.environ.get(name, "").strip()
     if not value:
         raise AuthError(f"{name} is not set: put it into the environment or into .env")
     keep_secret(value)

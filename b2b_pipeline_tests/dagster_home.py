@@ -1,92 +1,166 @@
-"""Dagster for tests: an instance of its own, set up as `make setup` does, and the jobs run in this process."""
+"""Dagster for tests: an instance set up as `make setup` does it, and the jobs of a real installation in this process."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import dagster as dg
 import pytest
+import time_machine
 
 import b2b_pipeline.orchestration
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline_tests.installation import UNTIL, Installation, copy
+from b2b_pipeline.sandbox.world import World
+from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline_tests import installation
+from b2b_pipeline_tests.installation import START, UNTIL, Installation, served, settle
 
 SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
-MORNING = datetime.combine(UNTIL + timedelta(days=1), time(9), UTC)  # the world is over, and its last day must be there
+MORNING = datetime.combine(UNTIL + timedelta(days=1), time(9), UTC)  # the world's last day must be there
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Orchestra:
+    """An installation with its Dagster instance. Its clock shows MORNING, and its vendors are the sandbox's."""
+
+    installation: Installation
+    instance: dg.DagsterInstance
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self.installation.pipeline()
+
+    @property
+    def defs(self) -> dg.Definitions:
+        return build_defs(self.pipeline, dg.in_process_executor)
+
+    def run(self, job: str, start: date | None = None, end: date | None = None) -> dg.ExecuteInProcessResult:
+        """Run a job over the days from `start` to `end`, both included, in this process."""
+        return self._execute(self.defs.resolve_job_def(job), start, end)
+
+    def materialise(self, *assets: str, start: date, end: date | None = None) -> dg.ExecuteInProcessResult:
+        """Run these assets with their checks, as a backfill does."""
+        job = self.defs.resolve_implicit_global_asset_job_def()
+        keys = {dg.AssetKey(asset.split("/")) for asset in assets}
+        return self._execute(job.get_subset(asset_selection=keys), start, end)
+
+    def _execute(self, job: dg.JobDefinition, start: date | None, end: date | None) -> dg.ExecuteInProcessResult:
+        days = {} if start is None else {RANGE_START: start.isoformat(), RANGE_END: (end or start).isoformat()}
+        return job.execute_in_process(instance=self.instance, tags=days, raise_on_error=False, run_config=QUIET)
+
+    def metadata(self, asset: str) -> dict[str, dict[str, Any]]:
+        """Partition -> metadata of its newest materialisation."""
+        found: dict[str, dict[str, Any]] = {}
+        key = dg.AssetKey(asset.split("/"))
+        for record in reversed(self.instance.fetch_materializations(key, limit=10_000).records):
+            event = record.asset_materialization
+            assert event is not None
+            found[event.partition or ""] = values(event.metadata)
+        return found
+
+
+def values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
+    return {name: value.value for name, value in metadata.items()}
+
+
+def checked(result: dg.ExecuteInProcessResult, asset: str, name: str) -> dg.AssetCheckEvaluation:
+    return next(
+        item
+        for item in result.get_asset_check_evaluations()
+        if (item.asset_key.to_user_string(), item.check_name) == (asset, name)
+    )
+
+
+def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """Failed step -> what the asset's page says of it."""
+    found = {}
+    for event in result.all_events:
+        if event.is_step_failure:
+            told, error = event.step_failure_data.user_failure_data, event.step_failure_data.error
+            cause = error.cause or error if error else None
+            found[str(event.step_key)] = (told and told.description) or (cause.message if cause else "")
+    return found
+
+
+def set_up(folder: Path) -> dict[str, str]:
+    """Write `dagster.yaml` as `make setup` does; returns the environment that Dagster needs."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(SETTINGS, folder / "dagster.yaml")
+    return {"DAGSTER_HOME": str(folder)}
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Orchestra]:
+    with pytest.MonkeyPatch.context() as patch, time_machine.travel(MORNING):
+        found = Installation(folder, World(folder / "world.sqlite"))
+        settle(found, patch)
+        for name, value in set_up(folder / "dagster").items():
+            patch.setenv(name, value)
+        with served(found.world), dg.DagsterInstance.get() as instance:
+            yield Orchestra(found, instance)
+
+
+@cache
+def _built(build: Callable[[Path], None]) -> Path:
+    folder = Path(mkdtemp(prefix="b2b-dagster-", dir=MEMORY))
+    atexit.register(shutil.rmtree, folder)
+    build(folder)
+    return folder
+
+
+def _empty(folder: Path) -> None:
+    shutil.copytree(installation.template().folder, folder, dirs_exist_ok=True)
+    shutil.rmtree(folder / "home" / "landing")
+    (folder / "home" / "warehouse.duckdb").unlink()
+    with _opened(folder) as orchestra:
+        upgrade(orchestra.pipeline.warehouse)
+
+
+def _finished(folder: Path) -> None:
+    shutil.copytree(_built(_empty), folder, dirs_exist_ok=True)
+    with _opened(folder) as orchestra:
+        for source in orchestra.pipeline.config.sources:
+            result = orchestra.run(f"ingest_{source}", START, UNTIL)
+            assert result.success, failures(result)
+        result = orchestra.run("derive", START, UNTIL)
+        assert result.success, failures(result)
+
+
+@contextmanager
+def empty(folder: Path) -> Iterator[Orchestra]:
+    """With a schema, and nothing in it."""
+    shutil.copytree(_built(_empty), folder, dirs_exist_ok=True)
+    with _opened(folder) as orchestra:
+        yield orchestra
+
+
+@contextmanager
+def finished(folder: Path) -> Iterator[Orchestra]:
+    """After a backfill of all days of all sources: one range run each, then `derive`. Built once, to be copied."""
+    shutil.copytree(_built(_finished), folder, dirs_exist_ok=True)
+    with _opened(folder) as orchestra:
+        yield orchestra
 
 
 @contextmanager
 def memory_folder() -> Iterator[Path]:
     """A folder that is gone afterwards, in memory where there is such a place."""
-    with TemporaryDirectory(prefix="b2b-dagster-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
-        yield Path(name)
-
-
-def settings(folder: Path) -> dict[str, str]:
-    """Write `dagster.yaml` into the folder; returns the environment that it needs."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(SETTINGS, folder / "dagster.yaml")
-    return {"DAGSTER_HOME": str(folder), "B2B_DAGSTER_EVENTS": str(folder / "history")}
-
-
-@contextmanager
-def instance(folder: Path) -> Iterator[dg.DagsterInstance]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings(folder).items():
-            patch.setenv(name, value)
-        with dg.DagsterInstance.get() as found:
-            yield found
-
-
-@contextmanager
-def empty_installation() -> Iterator[tuple[Installation, dg.DagsterInstance]]:
-    """An installation with a world to read and files to load, and nothing landed yet; and its Dagster instance."""
-    from b2b_pipeline.warehouse.migrate import upgrade
-
-    with memory_folder() as folder, pytest.MonkeyPatch.context() as patch:
-        found = copy(folder, patch)
-        shutil.rmtree(found.home / "landing")
-        (found.home / "warehouse.duckdb").unlink()
-        upgrade(found.pipeline().warehouse)
-        with instance(folder / "dagster") as dagster:
-            yield found, dagster
-
-
-def definitions(pipeline: Pipeline | None = None) -> dg.Definitions:
-    return build_defs(pipeline or Pipeline.from_environment(), dg.in_process_executor)
-
-
-def run_job(
-    defs: dg.Definitions, instance: dg.DagsterInstance, job: str, start: date | None = None, end: date | None = None
-) -> dg.ExecuteInProcessResult:
-    """Run a job over the days from `start` to `end`, both included, in this process."""
-    tags = {RANGE_START: start.isoformat(), RANGE_END: (end or start).isoformat()} if start and (end or start) else {}
-    return defs.resolve_job_def(job).execute_in_process(
-        instance=instance, tags=tags, raise_on_error=False, run_config=QUIET
-    )
-
-
-def metadata_by_day(instance: dg.DagsterInstance, key: list[str]) -> dict[str, dict[str, Any]]:
-    """Partition -> metadata values of its newest materialisation."""
-    found: dict[str, dict[str, Any]] = {}
-    records = instance.fetch_materializations(dg.AssetKey(key), limit=10_000).records
-    for record in reversed(records):
-        event = record.asset_materialization
-        assert event is not None
-        assert event.partition is not None
-        found[event.partition] = values(event.metadata)
-    return found
-
-
-def values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
-    return {name: value.value for name, value in metadata.items()}
+    folder = Path(mkdtemp(prefix="b2b-dagster-", dir=MEMORY))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)

@@ -55,10 +55,16 @@ class Installation:
         return Warehouse(self.url)
 
     def environment(self) -> dict[str, str]:
+        """Nothing of the machine's own installation; the rest is in `.env`."""
         ours = ("B2B_", "DAGSTER_", *(f"{vendor.upper()}_" for vendor in VENDORS))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        vendors = {f"{vendor.upper()}_BASE_URL": f"http://127.0.0.1:{self.port}/{vendor}" for vendor in VENDORS}
-        return {**kept, **vendors, "PYTHONPATH": str(CHECKOUT), "B2B_WAREHOUSE_URL": self.url}
+        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"PYTHONPATH": str(CHECKOUT)}
+
+    def set_up(self, days: int) -> None:
+        """`.env`, `pipeline.yaml` for a history that starts `days` days ago, the schema."""
+        text = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
+        text = text.replace("/path/to/checkout", str(self.folder)).replace(":8765/", f":{self.port}/")
+        (self.folder / ".env").write_text(f"{text}\nB2B_WAREHOUSE_URL={self.url}\n", encoding="utf-8")
+        self.b2b("setup", "--days", str(days))
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """`b2b …`, or any module with `-m`, in a session of its own; what it says goes to log.txt in the folder."""
@@ -118,7 +124,7 @@ def installation(days: int, warehouse_url: str = "") -> Iterator[Installation]:
     """A fresh installation whose history starts `days` days ago, with its schema; gone afterwards."""
     with TemporaryDirectory(prefix="b2b-benchmark-", ignore_cleanup_errors=True) as folder:
         found = Installation(Path(folder), warehouse_url=warehouse_url)
-        found.b2b("setup", "--days", str(days))
+        found.set_up(days)
         yield found
 
 

@@ -5,7 +5,20 @@ from __future__ import annotations
 import typer
 from dotenv import load_dotenv
 
-from b2b_pipeline.cli import backfill, demo, doctor, explain, files, forget, kpi, migrate, replay, sandbox, setup
+from b2b_pipeline.cli import (
+    backfill,
+    demo,
+    doctor,
+    explain,
+    files,
+    forget,
+    kpi,
+    migrate,
+    replay,
+    report,
+    sandbox,
+    setup,
+)
 from b2b_pipeline.cli.common import Commands
 
 app = typer.Typer(
@@ -23,6 +36,6 @@ def environment() -> None:
     load_dotenv(".env", override=False)
 
 
-for module in (setup, demo, backfill, kpi, explain, doctor, files, replay, forget, migrate):
+for module in (setup, demo, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):
     module.register(app)
 app.add_typer(sandbox.app, name="sandbox")

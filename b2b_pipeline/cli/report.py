@@ -19,11 +19,14 @@ def register(app: typer.Typer) -> None:
 
 def report(
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Where to write it; default report.html in B2B_HOME.", show_default=False)
+        Path | None,
+        typer.Option(dir_okay=False, help="Where to write it; default report.html in B2B_HOME.", show_default=False),
     ] = None,
     to: Annotated[
         date | None,
-        typer.Option("--to", parser=day, metavar="DAY", help="Last day; default the last complete one.", show_default=False),
+        typer.Option(
+            "--to", parser=day, metavar="DAY", help="Last day; default the last complete one.", show_default=False
+        ),
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=366, help="So many days, against as many before.")] = 30,
 ) -> None:

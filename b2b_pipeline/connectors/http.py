@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -20,11 +22,18 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, SkippedError, SplitError, TransientError
+from b2b_pipeline.privacy import mask
 
 TIMEOUT = (10.0, 120.0)  # connect, read; seconds
 MAX_WAIT = timedelta(minutes=10)  # a longer wait belongs to the orchestrator, not to a sleeping process
 MAX_WAITS = 8
 MAX_BODY = 256 * 2**20
+RETRY = Retry(
+    total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, status_forcelist=(502, 503, 504),
+    allowed_methods=None, respect_retry_after_header=False, raise_on_status=False,
+)  # fmt: skip
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells whole URLs, query included
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Answer:
     request: str
 
     def json(self) -> Any:
-        """The parsed body. Raises TransientError when it is not JSON: status, length and SHA-256 only, never the body."""
+        """The parsed body. Raises TransientError when it is not JSON: status, length and SHA-256, never the body."""
         return parse_json(self.response)
 
 
@@ -130,8 +139,12 @@ def _parsed(response: requests.Response) -> Any:
 
 def place(response: requests.Response) -> str:
     """Host and path of an answer; the query may hold secrets or personal data and is left out."""
-    parts = urlsplit(response.url or "")
-    return f"{parts.netloc}{parts.path}"
+    return _place(response.url or "")
+
+
+def _place(url: str) -> str:
+    parts = urlsplit(url)
+    return mask(f"{parts.netloc.rpartition('@')[2]}{parts.path}")
 
 
 def retry_after(response: requests.Response, default: float) -> float:
@@ -143,8 +156,30 @@ def retry_after(response: requests.Response, default: float) -> float:
 
 
 def next_utc_midnight(now: datetime | None = None) -> datetime:
-    now = now or datetime.now(timezone.utc)
+    now = now or datetime.now(UTC)
     return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+class Transport(requests.Session):
+    """Goes through the environment's proxies and trusts its certificates, as is expected behind a corporate proxy.
+
+    Unlike requests' own it takes no credentials from a .netrc or a URL, and reaches this machine without a proxy.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = lambda request: request  # ours are in the headers; requests looks for others only without this
+
+    def merge_environment_settings(self, url: Any, *settings: Any, **more: Any) -> Any:
+        merged = super().merge_environment_settings(url, *settings, **more)
+        return {**merged, "proxies": {}} if _is_local(urlsplit(url).hostname or "") else merged
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Session:
@@ -168,15 +203,10 @@ class Session:
         self._auth = auth
         self._max_wait = max_wait.total_seconds()
         self._sleep = sleep
-        self._http = requests.Session()
-        self._http.trust_env = False
+        self._http = Transport()
         self._http.headers.update({"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})})
-        retry = Retry(
-            total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, status_forcelist=(502, 503, 504),
-            allowed_methods=None, respect_retry_after_header=False, raise_on_status=False,
-        )  # fmt: skip
         for scheme in ("https://", "http://"):
-            self._http.mount(scheme, HTTPAdapter(max_retries=retry))
+            self._http.mount(scheme, HTTPAdapter(max_retries=RETRY))
         self.calls = 0
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, **headers: str) -> Answer:
@@ -193,33 +223,33 @@ class Session:
         while True:
             response = self._send(method, path, headers, **content)
             outcome = self._classify(response)
-            where = f"{method} {place(response)}: status {response.status_code}"
+            if isinstance(outcome, Ok):
+                return Answer(response, _fingerprint(method, path, content))
+            told = mask(f"{method} {place(response)}: status {response.status_code}, {outcome.reason}")
             match outcome:
-                case Ok():
-                    return Answer(response, _fingerprint(method, path, content))
-                case Wait(seconds, reason):
+                case Wait(seconds):
                     if waited + seconds > self._max_wait or waits == MAX_WAITS:
-                        raise TransientError(f"{where}, {reason}: gave up after {waits} waits of {waited:.0f} s in all")
+                        raise TransientError(f"{told}: gave up after {waits} waits of {waited:.0f} s in all")
                     self._sleep(seconds)
                     waited, waits = waited + seconds, waits + 1
-                case Reauth(reason):
+                case Reauth():
                     if refreshed or self._auth is None:
-                        raise AuthError(f"{where}, {reason}, even with a new token")
+                        raise AuthError(f"{told}, even with a new token" if refreshed else told)
                     self._auth.refresh()
                     refreshed = True
-                case Stop(until, reason):
-                    raise QuotaError(f"{where}, {reason}", until)
-                case Split(reason):
-                    raise SplitError(f"{where}, {reason}")
-                case Skip(reason):
-                    raise SkippedError(f"{where}, {reason}")
-                case Fatal(reason, auth):
-                    raise (AuthError if auth else PermanentError)(f"{where}, {reason}")
+                case Stop(until):
+                    raise QuotaError(told, until)
+                case Split():
+                    raise SplitError(told)
+                case Skip():
+                    raise SkippedError(told)
+                case Fatal(_, auth):
+                    raise (AuthError if auth else PermanentError)(told)
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> requests.Response:
         if "://" in path:
             if urlsplit(path)[:2] != urlsplit(self.base_url)[:2]:
-                raise PermanentError(f"refused to follow a link to another host: {urlsplit(path).netloc}")
+                raise PermanentError(f"refused to follow a link to another host: {urlsplit(path).hostname}")
             url = path
         else:
             url = f"{self.base_url}/{path.lstrip('/')}"
@@ -230,9 +260,10 @@ class Session:
                 method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False, **content
             ) as response:
                 _read(response)
-        except requests.RequestException as error:
-            parts = urlsplit(url)
-            raise TransientError(f"{method} {parts.netloc}{parts.path}: {type(error).__name__}") from None
+        except (requests.RequestException, UnicodeError) as error:
+            # A value error is about what we sent (a base URL without a scheme, a token with a line break): it stays.
+            kind = PermanentError if isinstance(error, ValueError) else TransientError
+            raise kind(f"{method} {_place(url)}: {type(error).__name__}") from None
         return response
 
 

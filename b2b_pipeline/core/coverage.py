@@ -50,7 +50,7 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
     with warehouse.write() as connection:
         serialise(connection, tables.coverage.name)
         failed = connection.execute(select(audit.slice_id, audit.error).where(audit.error.is_not(None)))
-        errors: dict[str, str] = dict(failed.tuples().all())
+        errors = {row.slice_id: row.error for row in failed}
         rows = [
             row
             for name in config.sources

@@ -224,9 +224,11 @@ def persons(config: Config) -> Select[Any]:
     return (
         select(
             first_lead.c.person_key, first_lead.c.date_day, first_touch.c.channel, first_touch.c.campaign_id,
-            first_touch.c.touch_id.label("first_touch_id"), first_lead.c.owner, first_lead.c.country, first_lead.c.region,
+            first_touch.c.touch_id.label("first_touch_id"),
+            first_lead.c.owner, first_lead.c.country, first_lead.c.region,
             stages.c.mql_day, stages.c.sql_day, func.coalesce(stages.c.stage_rank, -1).label("stage_rank"),
-            deals.c.person_key.is_not(None).label("has_opportunity"), (func.coalesce(deals.c.won, 0) == 1).label("has_won"),
+            deals.c.person_key.is_not(None).label("has_opportunity"),
+            (func.coalesce(deals.c.won, 0) == 1).label("has_won"),
             cast(excluded.c.is_excluded == 1, Boolean).label("is_excluded"),
         )
         .outerjoin(first_touch, first_touch.c.person_key == first_lead.c.person_key)
@@ -267,8 +269,8 @@ def deals(config: Config) -> Select[Any]:
             standing.c.source, standing.c.opp_id, owners.c.person_key, standing.c.date_day, standing.c.close_date,
             channel.c.channel, channel.c.campaign_id, standing.c.account_id, standing.c.opp_type, standing.c.stage,
             standing.c.owner, standing.c.product, standing.c.region, standing.c.currency, standing.c.amount_reporting,
-            won.label("is_won"), and_(closed, ~won).label("is_lost"), new.c.opp_id.is_not(None).label("is_new_customer"),
-            case((won, cycle), else_=null()).label("cycle_days"),
+            won.label("is_won"), and_(closed, ~won).label("is_lost"),
+            new.c.opp_id.is_not(None).label("is_new_customer"), case((won, cycle), else_=null()).label("cycle_days"),
             first.c.touch_id, first.c.channel, first.c.campaign_id, last.c.touch_id, last.c.channel, last.c.campaign_id,
         )
         .outerjoin(owners, owners.c.opp_id == standing.c.opp_id)

@@ -116,7 +116,8 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
     amount, _ = CONVERTED[table.name]
     day, fx = conversion_day(table), fx_rate.c
     foreign = table.c[amount].is_not(None) & (table.c.currency != rates.reporting) & day.is_not(None)
-    renewed = dict(connection.execute(select(fx.date_day, func.max(fx.loaded_at)).group_by(fx.date_day)).tuples().all())
+    news = select(fx.date_day, func.max(fx.loaded_at).label("at")).group_by(fx.date_day)
+    renewed = {row.date_day: row.at for row in connection.execute(news)}
     used = select(table.c.currency, day.label("day"), table.c.fx_date, func.min(table.c.loaded_at).label("loaded_at"))
     stale = set()
     for row in connection.execute(used.where(foreign).group_by(table.c.currency, day, table.c.fx_date)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -24,12 +23,17 @@ def utc_from_ms(values: pd.Series) -> pd.Series:
     """Epoch milliseconds (numbers or text) -> UTC timestamps; anything else stays as it is."""
     numbers = pd.to_numeric(values, errors="coerce")
     stamps = pd.to_datetime(numbers, unit="ms", utc=True, errors="coerce").astype(object)
-    return stamps.where(numbers.notna(), values)
+    return stamps.where(stamps.notna(), values)
 
 
 def email_domain(hashes: pd.Series) -> pd.Series:
     """`h1:…@example.com` -> `example.com`; null where there is no address."""
-    return hashes.astype("string").str.extract(rf"^{PREFIX}[0-9a-f]+@(.+)$", expand=False).astype(object).where(lambda s: s.notna(), None)
+    return (
+        hashes.astype("string")
+        .str.extract(rf"^{PREFIX}[0-9a-f]+@(.+)$", expand=False)
+        .astype(object)
+        .where(lambda s: s.notna(), None)
+    )
 
 
 def email_key(hashes: pd.Series) -> pd.Series:
@@ -58,7 +62,9 @@ def channel_of(
         if name in rules.click_ids:
             channel = channel.where(channel.notna() | values.isna(), rules.click_ids[name])
     if utm_medium is not None:
-        channel = channel.fillna(utm_medium.astype("string").str.strip().str.lower().astype(object).map(rules.utm_medium))
+        channel = channel.fillna(
+            utm_medium.astype("string").str.strip().str.lower().astype(object).map(rules.utm_medium)
+        )
     if vendor_source is not None:
         channel = channel.fillna(vendor_source.map(vendor_rules))
     return channel.astype(object).where(channel.notna(), "unknown")

@@ -7,18 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Numeric, Select, Text, and_, cast, func, literal, or_, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Numeric,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.coverage import streams_behind
+from b2b_pipeline.core.coverage import FX, streams_behind
 from b2b_pipeline.errors import PipelineError
-from b2b_pipeline.metrics.base import STANDARD, Metric
+from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
 from b2b_pipeline.metrics.store import component_rows, lacking
 from b2b_pipeline.warehouse.dialects import median, truncate_day
@@ -26,11 +40,22 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import coverage, kpi_component_daily
 
 GRAINS = ("day", "week", "month", "quarter", "year")
-CENT = Decimal("0.01")
 
 
 class QuestionError(PipelineError):
     """The question cannot be answered as asked; the message says what can."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of each metric, and where."""
+
+    connection: Connection
+    config: Config
+    start: date | None
+    end: date | None
+    grain: str | None
+    dimensions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -75,22 +100,23 @@ class Answer:
             return None
         match self.metric.unit:
             case "money":
-                return str(decimal(value).quantize(CENT, ROUND_HALF_EVEN))
+                return decimal_text(value, 2)
             case "count":
                 return int(value)
             case _:
                 return float(value)
 
 
-def decimal(value: Fraction) -> Decimal:
-    return Decimal(value.numerator) / Decimal(value.denominator)
+def decimal_text(value: Fraction, places: int) -> str:
+    """Decimal notation, rounded half-even once: Python's `round` of a Fraction does that."""
+    return f"{Decimal(round(value * 10**places)).scaleb(-places):f}"
 
 
 def _part(terms: Any, value: Fraction | None) -> Any:
     if value is None:
         return None
     if any(COMPONENTS[name].unit == "money" for name in terms):
-        return str(decimal(value).quantize(Decimal("1e-6"), ROUND_HALF_EVEN))
+        return decimal_text(value, 6)
     return int(value) if value.denominator == 1 else float(value)
 
 
@@ -113,33 +139,22 @@ def ask(
         raise QuestionError(f"only one of {', '.join(GRAINS)} at a time, got {', '.join(grains)}")
     if start and end and start > end:
         raise QuestionError(f"--from {start} is after --to {end}")
-    grain = grains[0] if grains else None
-    answers: list[Answer] = []
-    for name in names:
-        metric = METRICS.get(name)
-        if metric is None:
-            raise QuestionError(f"unknown metric {name!r}: `b2b kpi --list` names them all")
-        answers += _answers(warehouse, config, metric, start, end, grain, dimensions)
-    return answers
+    if unknown := next((name for name in names if name not in METRICS), None):
+        raise QuestionError(f"unknown metric {unknown!r}: `b2b kpi --list` names them all")
+    metrics = [METRICS[name] for name in names]
+    for metric in metrics:
+        _refuse_unknown(metric, dimensions)
+    with warehouse.read() as connection:
+        question = _Question(connection, config, start, end, grains[0] if grains else None, dimensions)
+        return [answer for metric in metrics for answer in _answers(question, metric)]
 
 
-def _answers(
-    warehouse: Warehouse,
-    config: Config,
-    metric: Metric,
-    start: date | None,
-    end: date | None,
-    grain: str | None,
-    dimensions: tuple[str, ...],
-) -> list[Answer]:
-    _refuse_unknown(metric, dimensions)
-    if metric.median_of is not None:
-        sums = _medians(warehouse, config, metric, start, end, grain, dimensions)
-    else:
-        sums = _sums(warehouse, config, metric, start, end, grain, dimensions)
-    why_null = lacking(warehouse, config, metric)
-    incomplete = _incomplete_days(warehouse, config, metric)
-    gaps = _Gaps(incomplete, config.start_date, _expects_api(config, metric))
+def _answers(question: _Question, metric: Metric) -> list[Answer]:
+    config, start, end = question.config, question.start, question.end
+    grain, dimensions = question.grain, question.dimensions
+    sums = _sums(question, metric) if metric.median_of is None else _medians(question, metric.median_of)
+    why_null = lacking(question.connection, config, metric)
+    gaps = _gaps(question, metric)
     found_keys = sorted(sums, key=lambda key: tuple((part is None, str(part)) for part in key))
     periods: list[date | None] = []
     if grain:
@@ -200,21 +215,15 @@ def combine(
     return side(metric.numerator), side(metric.denominator) if metric.denominator else None
 
 
-def _sums(
-    warehouse: Warehouse,
-    config: Config,
-    metric: Metric,
-    start: date | None,
-    end: date | None,
-    grain: str | None,
-    dimensions: tuple[str, ...],
-) -> dict[tuple[Any, ...], dict[str, Fraction | None]]:
-    """Key -> component -> sum. From the stored components where they have the dimensions, else live."""
-    query = component_sums(config, metric, start, end, grain, dimensions)
-    found: dict[tuple[Any, ...], dict[str, Fraction | None]] = {}
-    with warehouse.read() as connection:
-        for *key, component, value in connection.execute(query):
-            found.setdefault(tuple(key), {})[component] = None if value is None else Fraction(value)
+_Sums = dict[tuple[Any, ...], dict[str, Fraction | None]]  # key -> component -> sum
+
+
+def _sums(question: _Question, metric: Metric) -> _Sums:
+    """From the stored components where they have the dimensions, else live."""
+    asked = question.start, question.end, question.grain, question.dimensions
+    found: _Sums = {}
+    for *key, component, value in question.connection.execute(component_sums(question.config, metric, *asked)):
+        found.setdefault(tuple(key), {})[component] = None if value is None else Fraction(value)
     return found
 
 
@@ -246,32 +255,22 @@ def component_sums(
                 )
             )
         rows = union_all(*parts).subquery()
-    keys = [truncate_day(literal(grain), rows.c.date_day).label("period")] if grain else []
-    keys += [rows.c[name] for name in dimensions]
+    keys: list[ColumnElement[Any]] = [rows.c[name] for name in dimensions]
+    if grain:
+        keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
     query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), Numeric(38, 6)))
     return query.where(_in_range(rows.c.date_day, start, end)).group_by(*keys, rows.c.component)
 
 
-def _medians(
-    warehouse: Warehouse,
-    config: Config,
-    metric: Metric,
-    start: date | None,
-    end: date | None,
-    grain: str | None,
-    dimensions: tuple[str, ...],
-) -> dict[tuple[Any, ...], dict[str, Fraction | None]]:
-    assert metric.median_of is not None
-    rows = metric.median_of.rows(config, dimensions).subquery()
-    keys = [truncate_day(literal(grain), rows.c.date_day).label("period")] if grain else []
-    keys += [rows.c[name] for name in dimensions]
-    query = select(*keys, median(rows.c.value)).where(_in_range(rows.c.date_day, start, end))
-    query = query.group_by(*keys) if keys else query
-    with warehouse.read() as connection:
-        return {
-            tuple(key): {"median": None if value is None else Fraction(value)}
-            for *key, value in connection.execute(query)
-        }
+def _medians(question: _Question, leg: Leg) -> _Sums:
+    grain, dimensions = question.grain, question.dimensions
+    rows = leg.rows(question.config, dimensions).subquery()
+    keys: list[ColumnElement[Any]] = [rows.c[name] for name in dimensions]
+    if grain:
+        keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
+    query = select(*keys, median(rows.c.value)).where(_in_range(rows.c.date_day, question.start, question.end))
+    found = question.connection.execute(query.group_by(*keys) if keys else query)
+    return {tuple(key): {"median": None if value is None else Fraction(value)} for *key, value in found}
 
 
 def _in_range(day: Any, start: date | None, end: date | None) -> Any:
@@ -279,45 +278,47 @@ def _in_range(day: Any, start: date | None, end: date | None) -> Any:
     return and_(true(), *(c for c in conditions if c is not None))
 
 
-def _incomplete_days(warehouse: Warehouse, config: Config, metric: Metric) -> list[tuple[date, str]]:
-    streams = _streams(config, metric)
-    if not streams:
-        return []
-    wanted = or_(
-        *(and_(coverage.c.source == source, coverage.c.stream == stream) for source, stream in sorted(streams))
-    )
-    query = (
-        select(coverage.c.date_day, coverage.c.reason)
-        .where(wanted, ~coverage.c.is_complete)
-        .order_by(coverage.c.date_day)
-    )
-    return [(row["date_day"], row["reason"]) for row in warehouse.rows(query)]
-
-
-def _streams(config: Config, metric: Metric) -> set[tuple[str, str]]:
+def _gaps(question: _Question, metric: Metric) -> _Gaps:
+    config = question.config
     legs = (
         [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
     )
-    return {stream for leg in legs for stream in streams_behind(leg.table.name, config)}
+    streams = {stream for leg in legs for stream in streams_behind(leg.table.name, config)}
+    today = datetime.now(config.zone).date()
+    read = [(source, stream) for source, stream in sorted(streams) if stream != FX and source in config.sources]
+    if not streams:
+        return _Gaps([], None, None, today)
+    days = coverage.c.date_day
+    behind = or_(*((coverage.c.source == source) & (coverage.c.stream == stream) for source, stream in sorted(streams)))
+    incomplete = (
+        select(days, coverage.c.reason).where(behind, ~coverage.c.is_complete).order_by(days, coverage.c.reason)
+    )
+    known = select(func.max(days)).where(behind, coverage.c.stream != FX)
+    return _Gaps(
+        [(day, reason) for day, reason in question.connection.execute(incomplete)],
+        config.start_date if read else None,
+        (question.connection.execute(known).scalar() or date.min) if read else None,
+        today,
+    )
 
 
-def _expects_api(config: Config, metric: Metric) -> bool:
-    return any(source in config.sources and stream != "exchange rates" for source, stream in _streams(config, metric))
-
-
+@dataclass(frozen=True)
 class _Gaps:
-    """Incomplete days of one metric, and the ends of what can be known."""
+    """Incomplete days of one metric, and the first and last day of what can be known; None where nothing is read."""
 
-    def __init__(self, days: list[tuple[date, str]], begin: date, dated: bool) -> None:
-        self._days, self._begin, self._dated = days, begin, dated
-        self._today = date.today()  # noqa: DTZ011 - the last day that can be over anywhere
+    days: list[tuple[date, str]]
+    first: date | None
+    last: date | None
+    today: date
 
     def reasons(self, start: date | None, end: date | None) -> tuple[str, ...]:
-        found = [reason for day, reason in self._days if (not start or day >= start) and (not end or day <= end)]
-        if end and end >= self._today:
+        found = [reason for day, reason in self.days if (not start or day >= start) and (not end or day <= end)]
+        if end and end >= self.today:
             found.append(f"{end} is not over yet")
-        if self._dated and start and start < self._begin:
-            found.append(f"nothing is read before start_date {self._begin}")
+        elif end and self.last and end > self.last:
+            found.append(f"nothing was derived for {end} yet")
+        if self.first and start and start < self.first:
+            found.append(f"nothing is read before start_date {self.first}")
         return tuple(dict.fromkeys(found))
 
 

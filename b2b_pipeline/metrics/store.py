@@ -48,7 +48,7 @@ def family_rows(family: Family, config: Config) -> Select[Any]:
                 rows.c.value,
                 rows.c.n_rows,
                 cast(literal(f"v{component.version}"), Text).label("definition"),
-            )  # fmt: skip
+            )
         )
     everything = union_all(*parts).subquery()
     return select(everything)
@@ -130,13 +130,16 @@ def _news(connection: Connection, family: Family, since: datetime | None) -> str
     return "; ".join(told) or "a changed definition or configuration"
 
 
-def lacking(warehouse: Warehouse, config: Config, metric: Metric) -> str:
+def lacking(connection: Connection, config: Config, metric: Metric) -> str:
     """Why the metric cannot be computed at all, or nothing."""
     for need in metric.needs:
         if need == "gross_margin":
             if config.gross_margin is None:
                 return "gross_margin is not given in pipeline.yaml"
-        elif not warehouse.rows(select(literal(1)).where(kpi_component_daily.c.component == need).limit(1)):
+        elif (
+            connection.execute(select(literal(1)).where(kpi_component_daily.c.component == need).limit(1)).first()
+            is None
+        ):
             return f"no {need.replace('_', ' ')} is in the cost ledger"
     return ""
 
@@ -146,6 +149,16 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
 
     It comes after the families: a metric that needs costs is unavailable as long as there are none.
     """
+    with warehouse.write() as connection:
+        definitions, terms = _definitions(connection, config)
+        for table, rows in ((metric_def, definitions), (metric_term, terms)):
+            serialise(connection, table.name)
+            with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
+                synchronise(connection, table, select(incoming))
+
+
+def _definitions(connection: Connection, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of `metric_def` and of `metric_term`."""
     definitions, terms = [], []
     for family in FAMILIES.values():
         for metric in family.metrics:
@@ -153,15 +166,11 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
                 {
                     "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
                     "additivity": metric.additivity, "version": f"v{metric.version}",
-                    "unavailable_because": lacking(warehouse, config, metric) or None,
+                    "unavailable_because": lacking(connection, config, metric) or None,
                 }
             )  # fmt: skip
             for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):
                 for component, coefficient in parts.items():
                     number = coefficient(config) if callable(coefficient) else Decimal(coefficient)
                     terms.append({"metric": metric.name, "side": side, "component": component, "coefficient": number})
-    with warehouse.write() as connection:
-        for table, rows in ((metric_def, definitions), (metric_term, terms)):
-            serialise(connection, table.name)
-            with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
-                synchronise(connection, table, select(incoming))
+    return definitions, terms

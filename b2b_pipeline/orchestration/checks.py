@@ -127,7 +127,7 @@ def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinitio
         asset=raw_key(source.name, control.stream),
         name="reconciliation",
         additional_deps=[raw_key(source.name, control.totals)],
-        description=f"{', '.join(control.fields)} add up, day by day, to what {source.title} says of the whole account.",
+        description=f"{', '.join(control.fields)} add up, day by day, to what {source.title} says of the account.",
     )
     def reconciliation(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
         differences = control_differences(pipeline.landing, source, control)

@@ -32,9 +32,9 @@ class Calendar:
 
     def asset(self, **about: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """`dg.asset` for an asset with a partition a day."""
-        return dg.asset(
-            **about, owners=[OWNER], partitions_def=self.daily, backfill_policy=self.backfill, retry_policy=RETRY
-        )
+        about |= {"partitions_def": self.daily, "backfill_policy": self.backfill, "retry_policy": RETRY}
+        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(**about, owners=[OWNER])
+        return decorator
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:

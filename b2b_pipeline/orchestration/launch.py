@@ -12,10 +12,10 @@ from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import file_partitions
+from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
 from b2b_pipeline.pipeline import Pipeline
 
-# Announce a range run's partitions in one event instead of one each. A failed run's days then show as missing, not failed.
+# Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.
 os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -42,12 +42,12 @@ class Launcher:
             if name is None or not path.is_file():
                 continue
             stream = file_stream(files[name])
-            self._instance.add_dynamic_partitions(f"files_{stream}", [path.name])
+            self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [path.name])
             yield path.name, self._materialise_file(stream, path.name)
 
     def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
         """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""
-        keys = [dg.AssetKey(["raw", source, stream.name]) for stream in SOURCES[source].streams]
+        keys = [raw_key(source, stream.name) for stream in SOURCES[source].streams]
         return self._gaps(keys, start, end)
 
     def underived(self, start: date, end: date) -> list[tuple[date, date]]:
@@ -68,7 +68,7 @@ class Launcher:
 
     def _materialise_file(self, stream: str, name: str) -> str:
         job = self._defs.resolve_implicit_global_asset_job_def().get_subset(
-            asset_selection={dg.AssetKey(["raw", "files", stream])}
+            asset_selection={raw_key("files", stream)}
         )
         result = job.execute_in_process(
             instance=self._instance, partition_key=name, raise_on_error=False, run_config=QUIET

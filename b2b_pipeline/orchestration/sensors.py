@@ -10,13 +10,14 @@ import dagster as dg
 from dagster import DagsterRunStatus
 
 from b2b_pipeline.alerts import tell
+from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name, range_request
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import file_partitions, file_stream, file_streams, raw_key
+from b2b_pipeline.orchestration.raw_assets import file_partitions, file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
 
 DEADLINE = timedelta(hours=2)  # how long derive waits for a source that does not finish
@@ -201,8 +202,7 @@ def _state_sensor(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) ->
         name="tell_state_changes",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells the log and the webhook once when a run or a check fails or a KPI is stale, and once when it "
-        "is well again.",
+        description="Tells log and webhook once when a run or check fails or a KPI is stale, and once when it is well.",
     )
     def tell_state_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = datetime.now(UTC)
@@ -264,5 +264,6 @@ def _stale_assets(instance: dg.DagsterInstance, calendar: Calendar) -> dict[str,
     expected = expected_day(calendar.now())
     if expected < calendar.config.start_date:
         return {}
-    missing = {key: missing_days(instance.get_materialized_partitions(key), expected) for key in map(kpi_key, FAMILIES)}
+    keys = [kpi_key(family) for family in FAMILIES]
+    missing = {key: missing_days(instance.get_materialized_partitions(key), expected) for key in keys}
     return {f"asset {key.to_user_string()}": f"stale, {days[0]} is missing" for key, days in missing.items() if days}

@@ -1,7 +1,7 @@
 """Dagster's own SQLite storage, used where there is no PostgreSQL, writing the days of a range run in one go.
 
-A range run writes an event for every asset and day, and Dagster opens and closes its databases for each: 180 days of
-all assets took minutes. Dagster's PostgreSQL storage batches; this gives its SQLite storage the same.
+A range run writes two events for every asset and day (planned, done), and Dagster opens and closes its databases for
+each: 180 days of all assets took minutes. Dagster's PostgreSQL storage batches; this gives its SQLite storage the same.
 """
 
 import os
@@ -14,10 +14,11 @@ from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa
 from sqlalchemy import Engine, event
 
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+BATCHED = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_MATERIALIZATION)
 
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
-    """Named in `dagster.yaml`. Stores what its parent stores, where it does, each batch in one transaction per database."""
+    """Named in `dagster.yaml`. Stores what its parent stores, where it does; a batch in one transaction each."""
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
@@ -28,18 +29,19 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history"), inst_data)
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        kinds = {entry.get_dagster_event().event_type for entry in events}
-        if kinds != {dg.DagsterEventType.ASSET_MATERIALIZATION}:
-            super().store_event_batch(events)
+        batched = [entry for entry in events if entry.get_dagster_event().event_type in BATCHED]
+        super().store_event_batch([entry for entry in events if entry.get_dagster_event().event_type not in BATCHED])
+        if not batched:
             return
-        statement = self.prepare_insert_event_batch(events)
-        with self.run_connection(events[0].run_id) as connection:
+        statement = self.prepare_insert_event_batch(batched)
+        with self.run_connection(batched[0].run_id) as connection:
             connection.execute(statement)
         with self.index_transaction() as connection:
-            result = connection.execute(statement.returning(statement.table.c.id))
-            ids = [row[0] for row in result]
-            self._store_asset_event_tags(connection, events, ids)
-            self._store_asset_event(connection, events[-1], ids[-1])
+            ids = list(connection.execute(statement.returning(statement.table.c.id)).scalars())
+            self._store_asset_event_tags(connection, batched, ids)
+            newest = {entry.get_dagster_event().asset_key: place for place, entry in enumerate(batched)}
+            for place in newest.values():
+                self._store_asset_event(connection, batched[place], ids[place])
 
 
 @event.listens_for(Engine, "connect")

@@ -1,120 +1,125 @@
-"""The report's pictures: Altair, rendered to inline SVG. No script, no network; colours are the page's own variables."""
+"""The report's pictures: Altair, rendered to inline SVG. No script, no network; colours are the page's own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
 import altair as alt
+import pandas as pd
 from markupsafe import Markup
 
 from b2b_pipeline.metrics.query import Answer
 from b2b_pipeline.report import words
 from b2b_pipeline.report.facts import FUNNEL, Compared, Facts, Split
 
-WIDTH, HEIGHT = 320, 150
-NOW, BEFORE = "var(--now)", "var(--before)"
+WIDTH, HEIGHT = 320, 150  # readable on a phone; a wide page puts several side by side
+NOW, BEFORE, INK, QUIET, LINE = (f"var(--{name})" for name in ("now", "before", "ink", "quiet", "line"))
+PALE = 0.4
+_AXIS = {
+    "labelColor": QUIET,
+    "labelFontSize": 11,
+    "labelPadding": 6,
+    "gridColor": LINE,
+    "domain": False,
+    "ticks": False,
+}
 _ROOT = re.compile(r'<svg [^>]*?viewBox="([^"]+)"[^>]*>')
 
 
 def daily(facts: Facts, metric: str, currency: str) -> Markup:
-    """Bars, of a ratio a line: both periods after each other; incomplete days pale."""
-    answers = facts.days[metric]
+    """Both periods after each other, a bar per day, incomplete ones pale; of a ratio a line."""
     rows = [
         {
             "day": answer.keys["date"].isoformat(),
             "value": _number(answer),
             "period": "now" if answer.keys["date"] >= facts.period.start else "before",
-            "opacity": 1 if answer.complete else 0.4,
+            "opacity": 1.0 if answer.complete else PALE,
         }
-        for answer in answers
-    ]  # fmt: skip
-    ticks = [day.isoformat() for day in (facts.period.before.start, facts.period.start, facts.period.end)]
-    axis = alt.Axis(
-        values=ticks, labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0, labelFlush=True, labelOverlap=False,
-    )  # fmt: skip
-    chart = alt.Chart(alt.Data(values=rows)).encode(
-        x=alt.X("day:O", axis=axis, title=None, scale=alt.Scale(paddingInner=0.25)),
-        y=_amounts(),
-        color=_periods(),
-        opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
+        for answer in facts.days[metric]
+    ]
+    marked = [day.isoformat() for day in (facts.period.before.start, facts.period.start, facts.period.end)]
+    axis = alt.Axis(values=marked, labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0, labelFlush=True)
+    chart = alt.Chart(pd.DataFrame(rows)).encode(
+        x=alt.X("day:O", axis=axis, title=None, scale=alt.Scale(paddingInner=0.25)), y=_amounts(), color=_periods()
     )
-    ratio = bool(answers and answers[0].metric.denominator)
-    drawn = chart.mark_line(strokeWidth=1.75, point=alt.OverlayMarkDef(size=9, filled=True)) if ratio else chart.mark_bar()
-    if ratio:
-        drawn = drawn.encode(opacity=alt.Undefined)
-    return _svg(drawn.properties(width=WIDTH, height=HEIGHT), _described(facts.numbers[metric], "per day", currency))
+    if facts.numbers[metric].now.metric.denominator:
+        drawn = chart.mark_line(strokeWidth=1.75, point=alt.OverlayMarkDef(size=9))
+    else:
+        drawn = chart.mark_bar().encode(opacity=alt.Opacity("opacity:Q", scale=None))
+    return _svg(drawn.properties(width=WIDTH, height=HEIGHT), _told(facts.numbers[metric], "per day", currency))
 
 
 def running_total(facts: Facts, metric: str, currency: str) -> Markup:
     """How far the period had come by each of its days, against the one before."""
-    days, total, rows = facts.period.days, 0.0, []
+    length, total, rows = facts.period.days, 0.0, []
     for position, answer in enumerate(facts.days[metric]):
-        total = (0.0 if position == days else total) + (_number(answer) or 0.0)
-        rows.append({"day": position % days + 1, "value": total, "period": "now" if position >= days else "before"})
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_line(strokeWidth=2, interpolate="step-after")
-        .encode(
-            x=alt.X("day:Q", title=None, scale=alt.Scale(domain=[1, max(days, 2)], nice=False), axis=alt.Axis(
-                values=sorted({1, (days + 1) // 2, days}), labelExpr="'Day ' + datum.value", labelFlush=True, format="d", grid=False)),
-            y=_amounts(),
-            color=_periods(),
-        )
-    )  # fmt: skip
-    return _svg(chart.properties(width=WIDTH, height=HEIGHT), _described(facts.numbers[metric], "running total", currency))
+        total = (_number(answer) or 0.0) + (total if position != length else 0.0)
+        rows.append({"day": position % length + 1, "value": total, "period": "now" if position >= length else "before"})
+    marked = sorted({1, (length + 1) // 2, length})
+    axis = alt.Axis(values=marked, labelExpr="'Day ' + datum.value", labelFlush=True, grid=False)
+    scale = alt.Scale(domain=[1, max(length, 2)], nice=False)
+    chart = alt.Chart(pd.DataFrame(rows)).mark_line(strokeWidth=2)
+    chart = chart.encode(x=alt.X("day:Q", title=None, scale=scale, axis=axis), y=_amounts(), color=_periods())
+    told = _told(facts.numbers[metric], "running total", currency)
+    return _svg(chart.properties(width=WIDTH, height=HEIGHT), told)
 
 
-def funnel(numbers: dict[str, Compared], currency: str) -> Markup:
-    """A bar per stage with its count and its rate; a tick where the period before stood."""
-    rows, told = [], []
+def funnel(numbers: Mapping[str, Compared], currency: str) -> Markup:
+    """A bar per stage with its count and its rate from the stage above; a tick where the period before stood."""
+    rows: list[dict[str, Any]] = []
     for count, rate, _ in FUNNEL:
-        pair, label = numbers[count], words.LABELS[count]
-        text = words.shown(pair.now, currency)
-        if rate:
-            text += f"  ({words.shown(numbers[rate].now, currency)} of {words.LABELS[rows[-1]['metric']]})"
-        rows.append({"metric": count, "stage": label, "now": _number(pair.now), "before": _number(pair.before), "text": text})
-        told.append(f"{label} {text}")
-    base = alt.Chart(alt.Data(values=rows)).encode(y=alt.Y("stage:N", sort=None, title=None, axis=alt.Axis(labelFontSize=12)))
-    largest = max(1.0, *(float(row[side] or 0) for row in rows for side in ("now", "before")))
-    x = alt.X("now:Q", axis=None, scale=alt.Scale(domain=[0, largest * 1.45], nice=False))
-    bars = base.mark_bar(color=NOW, size=20, cornerRadiusEnd=2).encode(x=x)
-    ticks = base.mark_tick(color="var(--ink)", thickness=1.5, size=26).encode(x="before:Q")
-    text = base.mark_text(align="left", dx=6, color="var(--ink)", fontSize=12).encode(x="edge:Q", text="text:N")
-    text = text.transform_calculate(edge="max(datum.now, datum.before)")
-    return _svg((bars + ticks + text).properties(width=WIDTH, height=alt.Step(34)), "Funnel: " + ", ".join(told))
+        now, before = (_number(answer) or 0.0 for answer in (numbers[count].now, numbers[count].before))
+        text = words.shown(numbers[count].now, currency)
+        text += f" · {words.shown(numbers[rate].now, currency)}" if rate else ""
+        rows.append({"stage": words.LABELS[count], "now": now, "before": before, "end": max(now, before), "text": text})
+    room = alt.Scale(domain=[0, max(1.0, *(row["end"] for row in rows)) * 1.35], nice=False)
+    base = alt.Chart(pd.DataFrame(rows)).encode(y=_names("stage", [row["stage"] for row in rows]))
+    bars = base.mark_bar(color=NOW, size=20, cornerRadiusEnd=2).encode(x=alt.X("now:Q", axis=None, scale=room))
+    ticks = base.mark_tick(color=INK, thickness=1.5, size=26).encode(x="before:Q")
+    text = base.mark_text(align="left", dx=7, color=INK, fontSize=12).encode(x="end:Q", text="text:N")
+    told = "Funnel: " + ", ".join(f"{row['stage']} {row['text']}" for row in rows)
+    return _svg((bars + ticks + text).properties(width=WIDTH - 70, height=alt.Step(34)), told)
 
 
-def attribution(channels: Sequence[Split], currency: str) -> Markup:
-    """Bookings of each channel that has any, by first and by last touch."""
-    touches = {"revenue_first_touch": "First touch", "revenue_last_touch": "Last touch"}
-    rows = [
-        {"channel": words.name(row.key), "touch": touch, "value": _number(row.answers[metric])}
+def by_channel(channels: Sequence[Split], series: Mapping[str, str], currency: str) -> Markup:
+    """Bars of each channel that has any, one per metric of `series` (metric -> its name); empty when there are none."""
+    rows: list[dict[str, Any]] = [
+        {
+            "channel": words.channel(row.key),
+            "series": label,
+            "value": float(value),
+            "text": words.shown(answer, currency),
+        }
         for row in channels
-        for metric, touch in touches.items()
-        if metric in row.answers
+        for metric, label in series.items()
+        if (answer := row.answers.get(metric)) and (value := answer.value)
     ]
     if not rows:
-        return Markup("")
-    order = sorted({str(row["channel"]) for row in rows}, key=lambda c: -sum(row["value"] or 0 for row in rows if row["channel"] == c))
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar(cornerRadiusEnd=2)
-        .encode(
-            y=alt.Y("channel:N", sort=order, title=None, scale=alt.Scale(paddingInner=0.3), axis=alt.Axis(labelFontSize=12, labelLimit=140)),
-            yOffset=alt.YOffset("touch:N", sort=list(touches.values())),
-            x=alt.X("value:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
-            color=_colours("touch", list(touches.values()), ["var(--first)", NOW]),
-        )
-    )  # fmt: skip
-    told = (f"{row['channel']} {str(row['touch']).lower()} {row['value']:,.0f} {currency}" for row in rows)
-    return _svg(chart.properties(width=WIDTH - 60, height=alt.Step(13)), "Bookings by channel: " + ", ".join(told))
+        return Markup()
+    frame, labels = pd.DataFrame(rows), list(series.values())
+    order = frame.groupby("channel")["value"].max().sort_values(ascending=False, kind="stable").index.tolist()
+    colours = [NOW] if len(labels) == 1 else ["var(--first)", NOW]
+    chart = alt.Chart(frame).mark_bar(cornerRadiusEnd=2)
+    chart = chart.encode(
+        y=_names("channel", order),
+        yOffset=alt.YOffset("series:N", sort=labels),
+        x=alt.X("value:Q", title=None, axis=alt.Axis(format="~s", tickCount=4)),
+        color=_colours("series", labels, colours),
+    )
+    told = "By channel: " + ", ".join(f"{row['channel']} {row['series']} {row['text']}" for row in rows)
+    return _svg(chart.properties(width=WIDTH - 90, height=alt.Step(20 if len(labels) == 1 else 13)), told)
 
 
 def _amounts() -> alt.Y:
     return alt.Y("value:Q", title=None, axis=alt.Axis(format="~s", tickCount=4))
+
+
+def _names(field: str, order: list[str]) -> alt.Y:
+    axis = alt.Axis(labelFontSize=12, labelLimit=130, minExtent=100)
+    return alt.Y(f"{field}:N", sort=order, title=None, axis=axis, scale=alt.Scale(paddingInner=0.3))
 
 
 def _periods() -> alt.Color:
@@ -129,23 +134,21 @@ def _number(answer: Answer) -> float | None:
     return None if answer.value is None else float(answer.value)
 
 
-def _described(pair: Compared, what: str, currency: str) -> str:
+def _told(pair: Compared, what: str, currency: str) -> str:
     return (
         f"{words.LABELS[pair.now.metric.name]}, {what}: {words.shown(pair.now, currency)} in the period, "
-        f"{words.shown(pair.before, currency)} in the one before. The numbers are in the table below."
+        f"{words.shown(pair.before, currency)} in the one before. The numbers by day are in the table below."
     )
 
 
 def _svg(chart: Any, description: str) -> Markup:
     """Inline SVG that scales with the page, takes its colours and says what it shows."""
-    styled = chart.configure(aria=False, background="transparent", padding=2).configure_view(stroke=None).configure_axis(
-        labelColor="var(--quiet)", labelFontSize=11, gridColor="var(--line)", domainColor="var(--line)", tickColor="var(--line)",
-        domain=False, ticks=False, labelPadding=6,
-    )  # fmt: skip
     drawn = StringIO()
-    styled.save(drawn, format="svg")
-    opening = Markup('<svg role="img" aria-label="{}" viewBox="{}">')
+    chart = chart.configure(aria=False, background="transparent", padding=2).configure_view(stroke=None)
+    chart.configure_axis(**_AXIS).save(drawn, format="svg")
     body = drawn.getvalue()
     root = _ROOT.search(body)
-    assert root is not None
-    return opening.format(description, root[1]) + Markup(body[root.end() :])  # noqa: S704 - Vega escapes what it writes
+    if root is None:
+        raise AssertionError("the renderer gave no SVG")
+    opening = Markup('<svg role="img" aria-label="{}" viewBox="{}">').format(description, root[1])
+    return opening + Markup(body[root.end() :])  # the renderer escapes text

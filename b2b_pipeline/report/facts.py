@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
-from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Connection, case, func, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import FX
+from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, coverage, kpi_component_daily, load_audit, metadata
 
 HEADLINES = ("spend", "leads", "cost_per_lead", "cac", "pipeline", "bookings", "win_rate", "roas")
-DAILY = ("spend", "leads", "cost_per_lead", "pipeline", "bookings")
+DAILY = ("spend", "leads", "cost_per_lead", "pipeline", "won", "bookings")
 # Count, rate from the stage before it in the same period, rate of the cohort.
 FUNNEL = (
     ("leads", "", ""),
@@ -31,9 +32,12 @@ CHANNELS = (
 )  # fmt: skip
 CAMPAIGNS = ("spend", "leads", "cost_per_lead_ads", "opportunities", "revenue_last_touch")
 EMAIL = (
-    "email_sends", "email_deliveries", "email_open_rate", "email_click_rate", "email_bounce_rate", "email_unsubscribe_rate",
+    "email_sends", "email_deliveries", "email_open_rate", "email_click_rate", "email_bounce_rate",
+    "email_unsubscribe_rate",
 )  # fmt: skip
-METRICS = tuple(dict.fromkeys((*HEADLINES, *(name for row in FUNNEL for name in row if name), *CHANNELS, *CAMPAIGNS, *EMAIL)))
+METRICS = tuple(
+    dict.fromkeys((*HEADLINES, *(name for row in FUNNEL for name in row if name), *CHANNELS, *CAMPAIGNS, *EMAIL))
+)
 TOP_CAMPAIGNS = 10
 
 
@@ -73,7 +77,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Freshness:
-    """What was read of a source. `until`: the newest day that all of its streams hold; of files, the newest day in them."""
+    """What was read of a source. `until`: the newest day that all of its streams hold; of files, the newest in them."""
 
     source: str
     table: str | None
@@ -94,16 +98,36 @@ class Facts:
     freshness: list[Freshness]
 
 
+class _Held(Warehouse):
+    """Reads everything through one open connection: one state of the warehouse, and no connecting for each question."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        yield self._connection
+
+
 def gather(warehouse: Warehouse, config: Config, to: date | None, days: int) -> Facts:
-    """The `days` days that end with `to`, by default with the last complete day. Raises QuestionError without any data."""
+    """The `days` days up to `to`, by default up to the last complete day. Raises QuestionError without any data."""
+    with warehouse.read() as connection:
+        return _gather(_Held(connection), config, to, days)
+
+
+def _gather(warehouse: Warehouse, config: Config, to: date | None, days: int) -> Facts:
     complete, newest = _days_read(warehouse)
     if newest is None:
-        raise QuestionError("nothing has been read yet: run the pipeline first, in the Dagster UI or with `b2b backfill`")
+        raise QuestionError(
+            "nothing has been read yet: run the pipeline first, in the Dagster UI or with `b2b backfill`"
+        )
     end = to or complete or newest
     if end > newest:
         raise QuestionError(f"nothing has been read after {newest} yet: name that day or an earlier one with --to")
     period = Period(end - timedelta(days=days - 1), end)
-    now, before = ({answer.metric.name: answer for answer in _of(warehouse, config, METRICS, p)} for p in (period, period.before))
+    now, before = (
+        {answer.metric.name: answer for answer in _of(warehouse, config, METRICS, p)} for p in (period, period.before)
+    )
     daily = _of(warehouse, config, DAILY, Period(period.before.start, end), "day")
     campaigns = _splits(warehouse, config, CAMPAIGNS, period, "campaign", _campaign_names(warehouse))
     return Facts(
@@ -139,16 +163,18 @@ def _splits(
 
 
 def _campaign_names(warehouse: Warehouse) -> dict[str, str]:
-    rows = warehouse.rows(select(campaign.c.campaign_id, campaign.c.name).order_by(campaign.c.source, campaign.c.campaign_id))
+    rows = warehouse.rows(
+        select(campaign.c.campaign_id, campaign.c.name).order_by(campaign.c.source, campaign.c.campaign_id)
+    )
     return {row["campaign_id"]: row["name"] for row in rows if row["name"]}
 
 
 def _days_read(warehouse: Warehouse) -> tuple[date | None, date | None]:
-    """The newest day that is complete for every stream, and the newest day that was read at all."""
+    """The newest day that is complete for every stream, and the newest day that is for any."""
     days = coverage.c.date_day
     whole = func.min(case((coverage.c.is_complete, 1), else_=0))
     complete = select(days).group_by(days).having(whole == 1).order_by(days.desc()).limit(1)
-    newest = select(func.max(days)).where(coverage.c.stream != FX)
+    newest = select(func.max(days)).where(coverage.c.is_complete)
     with warehouse.read() as connection:
         if (last := connection.scalar(newest)) is not None:
             return connection.scalar(complete), last
@@ -160,21 +186,32 @@ def _days_read(warehouse: Warehouse) -> tuple[date | None, date | None]:
 
 
 def _freshness(warehouse: Warehouse, config: Config) -> list[Freshness]:
+    covered = coverage.c
     streams = (
-        select(coverage.c.source, func.max(case((coverage.c.is_complete, coverage.c.date_day))).label("until"))
-        .where(coverage.c.stream != FX)
-        .group_by(coverage.c.source, coverage.c.stream, coverage.c.source_account)
+        select(covered.source, func.max(case((covered.is_complete, covered.date_day))).label("until"))
+        .where(covered.stream != FX)
+        .group_by(covered.source, covered.stream, covered.source_account)
     )
-    loads = select(load_audit.c.source, func.max(load_audit.c.loaded_at).label("at")).group_by(load_audit.c.source)
-    loaded = {row["source"]: row["at"].replace(tzinfo=UTC) for row in warehouse.rows(loads)}
     until: dict[str, list[date | None]] = {}
     for row in warehouse.rows(streams):
         until.setdefault(row["source"], []).append(row["until"])
-    found = [Freshness(name, None, _all_until(until.get(name, [])), loaded.get(name)) for name in sorted(config.sources)]
-    for name in sorted({table for mapping in config.files.values() for table in mapping.feeds()}):
+    audit = load_audit.c
+    loads = select(audit.source, audit.stream, func.max(audit.loaded_at).label("at")).group_by(
+        audit.source, audit.stream
+    )
+    loaded: dict[tuple[str, str | None], datetime] = {}
+    for row in warehouse.rows(loads):
+        at = row["at"].replace(tzinfo=UTC)
+        for key in ((row["source"], row["stream"]), (row["source"], None)):
+            loaded[key] = max(at, loaded.get(key, at))
+    found = [
+        Freshness(name, None, _all_until(until.get(name, [])), loaded.get((name, None)))
+        for name in sorted(config.sources)
+    ]
+    for name in sorted({file_stream(mapping) for mapping in config.files.values()}):
         columns = metadata.tables[name].c
-        newest: Any = select(func.max(columns.date_day).label("day")).where(columns.source == "files")
-        found.append(Freshness("files", name, warehouse.rows(newest)[0]["day"], loaded.get("files")))
+        newest = select(func.max(columns.date_day).label("day")).where(columns.source == "files")
+        found.append(Freshness("files", name, warehouse.rows(newest)[0]["day"], loaded.get(("files", name))))
     return found
 
 

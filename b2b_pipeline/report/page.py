@@ -13,25 +13,38 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.report import charts, facts, words
 from b2b_pipeline.report.facts import Facts
 
+DAILY, TOTALS = ("spend", "leads", "cost_per_lead"), ("pipeline", "won", "bookings")  # how each is drawn
+TOUCHES = {"revenue_first_touch": "first touch", "revenue_last_touch": "last touch"}
+
 
 def render(found: Facts, config: Config) -> str:
-    """The page. Names from elsewhere are escaped; numbers are those of `found`, in `<data value=…>` as `b2b kpi` gives them."""
+    """The page. Names from elsewhere are escaped; a number is in `<data value=…>` exactly as `b2b kpi` gives it."""
+    currency = config.currency
     environment = Environment(
-        loader=PackageLoader("b2b_pipeline.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("b2b_pipeline.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {
-        "shown": partial(words.shown, currency=config.currency), "change": words.change, "formula": words.formula,
-        "worked": words.worked, "day": words.day, "span": words.span, "channel": words.name, "cut": words.cut,
-    }  # fmt: skip
-    style = files(__package__ or "").joinpath("style.css").read_text(encoding="utf-8")
+    environment.filters |= {"shown": partial(words.shown, currency=currency)}
+    for function in (words.change, words.formula, words.worked, words.day, words.span, words.channel, words.cut):
+        environment.filters[function.__name__] = function
     return environment.get_template("page.html").render(
-        facts=found, config=config, spec=facts, labels=words.LABELS, sources=words.SOURCES,
-        made_at=datetime.now(UTC).astimezone(config.zone), style=Markup(style), gaps=gaps(found),  # noqa: S704 - our own file
-        daily={name: charts.daily(found, name, config.currency) for name in ("spend", "leads", "cost_per_lead")},
-        totals={name: charts.running_total(found, name, config.currency) for name in ("pipeline", "bookings")},
-        funnel=charts.funnel(found.numbers, config.currency),
-        attribution=charts.attribution(found.channels, config.currency),
-    )  # fmt: skip
+        facts=found,
+        config=config,
+        spec=facts,
+        labels=words.LABELS,
+        sources=words.SOURCES,
+        gaps=gaps(found),
+        made_at=datetime.now(UTC).astimezone(config.zone),
+        style=Markup(files("b2b_pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
+        daily={name: charts.daily(found, name, currency) for name in DAILY},
+        totals={name: charts.running_total(found, name, currency) for name in TOTALS},
+        funnel=charts.funnel(found.numbers, currency),
+        leads=charts.by_channel(found.channels, {"leads": "leads"}, currency),
+        attribution=charts.by_channel(found.channels, TOUCHES, currency),
+    )
 
 
 def gaps(found: Facts) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -13,18 +13,39 @@ from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.report.facts import Compared, Period
 
 LABELS = {
-    "spend": "Ad spend", "leads": "Leads", "cost_per_lead": "Cost per lead", "cost_per_lead_ads": "Ad cost per lead",
-    "cac": "Customer acquisition cost", "pipeline": "Pipeline", "bookings": "Bookings", "win_rate": "Win rate",
-    "roas": "Return on ad spend", "mqls": "MQLs", "sqls": "SQLs", "opportunities": "Opportunities", "won": "Won",
-    "revenue_first_touch": "Bookings, first touch", "revenue_last_touch": "Bookings, last touch",
-    "lead_to_mql_rate": "Lead to MQL, cohort", "lead_to_mql_rate_period": "Lead to MQL, period",
-    "mql_to_sql_rate": "MQL to SQL, cohort", "mql_to_sql_rate_period": "MQL to SQL, period",
-    "sql_to_opportunity_rate": "SQL to opportunity, cohort", "sql_to_opportunity_rate_period": "SQL to opportunity, period",
-    "opportunity_to_won_rate": "Opportunity to won, cohort", "opportunity_to_won_rate_period": "Opportunity to won, period",
-    "email_sends": "Sent", "email_deliveries": "Delivered", "email_open_rate": "Open rate", "email_click_rate": "Click rate",
-    "email_bounce_rate": "Bounce rate", "email_unsubscribe_rate": "Unsubscribe rate",
-}  # fmt: skip
-LOWER_IS_BETTER = frozenset({"cost_per_lead", "cost_per_lead_ads", "cac", "email_bounce_rate", "email_unsubscribe_rate"})
+    "spend": "Ad spend",
+    "leads": "Leads",
+    "cost_per_lead": "Cost per lead",
+    "cost_per_lead_ads": "Ad cost per lead",
+    "cac": "CAC",
+    "pipeline": "Pipeline",
+    "bookings": "Bookings",
+    "win_rate": "Win rate",
+    "roas": "ROAS",
+    "mqls": "MQLs",
+    "sqls": "SQLs",
+    "opportunities": "Opportunities",
+    "won": "Won",
+    "revenue_first_touch": "Bookings, first touch",
+    "revenue_last_touch": "Bookings, last touch",
+    "lead_to_mql_rate": "Lead to MQL, cohort",
+    "lead_to_mql_rate_period": "Lead to MQL, period",
+    "mql_to_sql_rate": "MQL to SQL, cohort",
+    "mql_to_sql_rate_period": "MQL to SQL, period",
+    "sql_to_opportunity_rate": "SQL to opportunity, cohort",
+    "sql_to_opportunity_rate_period": "SQL to opportunity, period",
+    "opportunity_to_won_rate": "Opportunity to won, cohort",
+    "opportunity_to_won_rate_period": "Opportunity to won, period",
+    "email_sends": "Sent",
+    "email_deliveries": "Delivered",
+    "email_open_rate": "Open rate",
+    "email_click_rate": "Click rate",
+    "email_bounce_rate": "Bounce rate",
+    "email_unsubscribe_rate": "Unsubscribe rate",
+}
+LOWER_IS_BETTER = frozenset(
+    {"cost_per_lead", "cost_per_lead_ads", "cac", "email_bounce_rate", "email_unsubscribe_rate"}
+)
 NEITHER = frozenset({"spend", "email_sends", "email_deliveries"})
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
 SOURCES = {"google_ads": "Google Ads", "hubspot": "HubSpot", "salesforce": "Salesforce", "ecb": "ECB exchange rates"}
@@ -41,25 +62,27 @@ class Change:
 
 
 def shown(answer: Answer, currency: str) -> str:
-    """A value as people read it; money of 1,000 and more without cents. `n/a` where there is none."""
+    """A value as people read it; large amounts without cents. `n/a` where there is none."""
     value = answer.value
     if value is None:
         return "n/a"
     match answer.metric.unit:
         case "money":
-            return money(value, currency)
+            return money(value, currency, 1000 if answer.metric.denominator else 100)
         case "count":
             return f"{int(value):,}"
         case "rate":
             return f"{_fixed(value * 100, 2 if 0 < abs(value) < Fraction(1, 100) else 1)}%"
         case "multiple":
-            return f"{_fixed(value, 2)}×"
+            return f"{_fixed(value, 2)}x"
     return _fixed(value, 1)
 
 
-def money(value: Fraction, currency: str) -> str:
+def money(value: Fraction, currency: str, whole_from: int) -> str:
+    """Without cents from `whole_from` on, and for 0."""
+    digits = 0 if abs(value) >= whole_from or not value else 2
     symbol = SYMBOLS.get(currency, currency + NO_BREAK)
-    return f"{MINUS if value < 0 else ''}{symbol}{_fixed(abs(value), 0 if abs(value) >= 1000 else 2)}"
+    return f"{MINUS if value < 0 else ''}{symbol}{_fixed(abs(value), digits)}"
 
 
 def change(pair: Compared) -> Change | None:
@@ -111,9 +134,9 @@ def span(period: Period) -> str:
     return f"{day(period.start, year=not same_year)} \u2013 {day(period.end)}"
 
 
-def name(text: str | None, none: str = "No channel") -> str:
+def channel(name: str | None) -> str:
     """A channel as people write it."""
-    return none if text is None else cut(text.replace("_", " ").capitalize())
+    return "No channel" if name is None else cut(name.replace("_", " ").capitalize())
 
 
 def cut(text: str) -> str:
@@ -121,5 +144,5 @@ def cut(text: str) -> str:
 
 
 def _fixed(value: Fraction, digits: int) -> str:
-    exact = Decimal(value.numerator) / Decimal(value.denominator)
-    return f"{exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_EVEN):,}"
+    """Rounded half-even once, with thousands separators."""
+    return f"{Decimal(round(value * 10**digits)).scaleb(-digits):,f}"

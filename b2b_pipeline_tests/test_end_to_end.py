@@ -1,0 +1,66 @@
+"""From the vendors' APIs to every number, on both warehouses: equal to the sandbox's truth, to the cent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from b2b_pipeline.warehouse.tables import kpi_change
+from b2b_pipeline_tests.end_to_end import (
+    START,
+    UNTIL,
+    Workshop,
+    assert_same,
+    assert_true,
+    at_once,
+    build,
+    nightly,
+)
+
+GRAINS = [(), ("day",), ("week",), ("month",), ("day", "channel"), ("month", "channel")]
+
+
+@pytest.fixture(scope="module", params=["duckdb", "postgresql"])
+def new_warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """A function that gives the URL of a new, empty warehouse."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_database")  # type: ignore[no-any-return]
+    return lambda: f"duckdb:///{tmp_path_factory.mktemp('warehouse') / 'warehouse.duckdb'}"
+
+
+@pytest.fixture(scope="module")
+def whole(new_warehouse: Callable[[], str]) -> Workshop:
+    """Everything, read and built at once."""
+    return build(at_once(), new_warehouse())[0]
+
+
+@pytest.mark.parametrize("by", GRAINS, ids="-".join)
+def test_every_metric_equals_the_truth_and_is_complete(whole: Workshop, by: tuple[str, ...]) -> None:
+    assert_true(at_once(), whole, UNTIL, by)
+
+
+def test_in_another_time_zone_and_currency_every_metric_equals_the_truth(new_warehouse: Callable[[], str]) -> None:
+    start = START - timedelta(days=1)  # what happened in the world's first hours is the day before in Los Angeles
+    found = at_once(timezone="America/Los_Angeles", currency="USD", start_date=start.isoformat())
+    shop, _ = build(found, new_warehouse())
+    for by in ((), ("day",), ("day", "channel")):
+        assert_true(found, shop, UNTIL - timedelta(days=1), by)
+        # In Los Angeles the last day still has two hours to go.
+        assert_true(found, shop, UNTIL, by, incomplete=True)
+
+
+def test_after_every_night_every_metric_equals_the_truth_of_then(new_warehouse: Callable[[], str]) -> None:
+    found, nights = nightly()
+    url = new_warehouse()
+    for night in (nights[0], nights[1], nights[-1]):
+        shop, _ = build(found, url, str(night.until), night.slices, night.now)
+        for by in ((), ("day",), ("day", "channel")):
+            assert_true(found, shop, night.until, by, now=night.now)
+    changes = shop.warehouse.rows(kpi_change.select())
+    spend = [row for row in changes if row["component"] == "spend" and row["run_id"] == str(nights[1].until)]
+    assert spend
+    assert all(row["date_day"] <= nights[0].until and row["old_value"] != row["new_value"] for row in spend)
+    assert all("google_ads/campaign_daily" in row["because"] for row in spend)
+    assert_same(shop.warehouse, build(at_once(), new_warehouse())[0].warehouse)
