@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.files.mapping import FileMapping
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 # ISO 4217 codes that the ECB fixes or has fixed against the euro, and the euro.
 CURRENCIES = frozenset(
-    "EUR USD JPY BGN CZK DKK GBP HUF PLN RON SEK CHF ISK NOK TRY AUD BRL CAD CNY HKD IDR ILS INR KRW MXN MYR NZD PHP "
-    "SGD THB ZAR".split()
-)
+    {
+        "EUR", "USD", "JPY", "BGN", "CZK", "DKK", "GBP", "HUF", "PLN", "RON", "SEK", "CHF", "ISK", "NOK", "TRY", "AUD",
+        "BRL", "CAD", "CNY", "HKD", "IDR", "ILS", "INR", "KRW", "MXN", "MYR", "NZD", "PHP", "SGD", "THB", "ZAR",
+    }
+)  # fmt: skip
+FIRST_FIXING = date(1999, 1, 4)
+Location = tuple[int | str, ...]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, given: Any) -> Any:
+        """`hubspot:` with nothing behind it switches HubSpot on as it comes."""
+        if isinstance(given, dict):
+            return {name: value for name, value in given.items() if value is not None or name not in cls.model_fields}
+        return {} if given is None else given
 
 
 class SourceConfig(_Section):
@@ -33,11 +51,6 @@ class SourceConfig(_Section):
     accounts: list[str] = []
     fields: dict[str, str] = {}
     options: dict[str, str] = {}
-
-    @field_validator("accounts", mode="before")
-    @classmethod
-    def _as_text(cls, value: Any) -> Any:
-        return [str(item) for item in value] if isinstance(value, list) else value
 
 
 class Stages(_Section):
@@ -50,6 +63,16 @@ class Stages(_Section):
     }  # fmt: skip
     salesforce: dict[str, str] = {"Working - Contacted": "mql"}
 
+    @field_validator("order")
+    @classmethod
+    def _usable(cls, order: list[str]) -> list[str]:
+        if len(set(order)) < len(order):
+            raise ValueError("a stage is named twice")
+        for stage in ("mql", "sql"):
+            if stage not in order:
+                raise ValueError(f"{stage} is missing, which metrics count; map your own stage to it under its source")
+        return order
+
     def rank(self, stage: str) -> int:
         return self.order.index(stage)
 
@@ -61,9 +84,27 @@ class Exclude(_Section):
     email_patterns: list[str] = []
     opportunity_types: list[str] = ["Renewal"]
 
+    @field_validator("email_domains")
+    @classmethod
+    def _domains(cls, given: list[str]) -> list[str]:
+        domains = [domain.strip().lower().removeprefix("@") for domain in given]
+        for domain in domains:
+            if not domain or set(domain) & set("@*/ "):
+                raise ValueError(f"{domain!r} is not a domain such as example.com")
+        return domains
+
+    @field_validator("email_patterns")
+    @classmethod
+    def _patterns(cls, given: list[str]) -> list[str]:
+        patterns = [pattern.strip().lower() for pattern in given]
+        for pattern in patterns:
+            if "@" not in pattern and "*" not in pattern:
+                raise ValueError(f"{pattern!r} matches no address: write test@* or *@example.com")
+        return patterns
+
 
 class Channels(_Section):
-    """Channel rules, first match wins: click id, then UTM medium, then the vendor's own source. See docs/semantics.md."""
+    """Channel rules, first match wins: click id, UTM medium, the vendor's own source. See docs/semantics.md."""
 
     click_ids: dict[str, str] = {
         "gclid": "paid_search", "msclkid": "paid_search", "fbclid": "paid_social", "li_fat_id": "paid_social",
@@ -93,11 +134,11 @@ class Channels(_Section):
 
 
 class Limits(_Section):
-    """`max_quarantined`: share of a slice's rows above which the slice fails as a whole. `backfill_days`: days per run."""
+    """`max_quarantined`: share of a slice's rows above which all of it fails. `backfill_days`: days per run."""
 
-    max_quarantined: float = Field(0.05, ge=0, le=1)
-    backfill_days: int = Field(120, ge=1)
-    row_drop: float = Field(0.5, ge=0, le=1)
+    max_quarantined: float = Field(default=0.05, ge=0, le=1)
+    backfill_days: int = Field(default=120, ge=1)
+    row_drop: float = Field(default=0.5, ge=0, le=1)
 
 
 class Alerts(_Section):
@@ -111,9 +152,9 @@ class Config(_Section):
 
     timezone: str = "UTC"
     currency: str = "EUR"
-    start_date: date
-    system_of_record: str
-    gross_margin: Decimal | None = Field(None, ge=0, le=1)
+    start_date: date = Field(description="the first day of the history, such as 2026-01-31")
+    system_of_record: str = Field(description="the source whose opportunities count, such as salesforce or files")
+    gross_margin: Decimal | None = Field(default=None, ge=0, le=1)
     sources: dict[str, SourceConfig] = {}
     stages: Stages = Stages()
     channels: Channels = Channels()
@@ -127,36 +168,52 @@ class Config(_Section):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError(f"unknown time zone {value!r}: use an IANA name such as Europe/Berlin")
+            raise ValueError(f"unknown time zone {value!r}: {_nearest(value, available_timezones(), 'Europe/Berlin')}")
         return value
 
     @field_validator("currency")
     @classmethod
     def _known_currency(cls, value: str) -> str:
         if value not in CURRENCIES:
-            raise ValueError(f"unknown currency {value!r}: use an ISO 4217 code that the ECB fixes, such as EUR or USD")
+            raise ValueError(
+                f"unknown currency {value!r}: {_nearest(value, CURRENCIES, 'EUR or USD, fixed by the ECB')}"
+            )
         return value
 
     @model_validator(mode="after")
-    def _known_names(self) -> Config:
+    def _consistent(self) -> Config:
+        wrong = [
+            InitErrorDetails(type=PydanticCustomError("inconsistent", "{why}", {"why": why}), loc=location, input=None)
+            for location, why in self._complaints()
+        ]
+        if wrong:
+            raise ValidationError.from_exception_data("Config", wrong)
+        return self
+
+    def _complaints(self) -> Iterator[tuple[Location, str]]:
+        """What only shows when all of the file is looked at: where it stands, and what is wrong."""
         from b2b_pipeline.connectors import SOURCES
 
+        if self.start_date > datetime.now(self.zone).date():
+            yield ("start_date",), f"{self.start_date} is in the future: there is nothing to read yet"
+        if self.start_date < FIRST_FIXING:
+            yield ("start_date",), f"{self.start_date} is before the first exchange rates of the ECB ({FIRST_FIXING})"
         for name in self.sources:
             if name not in SOURCES:
-                raise ValueError(f"unknown source {name!r}: known are {', '.join(sorted(SOURCES))}")
-        if self.system_of_record not in {*self.sources, "files"}:
-            raise ValueError(
-                f"system_of_record {self.system_of_record!r} is not switched on: choose one of "
-                f"{', '.join(sorted([*self.sources, 'files']))}"
-            )
-        for vendor in (self.stages.hubspot, self.stages.salesforce):
-            for stage in vendor.values():
+                yield ("sources", name), f"unknown source: {_nearest(name, SOURCES)}"
+        choices = [*self.sources, "files"]
+        if self.system_of_record not in choices:
+            why = f"{self.system_of_record!r} is not switched on: choose one of {', '.join(sorted(choices))}"
+            yield ("system_of_record",), why
+        for vendor in ("hubspot", "salesforce"):
+            for word, stage in getattr(self.stages, vendor).items():
                 if stage not in self.stages.order:
-                    raise ValueError(f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}")
+                    why = f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}"
+                    yield ("stages", vendor, word), why
         for name, mapping in self.files.items():
             for complaint in mapping.unknown_names(self.stages.order, CURRENCIES):
-                raise ValueError(f"files.{name}.{complaint}")
-        return self
+                place, _, why = complaint.partition(": ")
+                yield ("files", name, *place.split(".")), why
 
     @cached_property
     def zone(self) -> ZoneInfo:
@@ -164,38 +221,122 @@ class Config(_Section):
         return ZoneInfo(self.timezone)
 
 
+class _Words(yaml.SafeLoader):
+    """YAML whose scalars are text or nothing. What expects a number or a day makes it one and complains in its place;
+    an account id keeps its zeros and `no` stays a word."""
+
+
+_Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def load_config(path: Path | None = None) -> Config:
     """Read and validate `pipeline.yaml` (default: `B2B_CONFIG`, else ./pipeline.yaml).
 
-    Raises ConfigError with file, line, what is wrong and what would be right.
+    Raises ConfigError with file, line, what is wrong and what would be right, a line for each mistake.
     """
-    path = path or Path(os.environ.get("B2B_CONFIG", "pipeline.yaml"))
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; `make setup` writes one, B2B_CONFIG names another")
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text)
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}:1: expected a mapping of settings")
+    path = path or Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml")
+    node, data = _read(path)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        lines = [
-            f"{path}:{_line(node, item['loc'])}: {'.'.join(str(part) for part in item['loc']) or 'pipeline.yaml'}: "
-            f"{item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False)
-        ]
-        raise ConfigError("\n".join(lines)) from None
+        found = sorted(
+            (_line(node, item["loc"]), ".".join(map(str, item["loc"])), _why(item)) for item in error.errors()
+        )
+        raise ConfigError("\n".join(f"{path}:{line}: {place}: {why}" for line, place, why in found)) from None
 
 
-def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+def _read(path: Path) -> tuple[yaml.Node, Any]:
+    """The file as YAML nodes, which know their lines, and as data."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; `make setup` writes one, B2B_CONFIG names another")
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+        loader = _Words(text)
+        node = loader.get_single_node()
+        repeated = sorted(_repeated(node)) if node else []
+        if repeated:
+            raise ConfigError("\n".join(f"{path}:{line}: {why}" for line, why in repeated))
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(
+                f"{path}:1: expected settings such as `timezone: Europe/Berlin`; `make setup` writes them"
+            )
+        return node, loader.construct_document(node)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:{raw.count(10, 0, error.start) + 1}: not UTF-8: save the file as UTF-8") from None
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{path}:{text.count(chr(10), 0, error.position) + 1}: an unprintable character") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        hint = ": indent with spaces" if "\\t" in str(error.problem) else ""
+        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
+
+
+def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:
+    """Keys that a mapping has twice, of which YAML would silently take the last."""
+    waiting, seen = [node], {id(node)}  # an alias may lead back to where it is
+    while waiting:
+        node = waiting.pop()
+        below = node.value if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            first: dict[str, int] = {}
+            for key, _ in node.value:
+                line, word = key.start_mark.line + 1, str(key.value)
+                if word in first:
+                    yield line, f"{word} stands on line {first[word]} already: leave one of them out"
+                first.setdefault(word, line)
+            below = [value for _, value in node.value]
+        waiting += [item for item in below if id(item) not in seen]
+        seen |= set(map(id, below))
+
+
+def _why(item: ErrorDetails) -> str:
+    match item["type"], item["input"]:
+        case "extra_forbidden", _:
+            return f"unknown key: {_nearest(str(item['loc'][-1]), _keys(item['loc']))}"
+        case "missing", _:
+            return f"is missing: {_keys(item['loc'])[str(item['loc'][-1])] or 'it must be given'}"
+        case "value_error" | "inconsistent", _:
+            return item["msg"].removeprefix("Value error, ")
+        case _, str(given):
+            return f"{item['msg']}, not {given[:40]!r}"
+    return item["msg"]
+
+
+def _keys(location: Location) -> dict[str, str | None]:
+    """The keys that may stand where the last part of `location` does, with what they are."""
+    models: set[type[BaseModel]] = {Config}
+    for part in location[:-1]:
+        fields = [field for model in models for name, field in model.model_fields.items() if name == part]
+        models = {model for field in fields for model in _models(field.annotation)} or models
+    fields_by_name = [item for model in models for item in model.model_fields.items()]
+    return {field.alias or name: field.description for name, field in fields_by_name}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
+
+
+def _nearest(word: str, known: Iterable[str], example: str = "") -> str:
+    """What was probably meant; else an example, or all that is known."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    near = get_close_matches(word.lower(), by_lower, 1)
+    if near:
+        return f"did you mean {by_lower[near[0]]}?"
+    return f"use one such as {example}" if example else f"known are {', '.join(by_lower.values())}"
+
+
+def _line(node: yaml.Node, location: Location) -> int:
     """The line of the deepest part of `location` that is written in the file."""
-    line = node.start_mark.line + 1 if node else 1
+    line = node.start_mark.line + 1
     for part in location:
         if isinstance(node, yaml.MappingNode):
             found = next(((key, value) for key, value in node.value if key.value == str(part)), None)

@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing import Landing, Slice
 
 SECONDS_PER_CALL = 0.6  # a usual round trip of a full page; what comes sooner comes sooner
+OPENING_CALLS = 2  # of every run of a stream: to log in, and to ask for the accounts
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One source. `quota` is the vendor's calls a day, None where it has none or does not say."""
+    """One source. `quota`: the vendor's calls a day, None where it has none or does not say.
+
+    `is_minimum`: nothing has landed yet that would tell how many rows a day has.
+    """
 
     source: str
     days: int
     calls: int
     quota: int | None
+    is_minimum: bool
 
     @property
     def seconds(self) -> float:
         return self.calls * SECONDS_PER_CALL
 
 
-def forecast(source: str, ranges: Sequence[tuple[date, date]], landing: Landing, configured: Sequence[str]) -> Forecast:
-    """Calls for the ranges (both ends included): one a page, pages by the rows a day that landing has seen so far."""
+def forecast(source: str, runs: Sequence[tuple[date, date]], landing: Landing, configured: Sequence[str]) -> Forecast:
+    """Calls of runs over these days (both ends included): one a page, pages by the rows that landing has seen so far.
+
+    `configured`: the accounts named in the configuration, for a source that has not landed yet.
+    """
     vendor = SOURCES[source]
-    days = sum((end - start).days + 1 for start, end in ranges)
-    calls = sum(_calls(landing, source, stream, ranges, configured) for stream in vendor.streams)
-    return Forecast(source, days, calls, vendor.daily_calls)
+    slices = {stream.name: landing.slices(source, stream.name) for stream in vendor.streams}
+    accounts = {item.account["id"] for found in slices.values() for item in found} or set(configured) or {""}
+    calls = sum(_calls(stream, slices[stream.name], accounts, runs) for stream in vendor.streams)
+    days = sum(_days(*run) for run in runs)
+    return Forecast(source, days, calls, vendor.daily_calls, not any(slices.values()))
 
 
-def _calls(landing: Landing, source: str, stream: Stream, ranges: Sequence[tuple[date, date]], configured: Sequence[str]) -> int:
-    slices = landing.slices(source, stream.name)
-    accounts = {item.account["id"] for item in slices} or set(configured) or {""}
+def _calls(
+    stream: Stream, slices: Sequence[Slice], accounts: Collection[str], runs: Sequence[tuple[date, date]]
+) -> int:
+    """Of one stream. An account is asked for at most `max_days` at once, and for a page at least."""
+    newest = {item.account["id"]: item.records for item in slices}
+    a_list = sum(newest.values()) / max(len(newest), 1)
+    covered = sum((date.fromisoformat(item.end) - date.fromisoformat(item.start)).days for item in slices)
+    a_day = sum(item.records for item in slices) / max(covered, 1)
     calls = 0
-    for start, end in ranges:
-        days = (end - start).days + 1
-        conversations = ceil(days / stream.policy.max_days)
-        calls += len(accounts) * conversations
-        if slices:
-            seen = sum((date.fromisoformat(item.end) - date.fromisoformat(item.start)).days for item in slices)
-            rows_a_day = sum(item.records for item in slices) / max(seen, 1) * len(accounts)
-            calls += int(rows_a_day * days / stream.page_size)
+    for run in runs:
+        questions = ceil(_days(*run) / stream.policy.max_days)
+        rows = a_list * questions if stream.kind == "snapshot" else a_day * _days(*run)
+        calls += OPENING_CALLS + len(accounts) * (questions + int(rows / stream.page_size))
     return calls
+
+
+def _days(first: date, last: date) -> int:
+    return (last - first).days + 1

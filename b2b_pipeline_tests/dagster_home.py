@@ -19,6 +19,7 @@ import pytest
 import time_machine
 
 import b2b_pipeline.orchestration
+from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
@@ -110,6 +111,7 @@ def _opened(folder: Path) -> Iterator[Orchestra]:
         settle(found, patch)
         for name, value in set_up(folder / "dagster").items():
             patch.setenv(name, value)
+        patch.setattr(common, "RETRY", dg.RetryPolicy(max_retries=common.RETRY.max_retries))  # at once
         with served(found.world), dg.DagsterInstance.get() as instance:
             yield Orchestra(found, instance)
 

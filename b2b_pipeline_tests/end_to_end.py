@@ -177,9 +177,8 @@ def content(warehouse: Warehouse, table: Table) -> Counter[tuple[Any, ...]]:
 def assert_same(one: Warehouse, other: Warehouse, compared: Sequence[Table] = COMPARED) -> None:
     for table in compared:
         ours, theirs = content(one, table), content(other, table)
-        assert ours == theirs, (
-            f"{table.name}: only here {list((ours - theirs).items())[:3]}, only there {list((theirs - ours).items())[:3]}"
-        )
+        here, there = list((ours - theirs).items())[:3], list((theirs - ours).items())[:3]
+        assert ours == theirs, f"{table.name}: only here {here}, only there {there}"
 
 
 def assert_true(
@@ -213,6 +212,7 @@ def assert_true(
         (key, side, ours.get(key, {}).get(side), row[side])
         for key, row in theirs.items()
         for side in ("value", "numerator")
+        if side == "value" or row[side] is not None  # a median has no numerator
         if key not in ours or not _equal(ours[key][side], row[side])
     ]
     assert not wrong, f"{len(wrong)} of {len(theirs)} differ: {wrong[:5]}"

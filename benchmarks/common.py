@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -28,9 +29,10 @@ LEADS_A_DAY = 3000 / 180  # as in the demo
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took with everything it started: wall clock; peaks of memory and of processes at a time."""
+    """What a command took with everything it started: wall clock and processor; peaks of memory and processes at a time."""
 
     seconds: float
+    processor: float
     megabytes: float
     processes: int
 
@@ -57,7 +59,8 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """Nothing of the machine's own installation; the rest is in `.env`."""
         ours = ("B2B_", "DAGSTER_", *(f"{vendor.upper()}_" for vendor in VENDORS))
-        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {"PYTHONPATH": str(CHECKOUT)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return {**kept, "PYTHONPATH": str(CHECKOUT), "B2B_WAREHOUSE_URL": self.url}
 
     def set_up(self, days: int) -> None:
         """`.env`, `pipeline.yaml` for a history that starts `days` days ago, the schema."""
@@ -107,8 +110,8 @@ class Installation:
     def steps(self) -> list[tuple[str, float]]:
         """Step and seconds over all Dagster runs, slowest first."""
         query = """
-            select step_key, max(unixepoch(timestamp, 'subsec')) - min(unixepoch(timestamp, 'subsec')) from event_logs
-            where dagster_event_type in ('STEP_START', 'STEP_SUCCESS', 'STEP_FAILURE') group by step_key"""
+            select step_key, 86400 * (max(julianday(timestamp)) - min(julianday(timestamp))) from event_logs
+            where dagster_event_type in ('STEP_START', 'STEP_SUCCESS') group by step_key"""
         files = (self.home / "dagster" / "history").glob("*-*.db")
         found = [step for file in files for step in _sqlite(file, query)]
         return sorted(found, key=lambda step: -step[1])
@@ -130,12 +133,18 @@ def installation(days: int, warehouse_url: str = "") -> Iterator[Installation]:
 
 def follow(process: subprocess.Popen[bytes], every: float = 0.2) -> Cost:
     """Wait for a process that leads a session; look at the whole session meanwhile."""
-    began, memory, many = time.monotonic(), 0.0, 1
+    began, used, memory, many = time.monotonic(), _processor(), 0.0, 1
     while process.poll() is None:
         members = session(process.pid)
         memory, many = max(memory, sum(map(_proportional, members))), max(many, len(members))
         time.sleep(every)
-    return Cost(time.monotonic() - began, memory, many)
+    return Cost(time.monotonic() - began, _processor() - used, memory, many)
+
+
+def _processor() -> float:
+    """Seconds that children which have ended, and theirs, spent on the processor."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def session(leader: int) -> list[int]:

@@ -48,7 +48,7 @@ def main() -> None:
             rows = stored_rows(found)
             history.append({
                 "days": days, "ratio of time to the first": cost.seconds / (history[0]["seconds"] if history else cost.seconds),
-                "seconds": cost.seconds, "peak MB": cost.megabytes, "processes": cost.processes, "rows": rows,
+                "seconds": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes, "processes": cost.processes, "rows": rows,
                 "ms a day": 1000 * cost.seconds / days, "world s": made, "load": load(),
             })  # fmt: skip
             show("History", history)
@@ -68,7 +68,7 @@ def night_by_command(found: Installation) -> dict[str, Any]:
     """One day more, by `b2b backfill`: everything in one process."""
     found.b2b("sandbox", "advance")
     cost = found.b2b("backfill", "--to", str(yesterday() - timedelta(days=1)))
-    return {"by command s": cost.seconds, "peak MB": cost.megabytes}
+    return {"by command s": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes}
 
 
 def night_by_daemon(found: Installation) -> dict[str, Any]:

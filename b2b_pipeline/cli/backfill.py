@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from b2b_pipeline.cli.common import From, To, pipeline, say
+from b2b_pipeline.cli.common import From, To, pipeline
 from b2b_pipeline.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ def backfill(
 ) -> None:
     """Read history from the vendors and derive it. Days that are there already are left out, so it can be resumed."""
     found = pipeline()
-    first = start or found.config.start_date
-    last = end or datetime.now(found.config.zone).date() - timedelta(days=1)
+    yesterday = datetime.now(found.config.zone).date() - timedelta(days=1)
+    first, last = start or found.config.start_date, end or yesterday
+    if last > yesterday:
+        raise ConfigError(f"--to {last} is not over yet: the last whole day is {yesterday}")
     if first < found.config.start_date:
         raise ConfigError(f"--from {first} is before start_date {found.config.start_date} of pipeline.yaml")
     if first > last:
@@ -41,12 +44,16 @@ def backfill(
     if unknown:
         raise ConfigError(f"{', '.join(unknown)}: not switched on; there are {', '.join(found.config.sources)}")
     launcher = open_launcher(found)
-    ranges = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
-    tell_plan(found, ranges)
+    gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
+    runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
+    for line in told_plan(found, runs):
+        typer.echo(line, err=not plan)
     if not plan:
-        problems = run(found, launcher, ranges, first, last)
+        problems = run(launcher, runs, first, last)
         if problems:
-            raise TransientError(f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there")
+            raise TransientError(
+                f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"
+            )
 
 
 def open_launcher(found: Pipeline) -> Launcher:
@@ -65,21 +72,23 @@ def open_launcher(found: Pipeline) -> Launcher:
     return Launcher(build_defs(found), found, dg.DagsterInstance.get())
 
 
-def tell_plan(found: Pipeline, ranges: dict[str, list[Range]]) -> None:
+def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[str]:
+    """A line for each source: what its runs will take."""
     from b2b_pipeline.forecast import forecast
 
-    for name, gaps in ranges.items():
-        told = forecast(name, gaps, found.landing, found.config.sources[name].accounts)
+    for name, ranges in runs.items():
+        told = forecast(name, ranges, found.landing, found.config.sources[name].accounts)
         quota = f"{told.calls / told.quota:.1%} of {told.quota:,} a day" if told.quota else "no daily quota known"
-        say(f"{name}: {told.days} days, about {told.calls:,} calls ({quota}), about {told.seconds / 60:.1f} min")
+        about = "at least" if told.is_minimum and told.calls else "about"
+        minutes = f"{told.seconds / 60:.1f} min"
+        yield f"{name}: {told.days} days in {len(ranges)} runs, {about} {told.calls:,} calls ({quota}), {about} {minutes}"
 
 
-def run(found: Pipeline, launcher: Launcher, ranges: dict[str, list[Range]], first: date, last: date) -> list[str]:
-    """Ingest chunk by chunk, then derive once. Returns what went wrong; a source that fails does not stop the others."""
+def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
+    """Ingest run by run, then derive once. Returns what went wrong; a failing source stops no other."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    chunks = [(name, part) for name, gaps in ranges.items() for gap in gaps for part in split(gap, found.config.limits.backfill_days)]
     problems: list[str] = []
 
     def note(problem: str) -> None:
@@ -89,8 +98,8 @@ def run(found: Pipeline, launcher: Launcher, ranges: dict[str, list[Range]], fir
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading", total=len(chunks) + 2)
-        for name, (start, end) in chunks:
+        task = progress.add_task("reading", total=sum(map(len, runs.values())) + 2)
+        for name, start, end in ((name, *days) for name, ranges in runs.items() for days in ranges):
             progress.update(task, description=f"{name} {start} to {end}")
             note(launcher.ingest(name, start, end))
             progress.advance(task)
@@ -105,11 +114,11 @@ def run(found: Pipeline, launcher: Launcher, ranges: dict[str, list[Range]], fir
     return problems
 
 
-def split(gap: Range, days: int) -> list[Range]:
-    """A range in pieces of at most `days` days, both ends included."""
-    start, end = gap
-    pieces = []
-    while start <= end:
-        pieces.append((start, min(start + timedelta(days=days - 1), end)))
-        start = pieces[-1][1] + timedelta(days=1)
-    return pieces
+def split(ranges: Iterable[Range], days: int) -> list[Range]:
+    """Ranges in pieces of at most `days` days, both ends included."""
+    step, one = timedelta(days=days), timedelta(days=1)
+    return [
+        (first + n * step, min(first + (n + 1) * step - one, last))
+        for first, last in ranges
+        for n in range(-(-((last - first).days + 1) // days))
+    ]

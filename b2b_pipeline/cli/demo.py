@@ -30,7 +30,9 @@ def register(app: typer.Typer) -> None:
 def demo(
     leads: Annotated[int, typer.Option(min=1, help="People who turn up in the invented company.")] = 3000,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Where the Dagster UI answers.")] = 3000,
-    ui: Annotated[bool, typer.Option("--ui/--no-ui", help="Stay, with the UI; or stop when the numbers are there.")] = True,
+    ui: Annotated[
+        bool, typer.Option("--ui/--no-ui", help="Stay, with the UI; or stop when the numbers are there.")
+    ] = True,
 ) -> None:
     """Serve the invented company, run the main job over all its days, and open the Dagster UI on them."""
     began = time.monotonic()
@@ -40,7 +42,19 @@ def demo(
         _refuse_used(wanted)
     last = datetime.now(UTC).date() - timedelta(days=1)
     days = (last - found.config.start_date).days + 1
-    world = [sys.executable, "-m", "b2b_pipeline.cli", "sandbox", "serve", "--port", str(sandbox_port), "--days", str(days), "--leads", str(leads)]
+    world = [
+        sys.executable,
+        "-m",
+        "b2b_pipeline.cli",
+        "sandbox",
+        "serve",
+        "--port",
+        str(sandbox_port),
+        "--days",
+        str(days),
+        "--leads",
+        str(leads),
+    ]
     with _process([*world, "--drops", str(found.inbox)]) as sandbox:
         _wait(f"http://127.0.0.1:{sandbox_port}/_sandbox/status", sandbox)
         launcher = open_launcher(found)
@@ -53,8 +67,11 @@ def demo(
             dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-p", str(port)]
             with _process(dagster) as server:
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
-                say(f"the Dagster UI is on http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
-                say("for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on " + str(last))
+                say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
+                say(
+                    "for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on "
+                    + str(last)
+                )
                 server.wait()
 
 
@@ -73,7 +90,9 @@ def _refuse_used(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise ConfigError(f"port {port} is in use: stop what listens there, or choose another (--port; *_BASE_URL in .env)") from None
+            raise ConfigError(
+                f"port {port} is in use: stop what listens there, or choose another (--port; *_BASE_URL in .env)"
+            ) from None
 
 
 @contextmanager
@@ -100,7 +119,9 @@ def _wait(url: str, child: subprocess.Popen[bytes], seconds: float = 120) -> Non
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if child.poll() is not None:
-            raise ConfigError(f"{url} never answered: its process ended with {child.returncode}; see the logs in DAGSTER_HOME")
+            raise ConfigError(
+                f"{url} never answered: its process ended with {child.returncode}; see the logs in DAGSTER_HOME"
+            )
         try:
             if requests.get(url, timeout=2).ok:
                 return

@@ -1,4 +1,4 @@
-"""`b2b setup`: what a fresh checkout needs to run: .env, pipeline.yaml, Dagster's home, the schema. Never overwrites."""
+"""`b2b setup`: what a fresh checkout needs: .env, pipeline.yaml, Dagster's home, the schema. Never overwrites."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
     app.command()(setup)
 
 
-def setup(days: Annotated[int, typer.Option(min=1, help="Days of history in a new pipeline.yaml.")] = DEMO_DAYS) -> None:
+def setup(
+    days: Annotated[int, typer.Option(min=1, help="Days of history in a new pipeline.yaml.")] = DEMO_DAYS,
+) -> None:
     """Write .env and pipeline.yaml where they are missing, make Dagster's home, bring the schema up to date."""
     here = Path.cwd()
     environment, configuration = here / ".env", here / "pipeline.yaml"
@@ -48,7 +50,9 @@ def prepare() -> None:
     dagster_home.mkdir(parents=True, exist_ok=True)
     settings = dagster_home / "dagster.yaml"
     if not settings.exists():
-        settings.write_text((CHECKOUT / "b2b_pipeline" / "orchestration" / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+        settings.write_text(
+            (CHECKOUT / "b2b_pipeline" / "orchestration" / "dagster.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+        )
     found = Pipeline.from_environment()
     found.inbox.mkdir(parents=True, exist_ok=True)
     upgrade(found.warehouse)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -36,7 +36,7 @@ class Window:
             raise ValueError(f"a window needs start < end, got {start} and {end}")
 
         def midnight(day: date) -> datetime:
-            return datetime.combine(day, time(), zone).astimezone(timezone.utc)
+            return datetime.combine(day, time(), zone).astimezone(UTC)
 
         return cls(start, end, midnight(start), midnight(end))
 
@@ -46,7 +46,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of raw records, in the vendor's own words. `request` is the fingerprint of the request, without secrets."""
+    """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets."""
 
     records: Sequence[Record]
     request: str = ""
@@ -91,7 +91,7 @@ class MappingContext:
 
 
 # Raw records of one slice, one row each, nested keys joined by dots -> rows of a core table. The index tells which raw
-# record a row came from (it may repeat). Cells may stay text: the table's contract types them and quarantines what fails.
+# record a row came from (it may repeat). Cells may stay text: the table's contract types them and rejects what fails.
 Mapping_ = Callable[["pd.DataFrame", MappingContext], "pd.DataFrame"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
@@ -46,8 +46,9 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
         where = frame[REJECT_COLUMN].astype(object)
 
     def reject(mask: pd.Series, name: str, text: str) -> None:
-        first = mask & reason.isna()
-        reason[first], where[first] = text, name
+        if mask.any():
+            first = mask & reason.isna()
+            reason[first], where[first] = text, name
 
     typed: dict[str, pd.Series] = {}
     for column in table.columns:
@@ -93,6 +94,8 @@ def _article(column: Column[Any]) -> str:
 def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]:
     """The typed values (None where empty or bad), and which cells are bad."""
     present = given.notna()
+    if not present.any():
+        return given, present
     match column.type:
         case DateTime():
             stamps = (
@@ -109,7 +112,8 @@ def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]
             parse = _date
         case _:
             parse = _text
-    values = given.map(parse, na_action="ignore").astype(object)
+    with localcontext(prec=60):
+        values = given.map(parse, na_action="ignore").astype(object)
     values = values.where(values.notna(), None)
     return values, present & values.isna()
 
@@ -119,9 +123,11 @@ def _decimal(quantum: Decimal, limit: int) -> Any:
         text = str(value).strip()
         if not _NUMBER.fullmatch(text) or len(text) > 60:
             return None
-        with localcontext(prec=60):
-            amount = Decimal(text)
-            return amount.quantize(quantum, ROUND_HALF_EVEN) if abs(amount) < limit else None
+        amount = Decimal(text)
+        if abs(amount) >= limit:
+            return None
+        rounded = amount.quantize(quantum, ROUND_HALF_EVEN)
+        return rounded if abs(rounded) < limit else None
 
     return parse
 
@@ -143,7 +149,7 @@ def _boolean(value: Any) -> bool | None:
 
 def _date(value: Any) -> date | None:
     if isinstance(value, date):
-        return value
+        return value.date() if isinstance(value, datetime) else value
     try:
         return date.fromisoformat(str(value).strip())
     except ValueError:
@@ -151,4 +157,7 @@ def _date(value: Any) -> date | None:
 
 
 def _text(value: Any) -> str:
-    return str(value).replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    text = str(value)
+    if text.isascii() and "\x00" not in text:
+        return text
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

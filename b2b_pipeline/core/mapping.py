@@ -1,4 +1,4 @@
-"""Small vectorised helpers that mappings share. A cell that does not fit stays as it is: the contract quarantines it."""
+"""Small vectorised helpers that mappings share. A cell that does not fit stays: the contract quarantines it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,8 @@ def utc_from_ms(values: pd.Series) -> pd.Series:
 
 def email_domain(hashes: pd.Series) -> pd.Series:
     """`h1:…@example.com` -> `example.com`; null where there is no address."""
-    return (
-        hashes.astype("string")
-        .str.extract(rf"^{PREFIX}[0-9a-f]+@(.+)$", expand=False)
-        .astype(object)
-        .where(lambda s: s.notna(), None)
-    )
+    domain = hashes.astype("string").str.extract(rf"^{PREFIX}[0-9a-f]+@(.+)$", expand=False)
+    return domain.astype(object).where(domain.notna(), None)
 
 
 def email_key(hashes: pd.Series) -> pd.Series:
@@ -71,7 +67,7 @@ def channel_of(
 
 
 def utc(values: pd.Series) -> pd.Series:
-    """ISO timestamps or dates (text; without zone means UTC), or timestamps -> UTC timestamps; what does not parse stays."""
+    """ISO timestamps or dates (text; without zone: UTC), or timestamps -> UTC timestamps; what does not parse stays."""
     stamps = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601").astype(object)
     return stamps.where(stamps.notna(), values)
 

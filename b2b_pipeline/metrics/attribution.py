@@ -14,10 +14,13 @@ def _credited(touch: str, where: Condition | None = None) -> tuple[Leg, ...]:
     }  # fmt: skip
     return (
         Leg(
-            deal, deal.c.close_date, deal.c.amount_reporting, dimensions,
+            deal,
+            deal.c.close_date,
+            deal.c.amount_reporting,
+            dimensions,
             (lambda config: deal.c.is_won & where(config)) if where else (lambda config: deal.c.is_won),
         ),
-    )  # fmt: skip
+    )
 
 
 _LAST = deal.c.last_touch_channel
@@ -28,19 +31,39 @@ FAMILY = Family(
     description="Won amounts by the channel of the first and of the last touch, look-back 365 days before the close.",
     headline="revenue_first_touch",
     components=(
-        Component("revenue_first_touch", "amount of won opportunities by their first touch", _credited("first"), "money"),
+        Component(
+            "revenue_first_touch", "amount of won opportunities by their first touch", _credited("first"), "money"
+        ),
         Component("revenue_last_touch", "amount of won opportunities by their last touch", _credited("last"), "money"),
         Component(
-            "paid_revenue", "last-touch revenue of paid channels",
-            _credited("last", lambda config: _LAST.in_(config.channels.paid)), "money",
+            "paid_revenue",
+            "last-touch revenue of paid channels",
+            _credited("last", lambda config: _LAST.in_(config.channels.paid)),
+            "money",
         ),
         Component(
-            "marketing_revenue", "last-touch revenue of marketing channels",
-            _credited("last", lambda config: _LAST.is_not(None) & _LAST.not_in(config.channels.not_marketing)), "money",
+            "marketing_revenue",
+            "last-touch revenue of marketing channels",
+            _credited("last", lambda config: _LAST.is_not(None) & _LAST.not_in(config.channels.not_marketing)),
+            "money",
         ),
     ),
     metrics=(
-        Metric("revenue_first_touch", "bookings by the channel of the first touch", "money", {"revenue_first_touch": 1}, stage="revenue", documents="S4"),
-        Metric("revenue_last_touch", "bookings by the channel of the last touch", "money", {"revenue_last_touch": 1}, stage="revenue", documents="S4"),
+        Metric(
+            "revenue_first_touch",
+            "bookings by the channel of the first touch",
+            "money",
+            {"revenue_first_touch": 1},
+            stage="revenue",
+            documents="S4",
+        ),
+        Metric(
+            "revenue_last_touch",
+            "bookings by the channel of the last touch",
+            "money",
+            {"revenue_last_touch": 1},
+            stage="revenue",
+            documents="S4",
+        ),
     ),
-)  # fmt: skip
+)

@@ -1,4 +1,4 @@
-"""The catalogue of metrics as a page: `python -m b2b_pipeline.metrics.docs > docs/metrics.md`. A test holds it to date."""
+"""The catalogue of metrics as a page: `python -m b2b_pipeline.metrics.docs > docs/metrics.md`."""
 
 from __future__ import annotations
 
@@ -12,23 +12,33 @@ def page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Written from the registry (`b2b_pipeline/metrics/`) by `python -m b2b_pipeline.metrics.docs > docs/metrics.md`.",
-        "What each word means is in [semantics.md](semantics.md). `b2b kpi METRIC` asks for one, `b2b explain METRIC --on DAY`",
-        "says where it comes from. A ratio is divided after its components are summed, at any grain.",
+        "Written from `b2b_pipeline/metrics/` by `python -m b2b_pipeline.metrics.docs > docs/metrics.md`.",
+        "Meanings: [semantics.md](semantics.md). `b2b kpi METRIC` asks for one,",
+        "`b2b explain METRIC --on DAY` says where it comes from. A ratio is divided after its components are summed, at any grain.",
     ]
     for family in FAMILIES.values():
         lines += ["", f"## {family.title} (`kpi/{family.name}`)", "", family.description, ""]
         lines += ["| metric | formula | components | split by | example |", "|---|---|---|---|---|"]
         lines += [_row(metric) for metric in family.metrics]
-    lines += ["", "## Components", "", "Additive: stored per day, channel, campaign and currency in `kpi_component_daily`.", ""]
+    lines += [
+        "",
+        "## Components",
+        "",
+        "Additive: stored per day, channel, campaign and currency in `kpi_component_daily`.",
+        "",
+    ]
     lines += ["| component | what it sums | unit | from |", "|---|---|---|---|"]
-    lines += [f"| `{c.name}` | {c.description} | {c.unit} | {', '.join(sorted(c.tables))} |" for c in COMPONENTS.values()]
+    lines += [
+        f"| `{c.name}` | {c.description} | {c.unit} | {', '.join(sorted(c.tables))} |" for c in COMPONENTS.values()
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _row(metric: Metric) -> str:
     needs = f" Needs {' and '.join(need.replace('_', ' ') for need in metric.needs)}." if metric.needs else ""
-    legs = [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    legs = (
+        [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    )
     split = set.intersection(*(set(leg.dimensions) for leg in legs))
     parts = "median" if metric.median_of else _side(metric.numerator)
     if metric.denominator:
@@ -51,4 +61,4 @@ def _side(terms: Mapping[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")  # noqa: T201
+    print(page(), end="")

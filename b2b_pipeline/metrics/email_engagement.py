@@ -7,24 +7,43 @@ from sqlalchemy import literal
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.warehouse.tables import email_recipient
 
-_DIMENSIONS = {"channel": literal("email"), "campaign": email_recipient.c.campaign_id, "source": email_recipient.c.source}
+_DIMENSIONS = {
+    "channel": literal("email"),
+    "campaign": email_recipient.c.campaign_id,
+    "source": email_recipient.c.source,
+}
 
 
 def _unique(event_type: str) -> tuple[Leg, ...]:
-    return (Leg(email_recipient, email_recipient.c.date_day, one(), _DIMENSIONS, lambda config: email_recipient.c.event_type == event_type),)
+    return (
+        Leg(
+            email_recipient,
+            email_recipient.c.date_day,
+            one(),
+            _DIMENSIONS,
+            lambda config: email_recipient.c.event_type == event_type,
+        ),
+    )
 
 
 def _rate(name: str, numerator: str, denominator: str, words: str, documents: str = "S1 S4") -> Metric:
     return Metric(
-        name, words, "rate", {numerator: 1}, {denominator: 1}, "ratio", "leads", documents=documents,
+        name,
+        words,
+        "rate",
+        {numerator: 1},
+        {denominator: 1},
+        "ratio",
+        "leads",
+        documents=documents,
         example=({numerator: "5", denominator: "20"}, "0.25"),
-    )  # fmt: skip
+    )
 
 
 FAMILY = Family(
     name="email_engagement",
     title="E-mail engagement",
-    description="Each recipient counts once per send and event, on the day of the send, however late the event arrives.",
+    description="A recipient counts once per send and event, on the day of the send, however late the event arrives.",
     headline="email_open_rate",
     components=(
         Component("email_sends", "recipients that were sent an e-mail", _unique("sent")),
@@ -36,10 +55,18 @@ FAMILY = Family(
     ),
     metrics=(
         Metric("email_sends", "unique recipients sent to", "count", {"email_sends": 1}, tier="diagnostic"),
-        Metric("email_deliveries", "unique recipients delivered to", "count", {"email_deliveries": 1}, tier="diagnostic"),
+        Metric(
+            "email_deliveries", "unique recipients delivered to", "count", {"email_deliveries": 1}, tier="diagnostic"
+        ),
         _rate("email_open_rate", "email_opens", "email_deliveries", "unique opens / unique deliveries", "S1 S2 S4"),
         _rate("email_click_rate", "email_clicks", "email_deliveries", "unique clicks / unique deliveries", "S4"),
         _rate("email_bounce_rate", "email_bounces", "email_sends", "unique bounces / unique sends"),
-        _rate("email_unsubscribe_rate", "email_unsubscribes", "email_deliveries", "unique unsubscribes / unique deliveries", "S2 S4"),
+        _rate(
+            "email_unsubscribe_rate",
+            "email_unsubscribes",
+            "email_deliveries",
+            "unique unsubscribes / unique deliveries",
+            "S2 S4",
+        ),
     ),
-)  # fmt: skip
+)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement
-from typing import Any
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
@@ -15,48 +15,98 @@ from b2b_pipeline.warehouse.tables import person
 
 def _of_cohort(day: Column[Any], also: Callable[[Config], ColumnElement[bool]]) -> tuple[Leg, ...]:
     """Persons of the cohort that entered on `day` for whom `also` holds."""
-    return (Leg(person, day, one(), PERSON_DIMENSIONS, lambda config: counts(config) & day.is_not(None) & also(config)),)
+    return (
+        Leg(person, day, one(), PERSON_DIMENSIONS, lambda config: counts(config) & day.is_not(None) & also(config)),
+    )
 
 
 def _cohort(name: str, numerator: str, denominator: str, words: str) -> Metric:
     return Metric(
-        name, words, "rate", {numerator: 1}, {denominator: 1}, "cohort", owner="revenue operations", documents="S0 S1 S4",
+        name,
+        words,
+        "rate",
+        {numerator: 1},
+        {denominator: 1},
+        "cohort",
+        owner="revenue operations",
+        documents="S0 S1 S4",
         example=({numerator: "3", denominator: "12"}, "0.25"),
-    )  # fmt: skip
+    )
 
 
 def _period(name: str, numerator: str, denominator: str, words: str) -> Metric:
     return Metric(
-        name, words, "rate", {numerator: 1}, {denominator: 1}, "ratio", owner="revenue operations", tier="diagnostic",
-        documents="S1 S4", example=({numerator: "3", denominator: "4"}, "0.75"),
-    )  # fmt: skip
+        name,
+        words,
+        "rate",
+        {numerator: 1},
+        {denominator: 1},
+        "ratio",
+        owner="revenue operations",
+        tier="diagnostic",
+        documents="S1 S4",
+        example=({numerator: "3", denominator: "4"}, "0.75"),
+    )
 
 
 FAMILY = Family(
     name="funnel_conversion",
     title="Funnel conversion",
-    description="A cohort belongs to its entry day and goes on maturing; `_period` rates divide what happened in the same period.",
+    description="A cohort belongs to its entry day and keeps maturing; `_period` rates divide one period's counts.",
     headline="lead_to_mql_rate",
     components=(
-        Component("leads_reached_mql", "leads of the day that reached MQL or a later stage", _of_cohort(
-            person.c.date_day, lambda c: person.c.stage_rank >= c.stages.rank("mql"))),
-        Component("mqls_reached_sql", "MQLs of the day that reached SQL or a later stage", _of_cohort(
-            person.c.mql_day, lambda c: person.c.stage_rank >= c.stages.rank("sql"))),
-        Component("sqls_with_opportunity", "SQLs of the day whose person has an opportunity", _of_cohort(
-            person.c.sql_day, lambda c: person.c.has_opportunity)),
-        Component("leads_with_won", "leads of the day whose person has a won opportunity", _of_cohort(
-            person.c.date_day, lambda c: person.c.has_won)),
+        Component(
+            "leads_reached_mql",
+            "leads of the day that reached MQL or a later stage",
+            _of_cohort(person.c.date_day, lambda c: person.c.stage_rank >= c.stages.rank("mql")),
+        ),
+        Component(
+            "mqls_reached_sql",
+            "MQLs of the day that reached SQL or a later stage",
+            _of_cohort(person.c.mql_day, lambda c: person.c.stage_rank >= c.stages.rank("sql")),
+        ),
+        Component(
+            "sqls_with_opportunity",
+            "SQLs of the day whose person has an opportunity",
+            _of_cohort(person.c.sql_day, lambda c: person.c.has_opportunity),
+        ),
+        Component(
+            "leads_with_won",
+            "leads of the day whose person has a won opportunity",
+            _of_cohort(person.c.date_day, lambda c: person.c.has_won),
+        ),
     ),
     metrics=(
-        _cohort("lead_to_mql_rate", "leads_reached_mql", "leads", "leads of the day that reached MQL / leads of the day"),
+        _cohort(
+            "lead_to_mql_rate", "leads_reached_mql", "leads", "leads of the day that reached MQL / leads of the day"
+        ),
         _cohort("mql_to_sql_rate", "mqls_reached_sql", "mqls", "MQLs of the day that reached SQL / MQLs of the day"),
-        _cohort("sql_to_opportunity_rate", "sqls_with_opportunity", "sqls", "SQLs of the day with an opportunity / SQLs of the day"),
-        _cohort("opportunity_to_won_rate", "opened_won", "opportunities", "opportunities opened on the day that are won / opened"),
-        _cohort("lead_to_customer_rate", "leads_with_won", "leads", "leads of the day with a won opportunity / leads of the day"),
+        _cohort(
+            "sql_to_opportunity_rate",
+            "sqls_with_opportunity",
+            "sqls",
+            "SQLs of the day with an opportunity / SQLs of the day",
+        ),
+        _cohort(
+            "opportunity_to_won_rate",
+            "opened_won",
+            "opportunities",
+            "opportunities opened on the day that are won / opened",
+        ),
+        _cohort(
+            "lead_to_customer_rate",
+            "leads_with_won",
+            "leads",
+            "leads of the day with a won opportunity / leads of the day",
+        ),
         _period("lead_to_mql_rate_period", "mqls", "leads", "MQLs / leads of the same period"),
         _period("mql_to_sql_rate_period", "sqls", "mqls", "SQLs / MQLs of the same period"),
-        _period("sql_to_opportunity_rate_period", "opportunities", "sqls", "opportunities opened / SQLs of the same period"),
-        _period("opportunity_to_won_rate_period", "won", "opportunities", "won / opportunities opened in the same period"),
+        _period(
+            "sql_to_opportunity_rate_period", "opportunities", "sqls", "opportunities opened / SQLs of the same period"
+        ),
+        _period(
+            "opportunity_to_won_rate_period", "won", "opportunities", "won / opportunities opened in the same period"
+        ),
         _period("lead_to_customer_rate_period", "new_customers", "leads", "new customers / leads of the same period"),
     ),
-)  # fmt: skip
+)

@@ -43,7 +43,7 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
         before = _rows_by_day(pipeline, table)
         with translated():
             report = load_table(
-                pipeline.warehouse, pipeline.landing, pipeline.config, table, context.run_id, replay=config.replay
+                pipeline.warehouse, pipeline.landing, pipeline.config, table, context.run.run_id, replay=config.replay
             )
         for slice_id, reason in report.failures.items():
             context.log.error(f"slice {slice_id} was left out: {reason}")
@@ -51,7 +51,7 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
             f"{report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
             f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
         )
-        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run_id)
+        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
         changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
         told = {"slices_loaded": report.slices, "slices_failed": len(report.failures)}
         _report(context, calendar, table, after, changed, told)

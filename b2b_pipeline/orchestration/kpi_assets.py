@@ -49,7 +49,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
-            changed = publish_family(pipeline.warehouse, pipeline.config, family, context.run_id)
+            changed = publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
             asked = {date.fromisoformat(day) for day in context.partition_keys}
             restated = {day for day in changed if day and calendar.daily.has_partition_key(day.isoformat())}
             days = describe_days(pipeline, family, asked | restated)

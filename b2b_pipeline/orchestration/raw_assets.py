@@ -40,7 +40,7 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
     def raw(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         start, end = days_of(context)
         with translated():
-            report = pipeline.ingest(source.name, stream.name, start, end, context.run_id)
+            report = pipeline.ingest(source.name, stream.name, start, end, context.run.run_id)
         told: dict[str, Any] = {"slices": [item.slice_id for item in report.slices]}
         if report.slices:
             told["watermark"] = max(item.until for item in report.slices)
@@ -95,7 +95,7 @@ def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition
         if mapping is None:
             raise failure(f"{name} matches none of {patterns}")
         with translated():
-            item = land_file(pipeline.inbox / name, mapping, stream, pipeline.landing, pipeline.config, context.run_id)
+            item = land_file(pipeline.inbox / name, mapping, stream, pipeline.landing, pipeline.config, context.run.run_id)
         return dg.MaterializeResult(metadata={"dagster/partition_row_count": item.records, "slices": [item.slice_id]})
 
     return raw_file

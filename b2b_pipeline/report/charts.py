@@ -77,7 +77,7 @@ def funnel(numbers: Mapping[str, Compared], currency: str) -> Markup:
         rows.append({"stage": words.LABELS[count], "now": now, "before": before, "end": max(now, before), "text": text})
     room = alt.Scale(domain=[0, max(1.0, *(row["end"] for row in rows)) * 1.35], nice=False)
     base = alt.Chart(pd.DataFrame(rows)).encode(y=_names("stage", [row["stage"] for row in rows]))
-    bars = base.mark_bar(color=NOW, size=20, cornerRadiusEnd=2).encode(x=alt.X("now:Q", axis=None, scale=room))
+    bars = base.mark_bar(color=NOW, size=20).encode(x=alt.X("now:Q", axis=None, scale=room))
     ticks = base.mark_tick(color=INK, thickness=1.5, size=26).encode(x="before:Q")
     text = base.mark_text(align="left", dx=7, color=INK, fontSize=12).encode(x="end:Q", text="text:N")
     told = "Funnel: " + ", ".join(f"{row['stage']} {row['text']}" for row in rows)
@@ -102,7 +102,7 @@ def by_channel(channels: Sequence[Split], series: Mapping[str, str], currency: s
     frame, labels = pd.DataFrame(rows), list(series.values())
     order = frame.groupby("channel")["value"].max().sort_values(ascending=False, kind="stable").index.tolist()
     colours = [NOW] if len(labels) == 1 else ["var(--first)", NOW]
-    chart = alt.Chart(frame).mark_bar(cornerRadiusEnd=2)
+    chart = alt.Chart(frame).mark_bar()
     chart = chart.encode(
         y=_names("channel", order),
         yOffset=alt.YOffset("series:N", sort=labels),

@@ -186,9 +186,11 @@ identity_cluster = Table(
 
 person = Table(
     "person", metadata,
-    *_text("person_key"), *_day("date_day"), *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
+    *_text("person_key"), *_day("date_day"),
+    *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
     *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
-    info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.", "key": ("person_key",)},
+    info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.",
+          "key": ("person_key",)},
 )  # fmt: skip
 
 deal = Table(
@@ -205,7 +207,7 @@ deal = Table(
 email_recipient = Table(
     "email_recipient", metadata,
     *_text("source", "send_id", "recipient_hash", "event_type", "campaign_id"), *_day("date_day"),
-    info={"grain": "One row per send, recipient and type of event, however often it happened; `date_day` is the day of the send.",
+    info={"grain": "One row per send, recipient and type of event; `date_day` is the day of the send.",
           "key": ("source", "send_id", "recipient_hash", "event_type")},
 )  # fmt: skip
 
@@ -244,13 +246,15 @@ quarantine = Table(
     "quarantine", metadata,
     *_text("source", "source_account", "stream", "target_table", "slice_id", "record"), *_count("record_number"),
     *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"),
-    info={"grain": "One row per row that could not be loaded, with its reason.", "key": ("target_table", "slice_id", "record_number", "reason")},
+    info={"grain": "One row per row that could not be loaded, with its reason.",
+          "key": ("target_table", "slice_id", "record_number", "reason")},
 )  # fmt: skip
 
 load_audit = Table(
     "load_audit", metadata,
     *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
-    *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"), *_text("checksum", "error"), *_at("loaded_at"),
+    *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"),
+    *_text("checksum", "error"), *_at("loaded_at"),
     info={"grain": "One row per table and slice that was loaded, written in the same transaction.",
           "key": ("target_table", "slice_id")},
 )  # fmt: skip
