@@ -40,9 +40,8 @@ class Pipeline:
     def hold_fast(self) -> None:
         """Refuse a later change of the time zone, the currency or the first day: what is stored was cut by them."""
         path = self.home / "fixed.json"
-        now = {
-            "timezone": self.config.timezone, "currency": self.config.currency, "start_date": self.config.start_date.isoformat(),
-        }  # fmt: skip
+        config = self.config
+        now = {"timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat()}
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(f".{os.getpid()}")
@@ -84,5 +83,3 @@ def sizes(counts: Mapping[str, int], start: date, end: date) -> dict[str, int]:
     """Rows of each ISO day of `[start, end)`, 0 where there are none."""
     days = (date.fromordinal(n).isoformat() for n in range(start.toordinal(), end.toordinal()))
     return {day: counts.get(day, 0) for day in days}
-
-

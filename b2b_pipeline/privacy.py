@@ -116,7 +116,7 @@ class Pseudonyms:
         """From now on `email` becomes its token in everything that is pulled; `excluded_by` goes on excluding it."""
         path = self._forgotten_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fasteners.InterProcessLock(f"{path}.lock"):
+        with fasteners.InterProcessLock(path.parents[1] / "forgotten.lock"):
             self.reload()
             self._forgotten[self.forget_token(email)] = excluded_by
             write_private(path, json.dumps(self._forgotten, sort_keys=True))

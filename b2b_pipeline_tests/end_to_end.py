@@ -8,7 +8,7 @@ from __future__ import annotations
 import atexit
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -43,6 +43,7 @@ START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 22)
 NIGHTS = 6  # after the first pull
 UNTIL = FIRST_UNTIL + timedelta(days=NIGHTS)
 LEADS = 210
+ENGINES = ("duckdb", "postgresql")
 COMPARED = (*tables.CORE, *tables.DERIVED, tables.kpi_component_daily, tables.coverage, tables.quarantine)
 
 
@@ -71,10 +72,17 @@ def installation(folder: Path, world: World, **settings: str) -> Installation:
 
 
 @contextmanager
+def environment(found: Installation) -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        settle(found, patch)
+        patch.setenv("B2B_HASH_KEY", "the same in all installations, so that their tables can be compared")
+        yield patch
+
+
+@contextmanager
 def inside(found: Installation) -> Iterator[Pipeline]:
     """The environment of an installation at its world's clock."""
-    with pytest.MonkeyPatch.context() as patch, time_machine.travel(clock(found.world)):
-        settle(found, patch)
+    with environment(found), time_machine.travel(clock(found.world)):
         yield found.pipeline()
 
 
@@ -151,6 +159,14 @@ class Workshop(Pipeline):
         shop.__dict__["warehouse"] = warehouse
         shop.__dict__["landing"] = pipeline.landing if slices is None else Known(pipeline.landing, slices)
         return shop
+
+
+def new_warehouses(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """For fixtures with `params=ENGINES`: a function that gives the URL of a new, empty warehouse."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_database")  # type: ignore[no-any-return]
+    folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+    return lambda: f"duckdb:///{folders.mktemp('warehouse') / 'warehouse.duckdb'}"
 
 
 def build(

@@ -7,8 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from b2b_pipeline.warehouse.tables import kpi_change
+from b2b_pipeline.warehouse.tables import identity_cluster, identity_link, kpi_change, lead, stage_event, touchpoint
 from b2b_pipeline_tests.end_to_end import (
+    COMPARED,
+    ENGINES,
     START,
     UNTIL,
     Workshop,
@@ -16,18 +18,18 @@ from b2b_pipeline_tests.end_to_end import (
     assert_true,
     at_once,
     build,
+    content,
+    new_warehouses,
     nightly,
 )
 
+OF_CONTACTS = (lead, stage_event, touchpoint, identity_link, identity_cluster)
 GRAINS = [(), ("day",), ("week",), ("month",), ("day", "channel"), ("month", "channel")]
 
 
-@pytest.fixture(scope="module", params=["duckdb", "postgresql"])
-def new_warehouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
-    """A function that gives the URL of a new, empty warehouse."""
-    if request.param == "postgresql":
-        return request.getfixturevalue("postgres_database")  # type: ignore[no-any-return]
-    return lambda: f"duckdb:///{tmp_path_factory.mktemp('warehouse') / 'warehouse.duckdb'}"
+@pytest.fixture(scope="module", params=ENGINES)
+def new_warehouse(request: pytest.FixtureRequest) -> Callable[[], str]:
+    return new_warehouses(request)
 
 
 @pytest.fixture(scope="module")
@@ -63,4 +65,10 @@ def test_after_every_night_every_metric_equals_the_truth_of_then(new_warehouse: 
     assert spend
     assert all(row["date_day"] <= nights[0].until and row["old_value"] != row["new_value"] for row in spend)
     assert all("google_ads/campaign_daily" in row["because"] for row in spend)
-    assert_same(shop.warehouse, build(at_once(), new_warehouse())[0].warehouse)
+    # Whoever reads everything only now gets the same, but for contacts that HubSpot has merged away and shows no more.
+    late, _ = build(at_once(), new_warehouse())
+    assert_same(shop.warehouse, late.warehouse, [table for table in COMPARED if table not in OF_CONTACTS])
+    for table in OF_CONTACTS:
+        ours, theirs = content(shop.warehouse, table), content(late.warehouse, table)
+        assert theirs <= ours, table.name
+        assert (ours - theirs).total() < 10, table.name

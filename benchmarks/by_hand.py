@@ -10,32 +10,34 @@ from {table} where {where} group by {keys}"""
 
 def _people(family: str, component: str, day: str, where: str) -> str:
     return _ROW.format(
-        family=family, component=component, day=day, channel="channel", campaign="campaign_id", currency="cast(null as text)",
-        value="count(*)", table="person", where=f"not is_excluded and {where}", keys=f"{day}, channel, campaign_id",
+        family=family, component=component, day=day, channel="channel", campaign="campaign_id",
+        currency="cast(null as text)", value="count(*)", table="person", where=f"not is_excluded and {where}",
+        keys=f"{day}, channel, campaign_id",
     )  # fmt: skip
 
 
 def _costs(component: str, table: str, where: str) -> str:
     return _ROW.format(
-        family="lead_generation", component=component, day="date_day", channel="channel", campaign="campaign_id", currency="currency",
-        value="sum(amount)", table=table, where=where, keys="date_day, channel, campaign_id, currency",
+        family="lead_generation", component=component, day="date_day", channel="channel", campaign="campaign_id",
+        currency="currency", value="sum(amount_reporting)", table=table, where=where,
+        keys="date_day, channel, campaign_id, currency",
     )  # fmt: skip
 
 
 def _credit(component: str, touch: str, where: str = "true") -> str:
     channel, campaign = f"{touch}_touch_channel", f"{touch}_touch_campaign_id"
     return _ROW.format(
-        family="attribution", component=component, day="close_date", channel=channel, campaign=campaign, currency="currency",
-        value="sum(amount_reporting)", table="deal", where=f"is_won and {where}", keys=f"close_date, {channel}, {campaign}, currency",
+        family="attribution", component=component, day="close_date", channel=channel, campaign=campaign,
+        currency="currency", value="sum(amount_reporting)", table="deal", where=f"is_won and {where}",
+        keys=f"close_date, {channel}, {campaign}, currency",
     )  # fmt: skip
 
 
 _MARKETING = """(
-    select date_day, channel, campaign_id, currency, spend_reporting as amount from spend
+    select date_day, channel, campaign_id, currency, spend_reporting as amount_reporting from spend
     union all
     select date_day, channel, campaign_id, currency, amount_reporting from cost_ledger
     where category in ('ads', 'agency', 'tools', 'salaries_marketing', 'content', 'event')) as marketing"""
-_SALES = "(select *, amount_reporting as money from cost_ledger where category = 'salaries_sales') as sales"
 
 _FAMILIES = {
     "lead_generation": [
@@ -43,7 +45,7 @@ _FAMILIES = {
         _people("lead_generation", "mqls", "mql_day", "mql_day is not null"),
         _people("lead_generation", "sqls", "sql_day", "sql_day is not null"),
         _costs("marketing_cost", _MARKETING, "true"),
-        _costs("sales_cost", _SALES, "true").replace("sum(amount)", "sum(money)"),
+        _costs("sales_cost", "cost_ledger", "category = 'salaries_sales'"),
     ],
     "funnel_conversion": [
         _people("funnel_conversion", "leads_reached_mql", "date_day", "stage_rank >= 1"),
@@ -64,16 +66,18 @@ _COUNTING = """counting as (
         l.excluded_by is not null or l.email_domain is not distinct from 'ourcompany.example' as excluded
     from lead l join identity_cluster c on c.record_key = l.record_key
     where l.is_deleted is not true and l.merged_into is null and not exists (
-        select 1 from identity_link m where m.rule = 'merge' and m.from_key = l.record_key and m.is_deleted is not true))"""
+        select 1 from identity_link m
+        where m.rule = 'merge' and m.from_key = l.record_key and m.is_deleted is not true))"""
 _STAGES = """stages as (
     select c.person_key, min(s.date_day) filter (where s.to_stage = 'mql') as mql_day,
         min(s.date_day) filter (where s.to_stage = 'sql') as sql_day,
-        max(case s.to_stage when 'lead' then 0 when 'mql' then 1 when 'sal' then 2 when 'sql' then 3 when 'opportunity' then 4
-            when 'customer' then 5 else -1 end) as stage_rank
+        max(case s.to_stage when 'lead' then 0 when 'mql' then 1 when 'sal' then 2 when 'sql' then 3
+            when 'opportunity' then 4 when 'customer' then 5 else -1 end) as stage_rank
     from stage_event s join counting c on s.object_id = c.lead_id and s.source = c.source
     where s.object = 'lead' and s.is_deleted is not true group by c.person_key)"""
 _STANDING = """standing as (
-    select * from opportunity where source = 'salesforce' and is_deleted is not true and opp_type is distinct from 'Renewal')"""
+    select * from opportunity
+    where source = 'salesforce' and is_deleted is not true and opp_type is distinct from 'Renewal')"""
 _CANDIDATES = """candidates as (
     select converted_opp_id as opp_id, record_key, 0 as priority, converted_at as happened, lead_id as tie from lead
     where source = 'salesforce' and converted_opp_id is not null and is_deleted is not true
@@ -83,12 +87,14 @@ _CANDIDATES = """candidates as (
     union all
     select opp_id, 'salesforce:contact:' || contact_id, case when is_primary then 1 else 2 end, created_at, role_id
     from opp_contact_role where source = 'salesforce' and is_deleted is not true)"""
+_KNOWN = """known as (
+    select k.*, c.person_key from candidates k join identity_cluster c on c.record_key = k.record_key)"""
 _WON = """seen as (
     select s.opp_id, t.touch_id, t.touched_at, t.channel, t.campaign_id
     from standing s join owner o on o.opp_id = s.opp_id join touch t on t.person_key = o.person_key
     where s.is_won and t.date_day between s.close_date - 365 and s.close_date)"""
-_PERSON = """select p.person_key, p.date_day, t.channel, t.campaign_id, t.touch_id as first_touch_id, p.owner, p.country, p.region,
-    s.mql_day, s.sql_day, coalesce(s.stage_rank, -1) as stage_rank, d.person_key is not null as has_opportunity,
+_PERSON = """select p.person_key, p.date_day, t.channel, t.campaign_id, t.touch_id as first_touch_id,
+    p.owner, p.country, p.region, s.mql_day, s.sql_day, coalesce(s.stage_rank, -1) as stage_rank, d.person_key is not null as has_opportunity,
     coalesce(d.won, false) as has_won, x.is_excluded
 from first_lead p
 join excluded x on x.person_key = p.person_key
@@ -102,8 +108,8 @@ _PERSON_DEALS = """person_deals as (
 _TOUCH = """touch as (
     select t.*, c.person_key from touchpoint t join identity_cluster c on c.record_key = t.record_key
     where t.is_deleted is not true)"""
-_DEAL = """select s.source, s.opp_id, o.person_key, s.date_day, s.close_date, t.channel, t.campaign_id, s.account_id, s.opp_type,
-    s.stage, s.owner, s.product, s.region, s.currency, s.amount_reporting, coalesce(s.is_won, false) as is_won,
+_DEAL = """select s.source, s.opp_id, o.person_key, s.date_day, s.close_date, t.channel, t.campaign_id,
+    s.account_id, s.opp_type, s.stage, s.owner, s.product, s.region, s.currency, s.amount_reporting, coalesce(s.is_won, false) as is_won,
     coalesce(s.is_closed, false) and not coalesce(s.is_won, false) as is_lost, n.opp_id is not null as is_new_customer,
     case when s.is_won then s.close_date - s.date_day end as cycle_days,
     f.touch_id as first_touch_id, f.channel as first_touch_channel, f.campaign_id as first_touch_campaign_id,
@@ -118,7 +124,8 @@ left join new_customer n on n.opp_id = s.opp_id"""
 
 def _duckdb(name: str, source: str, key: str, order: str, where: str = "true") -> str:
     """The first row of each `key`; QUALIFY is DuckDB's."""
-    return f"{name} as (select * from {source} where {where} qualify row_number() over (partition by {key} order by {order}) = 1)"  # noqa: S608
+    rank = f"row_number() over (partition by {key} order by {order})"
+    return f"{name} as (select * from {source} where {where} qualify {rank} = 1)"  # noqa: S608
 
 
 def _postgresql(name: str, source: str, key: str, order: str, where: str = "true") -> str:
@@ -128,12 +135,11 @@ def _postgresql(name: str, source: str, key: str, order: str, where: str = "true
 
 def _written(engine: str) -> dict[str, str]:
     first = _duckdb if engine == "duckdb" else _postgresql
-    known = "(select k.*, c.person_key from candidates k join identity_cluster c on c.record_key = k.record_key) as known"
-    owner = [_STANDING, _CANDIDATES, first("owner", known, "opp_id", "priority, happened, tie")]
+    owner = [_STANDING, _CANDIDATES, _KNOWN, first("owner", "known", "opp_id", "priority, happened, tie")]
     first_touch = first("first_touch", "touch", "person_key", "touched_at, touch_id")
     person = [
-        _COUNTING, first("first_lead", "counting", "person_key", "created_at, record_key"), _EXCLUDED, _STAGES, _TOUCH, first_touch,
-        *owner, _PERSON_DEALS,
+        _COUNTING, first("first_lead", "counting", "person_key", "created_at, record_key"), _EXCLUDED, _STAGES,
+        _TOUCH, first_touch, *owner, _PERSON_DEALS,
     ]  # fmt: skip
     deal = [
         *owner, _TOUCH, first_touch, _WON, first("first_seen", "seen", "opp_id", "touched_at, touch_id"),

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ LEADS_A_DAY = 3000 / 180  # as in the demo
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took with everything it started: wall clock and processor; peaks of memory and processes at a time."""
+    """What a command took with all that it started: wall clock, processor; peaks of memory and of processes."""
 
     seconds: float
     processor: float
@@ -74,8 +74,9 @@ class Installation:
         module = arguments if arguments[0] == "-m" else ("-m", "b2b_pipeline.cli", *arguments)
         with open(self.folder / "log.txt", "ab") as log:
             return subprocess.Popen(
-                [sys.executable, *module], cwd=self.folder, env=self.environment(), stdout=log, stderr=log, start_new_session=True
-            )
+                [sys.executable, *module], cwd=self.folder, env=self.environment(),
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
     def b2b(self, *arguments: str) -> Cost:
         """Run `b2b …` to its end. Raises RuntimeError with the end of its log when it fails."""
@@ -93,8 +94,8 @@ class Installation:
         began = time.monotonic()
         people = round(days * LEADS_A_DAY) if leads is None else leads
         server = self.start(
-            "sandbox", "serve", "--port", str(self.port), "--days", str(days), "--leads", str(people), "--until", str(until),
-            "--drops", str(self.home / "inbox"),
+            "sandbox", "serve", "--port", str(self.port), "--days", str(days), "--leads", str(people),
+            "--until", str(until), "--drops", str(self.home / "inbox"),
         )  # fmt: skip
         try:
             wait_for(f"http://127.0.0.1:{self.port}/_sandbox/status", server)
@@ -181,10 +182,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 def end(process: subprocess.Popen[bytes]) -> None:
     """Interrupt a process that leads a session; after a while, kill what is left of it."""
     process.send_signal(signal.SIGINT)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        pass
     kill(process)
 
 

@@ -18,8 +18,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Table
 
-from b2b_pipeline.replay import fingerprints
+from b2b_pipeline.replay import Fingerprints, fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.postgres import database, server
@@ -58,18 +59,19 @@ def killed(postgres: str, options: argparse.Namespace) -> Iterator[dict[str, Any
             kill(run)
             jobs = found.runs() if (found.home / "dagster" / "history" / "runs.db").is_file() else []
             found.b2b("backfill")
-            yield {
-                "kill": number, "after s": moment, "in": "nothing: it had ended" if ended else jobs[-1][0] if jobs else "the start",
-                "differ": ", ".join(differing(found, empty)),
-            }  # fmt: skip
+            where = "nothing: it had ended" if ended else jobs[-1][0] if jobs else "the start"
+            yield {"kill": number, "after s": moment, "in": where, "differ": ", ".join(differing(found, empty))}
 
 
 @contextmanager
 def installed(postgres: str, options: argparse.Namespace) -> Iterator[tuple[Installation, Installation]]:
     """A fresh installation whose vendors answer, and the same one over a second warehouse, empty."""
-    with warehouses(postgres) as (one, other), installation(options.days, one) as found:
-        with found.sandbox(options.days, yesterday(), options.leads):
-            yield found, replace(found, warehouse_url=other or f"duckdb:///{found.home / 'undisturbed.duckdb'}")
+    with (
+        warehouses(postgres) as (one, other),
+        installation(options.days, one) as found,
+        found.sandbox(options.days, yesterday(), options.leads),
+    ):
+        yield found, replace(found, warehouse_url=other or f"duckdb:///{found.home / 'undisturbed.duckdb'}")
 
 
 @contextmanager
@@ -85,11 +87,12 @@ def differing(found: Installation, empty: Installation) -> list[str]:
     """The tables that say something else than an undisturbed run from the same landing."""
     empty.b2b("migrate")
     empty.b2b("replay")
-    return [
-        table.name
-        for table in COMPARED
-        if not np.array_equal(*(np.sort(fingerprints(Warehouse(each.url), table)) for each in (found, empty)))
-    ]
+    disturbed, undisturbed = found.warehouse(), empty.warehouse()
+
+    def rows(warehouse: Warehouse, table: Table) -> Fingerprints:
+        return np.sort(fingerprints(warehouse, table))
+
+    return [each.name for each in COMPARED if not np.array_equal(rows(disturbed, each), rows(undisturbed, each))]
 
 
 if __name__ == "__main__":

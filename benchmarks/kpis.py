@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -36,8 +37,8 @@ from benchmarks.load import warehouses
 
 DAYS = 1096
 FIRST_DAY = np.datetime64("2023-01-01")
-CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "display"])
-COMPONENTS = [name for name in tables.kpi_component_daily.columns.keys() if name not in ("as_of", "run_id")]
+CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "video"])
+COMPONENTS = [name for name in tables.kpi_component_daily.c.keys() if name not in ("as_of", "run_id")]
 # What is compared: the part from which the derived table is made, and the families that read it.
 PARTS = {"person": ("lead_generation", "funnel_conversion"), "deal": ("attribution",)}
 
@@ -59,7 +60,8 @@ def main() -> None:
                 append(connection, table, rows)
         if warehouse.dialect == "postgresql":
             analyse(warehouse)
-        whole += [full(warehouse, table.name, lambda t=table: derive_table(warehouse, config, t)) for table in tables.DERIVED[:3]]
+        for table in tables.DERIVED[:3]:
+            whole.append(full(warehouse, table.name, partial(derive_table, warehouse, config, table)))
         if warehouse.dialect == "postgresql":
             analyse(warehouse)
         for name, families in PARTS.items():
@@ -69,15 +71,19 @@ def main() -> None:
                 query = family_rows(FAMILIES[family], config)
                 seconds.append(compare(warehouse, tables.kpi_component_daily, COMPONENTS, query, family, options.pairs))
                 ratios.append(row(warehouse, family, [seconds[0], seconds[-1]]))
-            ratios += [row(warehouse, f"only {part}", [times]) for part, times in zip((name, *families), seconds, strict=True)]
-            whole += [full(warehouse, family, lambda f=family: publish_family(warehouse, config, FAMILIES[f], "benchmark")) for family in families]
+            for part, times in zip((name, *families), seconds, strict=True):
+                ratios.append(row(warehouse, f"only {part}", [times]))
+            for family in families:
+                publish = partial(publish_family, warehouse, config, FAMILIES[family], "benchmark")
+                whole.append(full(warehouse, family, publish))
         show(f"Ours / by hand, {options.leads:,} leads, {options.touches:,} touches", ratios)
         show("Derived and published in full", whole)
 
 
 def row(warehouse: Warehouse, name: str, parts: list[tuple[float, float]]) -> dict[str, Any]:
     ours, own = (sum(side) for side in zip(*parts, strict=True))
-    return {"warehouse": warehouse.dialect, "family": name, "ratio": ours / own, "ours s": ours, "by hand s": own, "load": load()}
+    times = {"ratio": ours / own, "ours s": ours, "by hand s": own}
+    return {"warehouse": warehouse.dialect, "family": name, **times, "load": load()}
 
 
 def compare(
@@ -106,10 +112,11 @@ def compare(
 
 def hold_equal(connection: Connection, ours: Table, names: list[str], name: str) -> None:
     """Raise when the two did not find the same rows: then there is nothing to compare."""
-    own = select(*(column(name) for name in names)).select_from(relation("by_hand"))
-    for one, other in ((select(ours), own), (own, select(ours))):
-        if found := connection.execute(one.except_(other).limit(3)).all():
-            raise RuntimeError(f"{name} by hand is not what ours is: {found}")
+    found: Select[Any] = select(ours)
+    own: Select[Any] = select(*(column(name) for name in names)).select_from(relation("by_hand"))
+    for one, other in ((found, own), (own, found)):
+        if rows := connection.execute(one.except_(other).limit(3)).all():
+            raise RuntimeError(f"{name} by hand is not what ours is: {rows}")
 
 
 def full(warehouse: Warehouse, what: str, run: Callable[[], object]) -> dict[str, Any]:
@@ -137,6 +144,7 @@ def world(leads: int, touches: int) -> list[tuple[Table, pa.Table]]:
     email = random.integers(0, leads * 4 // 5, leads)
     created = moments(random, leads)
     deals = leads // 5
+    deal = np.arange(deals)
     opened = moments(random, deals)
     closed = opened.astype("datetime64[D]") + random.integers(5, 200, deals)
     won, lost = random.random(deals) < 0.3, random.random(deals) < 0.3
@@ -147,13 +155,14 @@ def world(leads: int, touches: int) -> list[tuple[Table, pa.Table]]:
     spend_days, ads = np.divmod(np.arange(DAYS * 100), 100)
     cost_days, categories = np.divmod(np.arange(DAYS * 4), 4)
     converted = np.full(leads, None, dtype=object)
-    converted[:deals] = np.char.add("o", np.arange(deals).astype(str))
+    converted[:deals] = np.char.add("o", deal.astype(str))
     return [
         (tables.lead, fill(
-            tables.lead, leads, lead_id=lead.astype(str), source_id=lead.astype(str), record_key=key, created_at=created,
-            updated_at=created, date_day=created.astype("datetime64[D]"), email_domain=np.array(["a.example", "b.example"])[lead % 2],
+            tables.lead, leads, lead_id=lead.astype(str), record_key=key, created_at=created, updated_at=created,
+            date_day=created.astype("datetime64[D]"), email_domain=np.array(["a.example", "b.example"])[lead % 2],
             owner=np.char.add("owner ", (lead % 20).astype(str)), country=np.array(["DE", "FR", "US"])[lead % 3],
-            region=np.array(["EMEA", "AMER"])[lead % 2], is_deleted=lead % 50 == 0, converted_opp_id=converted, converted_at=created,
+            region=np.array(["EMEA", "AMER"])[lead % 2], is_deleted=lead % 50 == 0,
+            converted_opp_id=converted, converted_at=created,
         )),
         (tables.identity_link, fill(
             tables.identity_link, leads, from_key=key, to_key=np.char.add("email:", email.astype(str)), rule="email",
@@ -161,29 +170,29 @@ def world(leads: int, touches: int) -> list[tuple[Table, pa.Table]]:
         )),
         (tables.touchpoint, fill(
             tables.touchpoint, touches, touch_id=np.char.add("t", np.arange(touches).astype(str)),
-            record_key=key[random.integers(0, leads, touches)], touched_at=touched, date_day=touched.astype("datetime64[D]"),
-            channel=CHANNELS[random.integers(0, len(CHANNELS), touches)], is_deleted=False, updated_at=touched,
+            record_key=key[random.integers(0, leads, touches)], touched_at=touched, updated_at=touched, is_deleted=False,
+            date_day=touched.astype("datetime64[D]"), channel=CHANNELS[random.integers(0, len(CHANNELS), touches)],
             campaign_id=np.char.add("c", random.integers(0, 40, touches).astype(str)),
         )),
         (tables.stage_event, fill(
-            tables.stage_event, len(stages), object="lead", object_id=stages.astype(str), entered_at=entered, updated_at=entered,
-            date_day=entered.astype("datetime64[D]"), is_deleted=False,
+            tables.stage_event, len(stages), object="lead", object_id=stages.astype(str), entered_at=entered,
+            updated_at=entered, date_day=entered.astype("datetime64[D]"), is_deleted=False,
             to_stage=np.where(np.arange(len(stages)) < len(stages) * 2 // 3, "mql", "sql"),
         )),
         (tables.opportunity, fill(
-            tables.opportunity, deals, opp_id=np.char.add("o", np.arange(deals).astype(str)), created_at=opened, updated_at=opened,
-            date_day=opened.astype("datetime64[D]"), close_date=closed, account_id=(np.arange(deals) % (deals // 2)).astype(str),
-            opp_type=np.array(["New", "Renewal"])[(np.arange(deals) % 10 == 0).astype(int)], currency="EUR", amount=cents, amount_reporting=cents,
+            tables.opportunity, deals, opp_id=np.char.add("o", deal.astype(str)), created_at=opened, updated_at=opened,
+            date_day=opened.astype("datetime64[D]"), close_date=closed, account_id=(deal % (deals // 2)).astype(str),
+            opp_type=np.where(deal % 10 == 0, "Renewal", "New"), currency="EUR", amount=cents, amount_reporting=cents,
             is_won=won, is_closed=won | lost, is_deleted=False,
         )),
         (tables.spend, fill(
-            tables.spend, DAYS * 100, date_day=FIRST_DAY + spend_days, campaign_id=np.char.add("c", (ads % 40).astype(str)),
-            channel=CHANNELS[ads % 2], spend=random.integers(0, 90_000, DAYS * 100),
-            spend_reporting=random.integers(0, 90_000, DAYS * 100), currency="EUR",
+            tables.spend, DAYS * 100, date_day=FIRST_DAY + spend_days, channel=CHANNELS[ads % 2], currency="EUR",
+            campaign_id=np.char.add("c", (ads % 40).astype(str)), spend_reporting=random.integers(0, 90_000, DAYS * 100),
         )),
         (tables.cost_ledger, fill(
-            tables.cost_ledger, DAYS * 4, date_day=FIRST_DAY + cost_days, amount_reporting=random.integers(0, 90_000, DAYS * 4),
-            category=np.array(["tools", "agency", "event", "salaries_sales"])[categories], currency="EUR",
+            tables.cost_ledger, DAYS * 4, date_day=FIRST_DAY + cost_days, currency="EUR",
+            amount_reporting=random.integers(0, 90_000, DAYS * 4),
+            category=np.array(["tools", "agency", "event", "salaries_sales"])[categories],
         )),
     ]  # fmt: skip
 

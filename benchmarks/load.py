@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -48,10 +49,11 @@ def main() -> None:
         warehouse = Warehouse(url)
         upgrade(warehouse)
         plain = duckdb_insert(url, rows) if warehouse.dialect == "duckdb" else postgres_copy(url, rows)
-        ours, own = pairs(lambda w=warehouse: ours_once(w, rows), plain, lambda w=warehouse: empty(w), options.pairs)
+        ours, own = pairs(partial(ours_once, warehouse, rows), plain, partial(empty, warehouse), options.pairs)
         found.append({
             "warehouse": warehouse.dialect, "ratio": median(a / b for a, b in zip(ours, own, strict=True)),
-            "ours s": median(ours), "engine's own s": median(own), "rows/s ours": round(options.rows / median(ours)), "load": load(),
+            "ours s": median(ours), "engine's own s": median(own), "rows/s ours": round(options.rows / median(ours)),
+            "load": load(),
         })  # fmt: skip
         show(f"{options.rows:,} rows of `spend`", found)
 
@@ -89,14 +91,13 @@ def spend_rows(count: int) -> pa.Table:
         "level": pa.repeat("ad", count), "channel": pa.array(np.array(["paid_search", "display", "video"])[ad % 3]),
         "campaign_name": text("Campaign ", ad // 40), "impressions": random.integers(0, 10_000, count),
         "clicks": random.integers(0, 500, count), "conversions_platform": money(random.integers(0, 1000, count)),
-        "conv_value_platform": amounts, "spend": amounts, "currency": pa.repeat("EUR", count), "spend_reporting": amounts,
+        "conv_value_platform": amounts, "spend": amounts, "spend_reporting": amounts, "currency": pa.repeat("EUR", count),
         "fx_date": pa.array(np.datetime64(FIRST_DAY) + number // 2000), "account_tz": pa.repeat("Europe/Berlin", count),
         "slice_id": text("20260101-", number // 100_000), "run_id": pa.repeat("benchmark", count),
         "loaded_at": pa.repeat(datetime(2026, 1, 1), count),  # noqa: DTZ001 - the table's timestamps are UTC without a zone
     }  # fmt: skip
     schema = arrow_schema(tables.spend)
-    return pa.table([pa.chunked_array([columns[name]]).cast(schema.field(name).type) if isinstance(columns[name], pa.Array)
-                     else pa.array(columns[name], schema.field(name).type) for name in schema.names], schema=schema)  # fmt: skip
+    return pa.table([pa.array(columns[field.name]).cast(field.type) for field in schema], schema=schema)
 
 
 def ours_once(warehouse: Warehouse, rows: pa.Table) -> None:
@@ -119,10 +120,13 @@ def postgres_copy(url: str, rows: pa.Table) -> Callable[[], None]:
     prepared = buffer.getbuffer()
 
     def copy() -> None:
-        with psycopg.connect(url.replace("+psycopg", "")) as connection, connection.cursor() as cursor:
-            with cursor.copy("copy spend from stdin (format csv)") as out:
-                for start in range(0, len(prepared), 1 << 20):
-                    out.write(prepared[start : start + (1 << 20)])
+        with (
+            psycopg.connect(url.replace("+psycopg", "")) as connection,
+            connection.cursor() as cursor,
+            cursor.copy("copy spend from stdin (format csv)") as out,
+        ):
+            for start in range(0, len(prepared), 1 << 20):
+                out.write(prepared[start : start + (1 << 20)])
 
     return copy
 

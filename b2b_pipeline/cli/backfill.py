@@ -80,8 +80,8 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
         told = forecast(name, ranges, found.landing, found.config.sources[name].accounts)
         quota = f"{told.calls / told.quota:.1%} of {told.quota:,} a day" if told.quota else "no daily quota known"
         about = "at least" if told.is_minimum and told.calls else "about"
-        minutes = f"{told.seconds / 60:.1f} min"
-        yield f"{name}: {told.days} days in {len(ranges)} runs, {about} {told.calls:,} calls ({quota}), {about} {minutes}"
+        size = f"{name}: {told.days} days in {len(ranges)} runs"
+        yield f"{size}, {about} {told.calls:,} calls ({quota}), {about} {told.seconds / 60:.1f} min"
 
 
 def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:

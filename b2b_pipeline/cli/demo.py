@@ -8,19 +8,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import requests
 import typer
 
-from b2b_pipeline.cli.backfill import open_launcher, run
+from b2b_pipeline import settings
+from b2b_pipeline.cli.backfill import open_launcher, run, split
 from b2b_pipeline.cli.common import pipeline, say
 from b2b_pipeline.cli.setup import CHECKOUT
-from b2b_pipeline.errors import ConfigError
+from b2b_pipeline.connectors.http import Transport
+from b2b_pipeline.errors import ConfigError, TransientError
 
 
 def register(app: typer.Typer) -> None:
@@ -37,51 +40,40 @@ def demo(
     """Serve the invented company, run the main job over all its days, and open the Dagster UI on them."""
     began = time.monotonic()
     found = pipeline()
-    sandbox_port = _sandbox_port()
+    sandbox_port = _sandbox_port(found.config.sources)
     for wanted in (sandbox_port, *([port] if ui else [])):
         _refuse_used(wanted)
     last = datetime.now(UTC).date() - timedelta(days=1)
     days = (last - found.config.start_date).days + 1
-    world = [
-        sys.executable,
-        "-m",
-        "b2b_pipeline.cli",
-        "sandbox",
-        "serve",
-        "--port",
-        str(sandbox_port),
-        "--days",
-        str(days),
-        "--leads",
-        str(leads),
-    ]
-    with _process([*world, "--drops", str(found.inbox)]) as sandbox:
+    options = {"--port": sandbox_port, "--days": days, "--leads": leads, "--drops": found.inbox}
+    words = [str(word) for option in options.items() for word in option]
+    with _process([sys.executable, "-m", "b2b_pipeline.cli", "sandbox", "serve", *words]) as sandbox:
         _wait(f"http://127.0.0.1:{sandbox_port}/_sandbox/status", sandbox)
         launcher = open_launcher(found)
-        ranges = {name: launcher.missing(name, found.config.start_date, last) for name in found.config.sources}
-        problems = run(found, launcher, ranges, found.config.start_date, last)
+        first, at_once = found.config.start_date, found.config.limits.backfill_days
+        runs = {name: split(launcher.missing(name, first, last), at_once) for name in found.config.sources}
+        problems = run(launcher, runs, first, last)
         if problems:
-            raise ConfigError(f"the demo did not come through: {problems[0]}")
+            raise TransientError(f"the demo did not come through: {problems[0]}")
         say(f"{days} days of {len(found.config.sources)} sources are there after {time.monotonic() - began:.0f} s")
         if ui:
             dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-p", str(port)]
             with _process(dagster) as server:
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
                 say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
-                say(
-                    "for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on "
-                    + str(last)
-                )
+                say(f"for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on {last}")
                 server.wait()
 
 
-def _sandbox_port() -> int:
-    """The port that the connectors are pointed at. Raises ConfigError when they are pointed at a real vendor."""
-    url = os.environ.get("GOOGLE_ADS_BASE_URL", "")
-    host, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
-    if host not in ("127.0.0.1", "localhost") or not port.isdigit():
-        raise ConfigError("the demo runs on the sandbox: set the *_BASE_URL of .env as in .env.example")
-    return int(port)
+def _sandbox_port(sources: Iterable[str]) -> int:
+    """The port that the connectors are pointed at. Raises ConfigError when one is pointed at a real vendor."""
+    urls = {f"{source.upper()}_BASE_URL": urlsplit(settings.base_url(source, "")) for source in sources}
+    strangers = [name for name, url in urls.items() if url.hostname not in ("127.0.0.1", "localhost")]
+    ports = {url.port for url in urls.values()} - {None}
+    if strangers or len(ports) != 1:
+        wrong = ", ".join(strangers or urls) or "the sources of pipeline.yaml"
+        raise ConfigError(f"the demo runs on the sandbox alone: set {wrong} as in .env.example")
+    return int(ports.pop() or 0)
 
 
 def _refuse_used(port: int) -> None:
@@ -115,16 +107,17 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _wait(url: str, child: subprocess.Popen[bytes], seconds: float = 120) -> None:
-    """Until `url` answers. Raises ConfigError when the child ends or takes too long."""
+    """Until `url` answers. Raises TransientError when the child ends or takes too long."""
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if child.poll() is not None:
-            raise ConfigError(
-                f"{url} never answered: its process ended with {child.returncode}; see the logs in DAGSTER_HOME"
-            )
-        try:
-            if requests.get(url, timeout=2).ok:
-                return
-        except requests.RequestException:
+    with Transport() as http:
+        while time.monotonic() < end:
+            if child.poll() is not None:
+                why = f"its process ended with {child.returncode}; see the logs in DAGSTER_HOME"
+                raise TransientError(f"{url} never answered: {why}")
+            try:
+                if http.get(url, timeout=2).ok:
+                    return
+            except requests.RequestException:
+                pass  # not yet
             time.sleep(0.2)
-    raise ConfigError(f"{url} did not answer within {seconds:.0f} s")
+    raise TransientError(f"{url} did not answer within {seconds:.0f} s")

@@ -106,9 +106,10 @@ class OAuthToken:
             raise TransientError(f"token endpoint: {type(error).__name__}") from None
         body = json_or_none(response)
         where = f"{place(response)}: status {response.status_code}"
-        if response.status_code >= 500 or response.status_code == 429 or (response.ok and body is None):
+        status = response.status_code
+        if status >= 500 or status == 429 or (status == 200 and body is None):
             raise TransientError(f"{where}, no answer of a token endpoint")
-        if response.status_code != 200 or not isinstance(body, dict) or not body.get("access_token"):
+        if status != 200 or not isinstance(body, dict) or not body.get("access_token"):
             reason = body.get("error") if isinstance(body, dict) else None
             raise AuthError(f"{where}, {reason or 'no access token in the answer'}")
         return body

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from b2b_pipeline.config import Config
@@ -16,18 +18,33 @@ from b2b_pipeline.landing import Landing, Slice
 def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, config: Config, run_id: str) -> Slice:
     """Land the file as `files/<stream>`, its name as the account. A later version of the same name replaces its rows.
 
+    The slice knows the file by its `signature`, the page's request.
+
     Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there.
     """
     try:
-        content, changed = path.read_bytes(), path.stat().st_mtime
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())  # first: a file that grows while it is read is another one next time
+            content = file.read()
     except OSError as error:
         raise PermanentError(f"{path.name}: cannot be read: {error.strerror}") from None
     records = read_records(content, mapping)
-    day = datetime.fromtimestamp(changed, timezone.utc).astimezone(config.zone).date()
-    drop = Stream(
-        name=stream, kind="snapshot", description="", fetch=lambda *_: iter(()), day="", personal=personal_paths(mapping)
-    )  # fmt: skip
+    day = datetime.fromtimestamp(state.st_mtime, UTC).astimezone(config.zone).date()
+    window = Window.of_days(day, day + timedelta(days=1), config.zone)
+    page = Page(records, signature(state))
+    personal = personal_paths(mapping)
+    drop = Stream(name=stream, kind="snapshot", description="", fetch=lambda *_: iter(()), day="", personal=personal)
     return landing.write(
-        "files", drop, Account(path.name), Window.of_days(day, day + timedelta(days=1), config.zone), [Page(records)],
-        zone=config.zone, api_version="csv", run_id=run_id,
-    )  # fmt: skip
+        "files", drop, Account(path.name), window, [page], zone=config.zone, api_version="csv", run_id=run_id
+    )
+
+
+def landed(path: Path, stream: str, landing: Landing) -> bool:
+    """Whether the newest slice of that file name holds this version of the file. Raises OSError."""
+    request = hashlib.sha256(signature(path.stat()).encode()).hexdigest()[:16]  # as an envelope sums up its requests
+    return [item.requests for item in landing.slices("files", stream, path.name)][-1:] == [request]
+
+
+def signature(state: os.stat_result) -> str:
+    """What tells one version of a file from another: when it was changed, and its size."""
+    return f"{state.st_mtime_ns}:{state.st_size}"

@@ -14,7 +14,7 @@ def page() -> str:
         "",
         "Written from `b2b_pipeline/metrics/` by `python -m b2b_pipeline.metrics.docs > docs/metrics.md`.",
         "Meanings: [semantics.md](semantics.md). `b2b kpi METRIC` asks for one,",
-        "`b2b explain METRIC --on DAY` says where it comes from. A ratio is divided after its components are summed, at any grain.",
+        "`b2b explain METRIC --on DAY` says where it comes from. A ratio is divided after its components are summed.",
     ]
     for family in FAMILIES.values():
         lines += ["", f"## {family.title} (`kpi/{family.name}`)", "", family.description, ""]

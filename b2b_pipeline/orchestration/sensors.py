@@ -15,7 +15,7 @@ from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
-from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name, range_request
+from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name, range_request
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
@@ -29,7 +29,8 @@ def sensors(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) -> Itera
     yield _derive_sensor(calendar)
     if calendar.config.files:
         yield _file_sensor(calendar)
-    yield _state_sensor(calendar, check_keys)
+    # Freshness is asked for itself, whenever it was last checked.
+    yield _state_sensor(calendar, [key for key in check_keys if key.name != FRESHNESS])
 
 
 # -- derive, once the ingests are done

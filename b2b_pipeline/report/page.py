@@ -48,10 +48,14 @@ def render(found: Facts, config: Config) -> str:
 
 
 def gaps(found: Facts) -> dict[str, list[str]]:
-    """Why numbers are not complete -> the labels of the numbers that it concerns."""
-    told: dict[str, dict[str, None]] = {}
-    for name, pair in found.numbers.items():
-        for answer, suffix in ((pair.now, ""), (pair.before, " (before)")):
-            for reason in answer.reasons:
-                told.setdefault(reason, {})[words.LABELS[name] + suffix] = None
-    return {reason: list(labels) for reason, labels in told.items()}
+    """Why numbers are not complete -> which ones, `(before)` in the period before."""
+    told: dict[str, list[str]] = {}
+    for side, suffix in (("now", ""), ("before", " (before)")):
+        concerned: dict[str, list[str]] = {}
+        for name, pair in found.numbers.items():
+            for reason in (pair.now if side == "now" else pair.before).reasons:
+                concerned.setdefault(reason, []).append(words.LABELS[name] + suffix)
+        for reason, labels in concerned.items():
+            everything = len(labels) == len(found.numbers)
+            told.setdefault(reason, []).extend([f"All numbers{suffix}"] if everything else labels)
+    return told

@@ -86,7 +86,10 @@ def money(value: Fraction, currency: str, whole_from: int) -> str:
 
 
 def change(pair: Compared) -> Change | None:
-    """Relative, of rates in percentage points. None where there is nothing to compare with."""
+    """Relative, of rates in percentage points. None where there is nothing to compare with.
+
+    What is not complete is neither better nor worse.
+    """
     now, before, name = pair.now.value, pair.before.value, pair.now.metric.name
     if now is None or before is None or (not before and pair.now.metric.unit != "rate"):
         return None
@@ -99,7 +102,7 @@ def change(pair: Compared) -> Change | None:
     if not float(text.replace(",", "")):
         return Change("no change", "flat")
     signed = f"{'+' if difference > 0 else MINUS}{text}{unit}"
-    if name in NEITHER:
+    if name in NEITHER or not (pair.now.complete and pair.before.complete):
         return Change(signed, "flat")
     return Change(signed, "good" if (difference > 0) != (name in LOWER_IS_BETTER) else "bad")
 
