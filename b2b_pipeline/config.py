@@ -272,9 +272,10 @@ def _read(path: Path) -> tuple[yaml.Node, Any]:
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{path}:{text.count(chr(10), 0, error.position) + 1}: an unprintable character") from None
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        hint = ": indent with spaces" if "\\t" in str(error.problem) else ""
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}{hint}") from None
+        why = str(error.problem)
+        mark = error.context_mark if "expected ':'" in why else error.problem_mark  # where the key is, not what follows
+        hint = ": indent with spaces" if "\\t" in why else ""
+        raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {why}{hint}") from None
 
 
 def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:

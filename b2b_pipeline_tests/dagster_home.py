@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -46,7 +46,7 @@ class Orchestra:
     def pipeline(self) -> Pipeline:
         return self.installation.pipeline()
 
-    @property
+    @cached_property
     def defs(self) -> dg.Definitions:
         return build_defs(self.pipeline, dg.in_process_executor)
 
@@ -60,16 +60,23 @@ class Orchestra:
         self, *assets: str, start: date, end: date | None = None, fails: bool = False
     ) -> dg.ExecuteInProcessResult:
         """Run these assets with their checks, as a backfill does."""
-        return self._execute(self._subset(*assets), fails, tags=_days(start, end))
+        return self._execute(self._assets, fails, asset_selection=keys(*assets), tags=_days(start, end))
 
     def land(self, stream: str, name: str, *, fails: bool = False) -> dg.ExecuteInProcessResult:
         """Run a file's partition, as the file-drop sensor does."""
         self.instance.add_dynamic_partitions(f"files_{stream}", [name])
-        return self._execute(self._subset(f"raw/files/{stream}"), fails, partition_key=name)
+        return self._execute(self._assets, fails, asset_selection=keys(f"raw/files/{stream}"), partition_key=name)
 
-    def _subset(self, *assets: str) -> dg.JobDefinition:
-        job = self.defs.resolve_implicit_global_asset_job_def()
-        return job.get_subset(asset_selection={dg.AssetKey(asset.split("/")) for asset in assets})
+    def check(self, asset: str, name: str) -> dg.AssetCheckEvaluation:
+        """Run one check, without its asset."""
+        key = dg.AssetCheckKey(*keys(asset), name)
+        job = self._assets.get_subset(asset_selection=set(), asset_check_selection={key})
+        result = job.execute_in_process(instance=self.instance, raise_on_error=False, run_config=QUIET)
+        return checked(result, asset, name)
+
+    @property
+    def _assets(self) -> dg.JobDefinition:
+        return self.defs.resolve_implicit_global_asset_job_def()
 
     def _execute(self, job: dg.JobDefinition, fails: bool, **options: Any) -> dg.ExecuteInProcessResult:
         result = job.execute_in_process(instance=self.instance, raise_on_error=False, run_config=QUIET, **options)
@@ -79,12 +86,15 @@ class Orchestra:
     def metadata(self, asset: str) -> dict[str, dict[str, Any]]:
         """Partition -> metadata of its newest materialisation."""
         found: dict[str, dict[str, Any]] = {}
-        key = dg.AssetKey(asset.split("/"))
-        for record in reversed(self.instance.fetch_materializations(key, limit=10_000).records):
+        for record in reversed(self.instance.fetch_materializations(*keys(asset), limit=10_000).records):
             event = record.asset_materialization
             assert event is not None
             found[event.partition or ""] = values(event.metadata)
         return found
+
+
+def keys(*assets: str) -> list[dg.AssetKey]:
+    return [dg.AssetKey(asset.split("/")) for asset in assets]
 
 
 def _days(start: date | None, end: date | None) -> dict[str, str]:

@@ -7,13 +7,11 @@ import logging
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import pytest
 
 from b2b_pipeline import privacy
@@ -68,7 +66,7 @@ def test_free_text_is_hashed_whole_and_trimmed(people: Pseudonyms) -> None:
 
 
 def test_personal_fields_are_found_in_nested_objects_lists_and_behind_a_star(people: Pseudonyms) -> None:
-    record = {
+    record: dict[str, Any] = {
         "id": "7",
         "properties": {"email": ANN, "city": "Ulm"},
         "identities": [{"type": "EMAIL", "value": ANN}, {"type": "PHONE", "value": "1"}],
@@ -89,7 +87,7 @@ def test_personal_fields_are_found_in_nested_objects_lists_and_behind_a_star(peo
 
 
 def test_empty_fields_stay_empty(people: Pseudonyms) -> None:
-    record = {"email": None, "name": "", "none": {}}
+    record: dict[str, Any] = {"email": None, "name": "", "none": {}}
     assert applied(people, dict(record), "email", "name", "none.email") == record
 
 
@@ -235,7 +233,7 @@ def test_what_is_too_short_to_be_a_secret_masks_nothing() -> None:
 
 
 @pytest.fixture
-def log() -> Iterator[tuple[logging.Logger, StringIO]]:
+def log() -> tuple[logging.Logger, StringIO]:
     logger, written = logging.Logger("test"), StringIO()
     handler = logging.StreamHandler(written)
     handler.addFilter(SecretFilter())
@@ -248,9 +246,8 @@ def test_log_lines_hold_no_secret_in_message_arguments_or_stack(log: tuple[loggi
     logger, written = log
     logger.warning("plain topsecret")
     logger.warning("asked %s of %d", "topsecret", 3)
-    logger.warning("where", stack_info="topsecret" == "topsecret")
-    assert "topsecret" not in written.getvalue().replace('"topsecret"', "")
-    assert "plain ***\nasked *** of 3\n" in written.getvalue()
+    logger.handle(logger.makeRecord("test", logging.ERROR, "", 1, "where", (), None, sinfo="in topsecret()"))
+    assert written.getvalue() == "plain ***\nasked *** of 3\nwhere\nin ***()\n"
 
 
 def test_a_traceback_in_the_log_holds_no_secret(log: tuple[logging.Logger, StringIO]) -> None:

@@ -94,7 +94,8 @@ _WON = """seen as (
     from standing s join owner o on o.opp_id = s.opp_id join touch t on t.person_key = o.person_key
     where s.is_won and t.date_day between s.close_date - 365 and s.close_date)"""
 _PERSON = """select p.person_key, p.date_day, t.channel, t.campaign_id, t.touch_id as first_touch_id,
-    p.owner, p.country, p.region, s.mql_day, s.sql_day, coalesce(s.stage_rank, -1) as stage_rank, d.person_key is not null as has_opportunity,
+    p.owner, p.country, p.region, s.mql_day, s.sql_day, coalesce(s.stage_rank, -1) as stage_rank,
+    d.person_key is not null as has_opportunity,
     coalesce(d.won, false) as has_won, x.is_excluded
 from first_lead p
 join excluded x on x.person_key = p.person_key
@@ -109,7 +110,8 @@ _TOUCH = """touch as (
     select t.*, c.person_key from touchpoint t join identity_cluster c on c.record_key = t.record_key
     where t.is_deleted is not true)"""
 _DEAL = """select s.source, s.opp_id, o.person_key, s.date_day, s.close_date, t.channel, t.campaign_id,
-    s.account_id, s.opp_type, s.stage, s.owner, s.product, s.region, s.currency, s.amount_reporting, coalesce(s.is_won, false) as is_won,
+    s.account_id, s.opp_type, s.stage, s.owner, s.product, s.region, s.currency, s.amount_reporting,
+    coalesce(s.is_won, false) as is_won,
     coalesce(s.is_closed, false) and not coalesce(s.is_won, false) as is_lost, n.opp_id is not null as is_new_customer,
     case when s.is_won then s.close_date - s.date_day end as cycle_days,
     f.touch_id as first_touch_id, f.channel as first_touch_channel, f.campaign_id as first_touch_campaign_id,

@@ -47,7 +47,7 @@ def main() -> None:
         with installation(days + 2) as found, found.sandbox(days, until=yesterday() - timedelta(days=2)) as made:
             cost = found.b2b("backfill", "--to", str(yesterday() - timedelta(days=2)))
             history.append({
-                "days": days, "to the first": cost.processor / (history[0]["processor s"] if history else cost.processor),
+                "days": days, "ratio": cost.processor / (history[0]["processor s"] if history else cost.processor),
                 "seconds": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes,
                 "processes": cost.processes, "rows": stored_rows(found), "world s": made, "load": load(),
             })  # fmt: skip

@@ -38,7 +38,7 @@ from benchmarks.load import warehouses
 DAYS = 1096
 FIRST_DAY = np.datetime64("2023-01-01")
 CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "video"])
-COMPONENTS = [name for name in tables.kpi_component_daily.c.keys() if name not in ("as_of", "run_id")]
+COMPONENTS = [each.name for each in tables.kpi_component_daily.c if each.name not in ("as_of", "run_id")]
 # What is compared: the part from which the derived table is made, and the families that read it.
 PARTS = {"person": ("lead_generation", "funnel_conversion"), "deal": ("attribution",)}
 
@@ -112,8 +112,8 @@ def compare(
 
 def hold_equal(connection: Connection, ours: Table, names: list[str], name: str) -> None:
     """Raise when the two did not find the same rows: then there is nothing to compare."""
-    found: Select[Any] = select(ours)
-    own: Select[Any] = select(*(column(name) for name in names)).select_from(relation("by_hand"))
+    found: Any = select(*(ours.c[name] for name in names))
+    own: Any = select(*(column(name) for name in names)).select_from(relation("by_hand"))
     for one, other in ((found, own), (own, found)):
         if rows := connection.execute(one.except_(other).limit(3)).all():
             raise RuntimeError(f"{name} by hand is not what ours is: {rows}")
@@ -170,8 +170,9 @@ def world(leads: int, touches: int) -> list[tuple[Table, pa.Table]]:
         )),
         (tables.touchpoint, fill(
             tables.touchpoint, touches, touch_id=np.char.add("t", np.arange(touches).astype(str)),
-            record_key=key[random.integers(0, leads, touches)], touched_at=touched, updated_at=touched, is_deleted=False,
-            date_day=touched.astype("datetime64[D]"), channel=CHANNELS[random.integers(0, len(CHANNELS), touches)],
+            record_key=key[random.integers(0, leads, touches)], touched_at=touched, updated_at=touched,
+            is_deleted=False, date_day=touched.astype("datetime64[D]"),
+            channel=CHANNELS[random.integers(0, len(CHANNELS), touches)],
             campaign_id=np.char.add("c", random.integers(0, 40, touches).astype(str)),
         )),
         (tables.stage_event, fill(
@@ -187,7 +188,8 @@ def world(leads: int, touches: int) -> list[tuple[Table, pa.Table]]:
         )),
         (tables.spend, fill(
             tables.spend, DAYS * 100, date_day=FIRST_DAY + spend_days, channel=CHANNELS[ads % 2], currency="EUR",
-            campaign_id=np.char.add("c", (ads % 40).astype(str)), spend_reporting=random.integers(0, 90_000, DAYS * 100),
+            campaign_id=np.char.add("c", (ads % 40).astype(str)),
+            spend_reporting=random.integers(0, 90_000, DAYS * 100),
         )),
         (tables.cost_ledger, fill(
             tables.cost_ledger, DAYS * 4, date_day=FIRST_DAY + cost_days, currency="EUR",

@@ -6,7 +6,8 @@ import hashlib
 import inspect
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 import pandas as pd
 
@@ -30,18 +31,23 @@ class Feed:
 
     def version(self, config: Config) -> str:
         """Changes with the mapping's code and the configuration; what was loaded under another one is loaded again."""
-        vendor = "b2b_pipeline.files." if self.files else self.mapping.__module__
-        modules = (
-            name
-            for name in sys.modules
-            if name.startswith((vendor, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract"))
-        )
-        code = "".join(inspect.getsource(sys.modules[name]) for name in sorted(modules))
+        code = _code("b2b_pipeline.files" if self.files else self.mapping.__module__)
         meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin"})
         return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
 
     def accepts(self, account: str) -> bool:
         return self.files is None or self.files.matches(account)
+
+
+@cache
+def _code(module: str) -> str:
+    """The source of a module, or of every module of a package, and of what all mappings go through."""
+    texts = []
+    for name in (module, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract"):
+        path = Path(inspect.getfile(sys.modules[name]))
+        paths = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
+        texts += [path.read_text(encoding="utf-8") for path in paths]
+    return "".join(texts)
 
 
 def file_stream(mapping: FileMapping) -> str:

@@ -98,10 +98,11 @@ class _Load:
             for batch in self._batches(set(done)):
                 with self.warehouse.write() as connection:
                     self._write(connection, batch)
-        with self.warehouse.write() as connection:
-            if self.rates is not None:
-                convert_again(connection, self.table, self.rates, self.now)
-            self._book_failures(connection)
+        if self.rates is not None or self.failed or self.had_failures:
+            with self.warehouse.write() as connection:
+                if self.rates is not None:
+                    convert_again(connection, self.table, self.rates, self.now)
+                self._book_failures(connection)
         return self.report
 
     # -- what to load
@@ -109,7 +110,8 @@ class _Load:
     def _done(self, connection: Connection) -> dict[str, Feed | None]:
         """Slice id -> feed of what the table holds; None where it came by another mapping than today's."""
         audit = tables.load_audit
-        query = select(audit).where(audit.c.target_table == self.table.name, audit.c.error.is_(None))
+        rows = connection.execute(select(audit).where(audit.c.target_table == self.table.name)).all()
+        self.had_failures = any(row.error is not None for row in rows)
 
         def current(row: Any) -> Feed | None:
             return next(
@@ -122,7 +124,7 @@ class _Load:
                 None,
             )
 
-        return {row.slice_id: current(row) for row in connection.execute(query)}
+        return {row.slice_id: current(row) for row in rows if row.error is None}
 
     def _batches(self, done: set[str]) -> Iterator[list[_Mapped]]:
         """Slices to load. Files may repeat each other's rows, so a new one has all of them loaded together, last."""

@@ -67,11 +67,12 @@ class Launcher:
         return gaps
 
     def _materialise_file(self, stream: str, name: str) -> str:
-        job = self._defs.resolve_implicit_global_asset_job_def().get_subset(
-            asset_selection={raw_key("files", stream)}
-        )
-        result = job.execute_in_process(
-            instance=self._instance, partition_key=name, raise_on_error=False, run_config=QUIET
+        result = self._defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[raw_key("files", stream)],
+            partition_key=name,
+            instance=self._instance,
+            raise_on_error=False,
+            run_config=QUIET,
         )
         return _problem(result)
 

@@ -95,7 +95,8 @@ def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition
         if mapping is None:
             raise failure(f"{name} matches none of {patterns}")
         with translated():
-            item = land_file(pipeline.inbox / name, mapping, stream, pipeline.landing, pipeline.config, context.run.run_id)
+            path, run_id = pipeline.inbox / name, context.run.run_id
+            item = land_file(path, mapping, stream, pipeline.landing, pipeline.config, run_id)
         return dg.MaterializeResult(metadata={"dagster/partition_row_count": item.records, "slices": [item.slice_id]})
 
     return raw_file

@@ -1,0 +1,141 @@
+"""`b2b backfill` on a small company: a plan first, then what is missing, whatever else fails."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pytest
+
+from b2b_pipeline.cli.backfill import split
+from b2b_pipeline.orchestration.launch import Launcher
+from b2b_pipeline_tests import dagster_home
+from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder
+from b2b_pipeline_tests.installation import START, UNTIL, Installation
+
+FIRST = UNTIL - timedelta(days=2)
+SOURCES = ("google_ads", "hubspot", "ecb")
+
+
+@pytest.fixture
+def orchestra() -> Iterator[Orchestra]:
+    """Three days of three sources, two days a run."""
+    with memory_folder() as folder, dagster_home.empty(folder) as orchestra:
+        path = orchestra.installation.folder / "pipeline.yaml"
+        text = path.read_text(encoding="utf-8").replace(str(START), str(FIRST)).replace(": salesforce", ": hubspot")
+        text = re.sub(r"  salesforce:\n    fields: .*\n", "", text)
+        path.write_text(f"{text}\nlimits: {{backfill_days: 2}}\n", encoding="utf-8")
+        (orchestra.installation.home / "fixed.json").unlink()
+        yield orchestra
+
+
+@pytest.fixture
+def derived(monkeypatch: pytest.MonkeyPatch) -> list[tuple[date, date]]:
+    """What is derived, instead of doing it: other tests do, and it takes long."""
+    asked: list[tuple[date, date]] = []
+
+    def derive(_: Launcher, start: date, end: date) -> str:
+        asked.append((start, end))
+        return ""
+
+    monkeypatch.setattr(Launcher, "derive", derive)
+    return asked
+
+
+def stored(installation: Installation) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(installation.home.rglob("*")) if path.is_file()}
+
+
+def landed(orchestra: Orchestra) -> dict[str, set[str]]:
+    """Source -> the days after the last of its slices, one for each run that read it."""
+    streams = {"google_ads": "campaign_daily", "hubspot": "contact", "ecb": "exchange_rate"}
+    slices = {source: orchestra.pipeline.landing.slices(source, stream) for source, stream in streams.items()}
+    return {source: {item.end for item in found} for source, found in slices.items()}
+
+
+def test_the_plan_tells_calls_quota_and_time_and_changes_nothing(
+    orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for source in SOURCES:
+        monkeypatch.setenv(f"{source.upper()}_BASE_URL", "http://127.0.0.1:9")  # nobody is asked
+    assert orchestra.pipeline.landing.pseudonyms  # by now there is a hash key
+    before = stored(orchestra.installation)
+    result = orchestra.installation.b2b("backfill", "--plan")
+    assert result.exit_code == 0, result.output
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert list(lines) == list(SOURCES)
+    for line in lines.values():
+        calls, quota = r"at least \d+ calls", r"\((\d\.\d% of [\d,]+ a day|no daily quota known)\)"
+        assert re.fullmatch(rf"3 days in 2 runs, {calls} {quota}, at least \d+\.\d min", line), line
+    assert "% of 15,000 a day" in lines["google_ads"]
+    assert stored(orchestra.installation) == before
+    assert not orchestra.instance.get_runs()
+
+
+def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_what_is_missing(
+    orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation, middle, after = orchestra.installation, UNTIL - timedelta(days=1), UNTIL + timedelta(days=1)
+    malformed = orchestra.pipeline.inbox / "event_leads.csv"
+    malformed.write_text("not what the mapping says\n")
+    token = os.environ["HUBSPOT_ACCESS_TOKEN"]
+    monkeypatch.delenv("HUBSPOT_ACCESS_TOKEN")
+    result = installation.b2b("backfill", "--to", str(middle))
+    assert result.exit_code == 1, result.output
+    assert "HUBSPOT_ACCESS_TOKEN is not set" in result.stderr
+    assert "failed: event_leads.csv: " in result.stderr
+    assert "error: 2 runs failed" in result.stderr
+    assert landed(orchestra) == {"google_ads": {str(UNTIL)}, "hubspot": set(), "ecb": {str(UNTIL)}}
+    assert orchestra.pipeline.landing.slices("files", "cost_ledger")
+    assert derived == [(FIRST, middle)]
+
+    monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", token)
+    malformed.unlink()
+    told = re.findall(r"(\w+): (\d) days in (\d) runs, (about|at least)", installation.b2b("backfill", "--plan").stdout)
+    assert told == [("google_ads", "1", "1", "about"), ("hubspot", "3", "2", "at least"), ("ecb", "1", "1", "about")]
+    result = installation.b2b("backfill")
+    assert result.exit_code == 0, result.output
+    assert landed(orchestra) == {source: {str(UNTIL), str(after)} for source in SOURCES}
+    assert derived[1:] == [(FIRST, UNTIL)]
+    plan = installation.b2b("backfill", "--plan").stdout
+    assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--from", str(FIRST - timedelta(days=1))], "is before start_date"),
+        (["--to", str(UNTIL + timedelta(days=1))], f"is not over yet: the last whole day is {UNTIL}"),
+        (["--from", str(UNTIL), "--to", str(FIRST)], "is after --to"),
+        (["--source", "pipedrive"], "pipedrive: not switched on; there are google_ads, hubspot, ecb"),
+        (["--from", "01.02.2026"], "'01.02.2026' is not a day"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(arguments: list[str], says: str, orchestra: Orchestra) -> None:
+    result = orchestra.installation.b2b("backfill", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert not orchestra.instance.get_runs()
+
+
+def test_without_a_home_for_dagster_it_says_where_to_get_one(
+    orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME")
+    result = orchestra.installation.b2b("backfill", "--plan")
+    assert result.exit_code == 2
+    assert "DAGSTER_HOME is not set: `make setup` writes it into .env" in result.stderr
+
+
+def test_ranges_are_split_into_runs_that_hold_each_day_once() -> None:
+    days = [date(2026, 1, n) for n in range(1, 11)]
+    assert split([(days[0], days[6]), (days[8], days[8])], 3) == [
+        (days[0], days[2]),
+        (days[3], days[5]),
+        (days[6], days[6]),
+        (days[8], days[8]),
+    ]
+    assert split([(days[0], days[2])], 3) == [(days[0], days[2])]
+    assert split([], 3) == []

@@ -1,0 +1,101 @@
+"""Parquet copies of a real warehouse."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import Numeric, select, text
+
+from b2b_pipeline.export import EXPORTED, export_parquet
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import spend
+from b2b_pipeline_tests import installation
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[Warehouse]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield installation.shared(patch).pipeline().warehouse
+
+
+@pytest.fixture(scope="module")
+def folder(warehouse: Warehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exports") / "made"
+    files = export_parquet(warehouse, folder)
+    assert sorted(files) == sorted(folder.iterdir())
+    return folder
+
+
+def exported(folder: Path, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(folder / f"{name}.parquet").to_pylist()
+    return rows
+
+
+def counted(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
+    return Counter(tuple(row.values()) for row in rows)
+
+
+def test_every_table_is_there_with_exactly_its_rows(warehouse: Warehouse, folder: Path) -> None:
+    filled = 0
+    for table in EXPORTED:
+        rows = exported(folder, table.name)
+        assert counted(rows) == counted(warehouse.rows(select(table))), table.name
+        filled += bool(rows)
+    assert filled > len(EXPORTED) / 2
+    assert len(list(folder.iterdir())) == len(EXPORTED) + 1
+
+
+def test_the_view_of_all_metrics_is_there_with_exactly_its_rows(warehouse: Warehouse, folder: Path) -> None:
+    rows = exported(folder, "kpi_daily")
+    stored = warehouse.rows(text(f"select {', '.join(rows[0])} from kpi_daily"))  # noqa: S608
+    for row in stored:
+        row["value"] = None if row["value"] is None else float(row["value"])
+    assert counted(rows) == counted(stored)
+    assert any(row["value"] is None for row in rows)
+
+
+def test_money_is_a_decimal_of_the_declared_scale_and_never_a_float(folder: Path) -> None:
+    for table in EXPORTED:
+        schema = pq.read_schema(folder / f"{table.name}.parquet")
+        for column in table.columns:
+            kind = schema.field(column.name).type
+            assert not pa.types.is_floating(kind)
+            if isinstance(column.type, Numeric):
+                assert kind == pa.decimal128(column.type.precision or 0, column.type.scale or 0)
+    assert {type(row["spend"]) for row in exported(folder, "spend")} == {Decimal}
+
+
+def test_an_export_that_breaks_off_leaves_the_old_file_and_the_next_one_leaves_no_rest(
+    warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_parquet(warehouse, tmp_path)
+    path = tmp_path / f"{spend.name}.parquet"
+    before, names = path.read_bytes(), sorted(tmp_path.iterdir())
+
+    class Broken(pq.ParquetWriter):  # type: ignore[misc]
+        def write_batch(self, *arguments: Any, **options: Any) -> None:
+            super().write_batch(*arguments, **options)
+            raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "ParquetWriter", Broken)
+        with pytest.raises(OSError, match="no space"):
+            export_parquet(warehouse, tmp_path)
+    assert path.read_bytes() == before
+    assert all(pq.read_metadata(found).num_rows >= 0 for found in names)
+    export_parquet(warehouse, tmp_path)
+    assert sorted(tmp_path.iterdir()) == names
+
+
+def test_who_reads_while_it_is_replaced_goes_on_with_the_old_file(warehouse: Warehouse, tmp_path: Path) -> None:
+    export_parquet(warehouse, tmp_path)
+    with open(tmp_path / f"{spend.name}.parquet", "rb") as reader:
+        export_parquet(warehouse, tmp_path)
+        assert pq.read_table(reader).num_rows == len(warehouse.rows(select(spend)))
