@@ -90,10 +90,13 @@ def test_before_the_first_day_is_over_there_is_nothing_to_read(orchestra: Orches
 def sense(orchestra: Orchestra, sensor: str, cursor: str | None = None) -> Any:
     """One tick of a sensor: run requests, cursor, skip message."""
     context = dg.build_sensor_context(
-        orchestra.instance, cursor=cursor, definitions=orchestra.defs, resources={"pipeline": orchestra.pipeline}
+        orchestra.instance,
+        cursor=cursor,
+        definitions=orchestra.defs,
+        resources={"pipeline": orchestra.pipeline},
+        instance_ref=orchestra.instance.get_ref(),
     )
-    with dg.partition_loading_context(dynamic_partitions_store=orchestra.instance):
-        return orchestra.defs.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
+    return orchestra.defs.get_repository_def().get_sensor_def(sensor).evaluate_tick(context)
 
 
 def asked_range(orchestra: Orchestra) -> tuple[str, str] | str:
@@ -168,9 +171,8 @@ def test_files_are_landed_when_new_and_again_only_when_replaced(orchestra: Orche
     wanted, answer = drops(orchestra)
     assert wanted.keys() == {path.name for path in inbox.iterdir()}
     assert wanted["costs_2026-06.csv"] == "raw/files/cost_ledger"
-    assert {request.partitions_def_name for request in answer.dynamic_partitions_requests} == {
-        "files_cost_ledger", "files_lead",
-    }  # fmt: skip
+    requests = {request.partitions_def_name: request.partition_keys for request in answer.dynamic_partitions_requests}
+    assert requests == {"files_cost_ledger": ["costs_2026-06.csv"]}
     keys = {run.run_key for run in answer.run_requests}
     again, unchanged = drops(orchestra, answer.cursor)
     assert (again, unchanged.skip_message) == ({}, "nothing new in the inbox")
@@ -187,7 +189,7 @@ def test_a_malformed_file_fails_its_own_run_once(orchestra: Orchestra) -> None:
     wanted, answer = drops(orchestra, answer.cursor)
     assert wanted == {"costs_2026-07.csv": "raw/files/cost_ledger"}
     result = orchestra.land("cost_ledger", "costs_2026-07.csv", fails=True)
-    assert "costs_2026-07.csv" in dagster_home.failures(result)["raw__files__cost_ledger"]
+    assert dagster_home.failures(result) == {"raw__files__cost_ledger": "the file is empty"}
     assert not [event for event in result.all_events if event.is_step_up_for_retry]
     assert drops(orchestra, answer.cursor)[0] == {}
 

@@ -50,17 +50,18 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
             first = mask & reason.isna()
             reason[first], where[first] = text, name
 
+    nothing = pd.Series(None, index=frame.index, dtype=object)
     typed: dict[str, pd.Series] = {}
     for column in table.columns:
-        given = frame[column.name] if column.name in frame.columns else pd.Series(None, index=frame.index, dtype=object)
-        given = given.astype(object).where(given.notna(), None)
-        values, bad = _typed(column, given)
-        reject(bad, column.name, f"not {_article(column)}")
-        if column.name in table.info["required"]:
-            reject(values.isna() & ~bad, column.name, "empty")
-        if column.name in table.info["allowed"]:
-            reject(values.notna() & ~values.isin(table.info["allowed"][column.name]), column.name, "value not allowed")
-        typed[column.name] = values
+        name = column.name
+        values, bad = _typed(column, frame[name]) if name in frame.columns else (nothing, None)
+        if bad is not None:
+            reject(bad, name, f"not {_article(column)}")
+        if name in table.info["required"]:
+            reject(values.isna() if bad is None else values.isna() & ~bad, name, "empty")
+        if name in table.info["allowed"]:
+            reject(values.notna() & ~values.isin(table.info["allowed"][name]), name, "value not allowed")
+        typed[name] = values
     version = table.info["version"]
     if version:
         typed[version] = typed[version].where(typed[version].notna(), EPOCH.tz_localize(None))
@@ -93,15 +94,12 @@ def _article(column: Column[Any]) -> str:
 
 def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]:
     """The typed values (None where empty or bad), and which cells are bad."""
-    present = given.notna()
-    if not present.any():
-        return given, present
+    empty = given.isna()
+    cells = given.astype(object).where(~empty, None)
     match column.type:
         case DateTime():
-            stamps = (
-                pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601").dt.floor("s").dt.tz_localize(None)
-            )
-            return stamps.astype("datetime64[us]"), present & stamps.isna()
+            values = _timestamps(cells)
+            return values, values.isna() & ~empty
         case Numeric(scale=int(scale)):
             parse = _decimal(Decimal(1).scaleb(-scale), 10 ** (column.type.precision or 20) // 10**scale)
         case BigInteger():
@@ -113,9 +111,16 @@ def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]
         case _:
             parse = _text
     with localcontext(prec=60):
-        values = given.map(parse, na_action="ignore").astype(object)
-    values = values.where(values.notna(), None)
-    return values, present & values.isna()
+        parsed = [None if cell is None else parse(cell) for cell in cells]
+    values = pd.Series(parsed, index=given.index, dtype=object)
+    return values, values.isna() & ~empty
+
+
+def _timestamps(cells: pd.Series) -> pd.Series:
+    """UTC without zone, whole seconds. A bare number is no timestamp: nobody says of what."""
+    texts = cells.where(cells.map(lambda cell: isinstance(cell, str | date)), None)
+    stamps = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
+    return stamps.dt.floor("s").dt.tz_localize(None).astype("datetime64[us]")
 
 
 def _decimal(quantum: Decimal, limit: int) -> Any:

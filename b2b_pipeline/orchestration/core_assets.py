@@ -11,7 +11,6 @@ from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.metrics.store import publish_definitions
 from b2b_pipeline.orchestration.common import Calendar, about_table, report_days, translated
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -92,8 +91,6 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
-            # What a value needs beside its rows: which days are whole, and the formula.
-            publish_definitions(pipeline.warehouse, pipeline.config)
         _report(context, calendar, table, _rows_by_day(pipeline, table))
 
     return coverage

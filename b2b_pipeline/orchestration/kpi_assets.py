@@ -10,7 +10,7 @@ from b2b_pipeline.export import export_parquet
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
-from b2b_pipeline.metrics.store import publish_family
+from b2b_pipeline.metrics.store import publish_definitions, publish_family
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
@@ -127,6 +127,8 @@ def _export(calendar: Calendar) -> dg.AssetsDefinition:
     )
     def parquet(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
+            # Only now: whether sales costs were ever given is told by the components.
+            publish_definitions(pipeline.warehouse, pipeline.config)
             files = export_parquet(pipeline.warehouse, pipeline.home / "exports")
         report_days(
             context, calendar, {day: {"files": [path.name for path in files]} for day in context.partition_keys}
