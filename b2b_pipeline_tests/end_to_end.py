@@ -23,6 +23,7 @@ from sqlalchemy import Table, select
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.landing import Landing, Slice
@@ -92,8 +93,12 @@ def pull(found: Installation, pipeline: Pipeline, start: date, until: date, run_
     with served(found.world):
         for source in pipeline.config.sources:
             for stream in SOURCES[source].streams:
-                report = pipeline.ingest(source, stream.name, start, until + timedelta(days=1), run_id)
-                failed |= {f"{source}/{stream.name}": str(error) for error in report.failed.values()}
+                try:
+                    report = pipeline.ingest(source, stream.name, start, until + timedelta(days=1), run_id)
+                    errors: list[PipelineError] = list(report.failed.values())
+                except PipelineError as error:  # of the source as a whole
+                    errors = [error]
+                failed |= {f"{source}/{stream.name}": str(error) for error in errors}
     files = pipeline.config.files
     for path in drop_files(found.world, pipeline.inbox):
         mapping = files[mapping_for(path.name, files) or ""]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,12 @@ class Materialised:
 
     def __init__(self, source: str, folder: Path, first: date, last: date, **settings: Any) -> None:
         config = Config.model_validate(
-            {"start_date": "2026-10-01", "timezone": "Europe/Berlin", "system_of_record": source, "sources": {source: settings}}
+            {
+                "start_date": first,
+                "timezone": "Europe/Berlin",
+                "system_of_record": source,
+                "sources": {source: settings},
+            }
         )
         self.pipeline = Pipeline(config, folder)
         upgrade(self.pipeline.warehouse)
@@ -78,7 +85,9 @@ class Materialised:
 
     def filled(self) -> set[str]:
         """The tables with rows in them."""
-        return {name for name in self.names if self.pipeline.warehouse.rows(select(tables.metadata.tables[name]).limit(1))}
+        return {
+            name for name in self.names if self.pipeline.warehouse.rows(select(tables.metadata.tables[name]).limit(1))
+        }
 
     def quarantined(self) -> list[tuple[Any, ...]]:
         bad = tables.quarantine.c
@@ -109,7 +118,9 @@ def test_campaign_days_of_google_ads_become_spend(mock: responses.RequestsMock, 
     done = Materialised("google_ads", tmp_path, date(2026, 10, 1), date(2026, 10, 2), accounts=["4100000001"])
     assert done.filled() == {"spend", "campaign"}
     spend = tables.spend.c
-    assert [tuple(map(str, row)) for row in done.rows(spend.campaign_id, spend.date_day, spend.spend, spend.channel)] == [
+    assert [
+        tuple(map(str, row)) for row in done.rows(spend.campaign_id, spend.date_day, spend.spend, spend.channel)
+    ] == [
         ("21000000100", "2026-10-01", "12.340000", "paid_search"),
         ("21000000140", "2026-10-01", "0.000007", "video"),
         ("21000000150", "2026-10-02", "90071992547.409931", "other"),
@@ -124,9 +135,15 @@ def test_contacts_deals_and_e_mail_events_of_hubspot_become_rows(mock: responses
     done = Materialised("hubspot", tmp_path, date(2026, 10, 2), date(2026, 10, 2))
     assert done.filled() == done.names
     lead, event = tables.lead.c, tables.email_event.c
-    print(done.rows(lead.lead_id, lead.is_deleted, lead.email_domain))
-    print(done.rows(event.event_id, event.event_type), done.streams, done.quarantined())
-    raise AssertionError
+    assert done.rows(lead.lead_id, lead.is_deleted, lead.email_domain) == [
+        ("101", False, "example.com"), ("102", False, None), ("204", False, "example.org"), ("56", True, "example.com"),
+    ]  # fmt: skip
+    assert Counter(kind for (kind,) in done.rows(event.event_type)) == {
+        "sent": 1, "delivered": 1, "open": 1, "click": 2, "unsubscribe": 2, "dropped": 1, "other": 1,
+    }  # fmt: skip
+    assert done.quarantined() == [("email_event", "email_event", "sent_at", "empty")]
+    # Landed by the day of their modification, not all of them on the day that was asked for.
+    assert done.streams == {"contact": 3, "deal": 2, "marketing_email": 1, "email_event": 9}
 
 
 def test_objects_and_histories_of_salesforce_become_rows(mock: responses.RequestsMock, tmp_path: Path) -> None:
@@ -134,15 +151,31 @@ def test_objects_and_histories_of_salesforce_become_rows(mock: responses.Request
     test_salesforce.serve(mock)
     done = Materialised("salesforce", tmp_path, date(2026, 10, 1), date(2026, 10, 10))
     opportunity, lead = tables.opportunity.c, tables.lead.c
-    print(done.filled(), done.names)
-    print(done.rows(lead.lead_id, lead.is_deleted, lead.email_domain))
-    print(done.rows(opportunity.opp_id, opportunity.date_day, opportunity.amount, opportunity.is_won))
-    print(done.streams, done.quarantined())
-    raise AssertionError
+    assert done.filled() == done.names
+    assert done.rows(lead.lead_id, lead.is_deleted, lead.email_domain) == [
+        (test_salesforce.ADA, False, "brightwater.example"), (test_salesforce.KOFI, False, "example.org"),
+        (test_salesforce.TWIN, True, "brightwater.example"), (test_salesforce.TESTER, False, "example.com"),
+    ]  # fmt: skip
+    assert done.rows(opportunity.opp_id, opportunity.date_day, opportunity.amount, opportunity.is_won) == [
+        ("006Wx0000000001MAA", date(2026, 10, 5), Decimal("22700.55"), True),
+        ("006Wx0000000002MAA", date(2026, 10, 7), Decimal("10000000"), False),
+        ("006Wx0000000003MAA", date(2026, 10, 7), None, False),
+    ]
+    assert done.streams == {
+        "lead": 4, "lead_history": 3, "contact": 2, "account": 1, "opportunity": 3, "opportunity_history": 2,
+        "opportunity_contact_role": 1, "campaign": 2, "campaign_member": 6,
+    }  # fmt: skip
+    assert done.quarantined() == []
 
 
 def test_fixings_of_the_ecb_become_rates(mock: responses.RequestsMock, tmp_path: Path) -> None:
     mock.get(test_ecb.URL, body=test_ecb.CSV)
-    done = Materialised("ecb", tmp_path, date(2026, 10, 1), date(2026, 10, 31), options={"currencies": "USD GBP"})
-    print(done.rows(tables.fx_rate.c.date_day, tables.fx_rate.c.currency, tables.fx_rate.c.per_eur), done.streams)
-    raise AssertionError
+    done = Materialised("ecb", tmp_path, date(2026, 4, 1), date(2026, 4, 7), options={"currencies": "USD GBP"})
+    rate = tables.fx_rate.c
+    pounds = [row for row in done.rows(rate.currency, rate.date_day, rate.per_eur) if row[0] == "GBP"]
+    assert pounds[:3] == [
+        ("GBP", date(2026, 4, 1), Decimal("0.86843")),
+        ("GBP", date(2026, 4, 2), Decimal("0.8691")),
+        ("GBP", date(2026, 4, 7), Decimal("0.87005")),
+    ], "Good Friday and Easter Monday have none"
+    assert done.quarantined() == []

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.ingest import IngestReport, ingest
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.sandbox.faults import add_fault, list_faults
@@ -51,6 +52,11 @@ TOLD = [
 ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Session.__init__.__kwdefaults__, "sleep", lambda seconds: None)
+
+
 @pytest.fixture
 def new(tmp_path: Path) -> Iterator[tuple[Installation, Pipeline]]:
     """A new installation over the world of all nights, with small pages and no real waits."""
@@ -71,10 +77,9 @@ def small_pages(found: Installation) -> Iterator[None]:
 
 
 def read(pipeline: Pipeline, source: str, stream: str) -> IngestReport:
-    """All days of one stream, without sleeping."""
+    """All days of one stream."""
     vendor = SOURCES[source]
     client = vendor.connect(pipeline.config)
-    client.session._sleep = lambda seconds: None
     return ingest(
         vendor, vendor.stream(stream), client, vendor.accounts(client, pipeline.config), START,
         UNTIL + timedelta(days=1), config=pipeline.config, landing=pipeline.landing, run_id="fault",
@@ -98,7 +103,7 @@ def days(report: IngestReport) -> dict[str, Any]:
     return {f"{item.account['id']} {day}": rows for item in report.slices for day, rows in item.days.items()}
 
 
-@pytest.mark.parametrize(("stream", "kind", "options"), GOT_OVER)
+@pytest.mark.parametrize(("stream", "kind", "options"), GOT_OVER, ids=str)
 def test_a_passing_fault_is_got_over_with_the_same_records(
     stream: tuple[str, str], kind: str, options: dict[str, Any], new: tuple[Installation, Pipeline]
 ) -> None:
@@ -117,14 +122,15 @@ def test_a_passing_fault_is_got_over_with_the_same_records(
         assert days(report) == expected
 
 
-@pytest.mark.parametrize(("stream", "kind", "options", "message"), TOLD)
+@pytest.mark.parametrize(("stream", "kind", "options", "message"), TOLD, ids=str)
 def test_a_lasting_fault_is_told_and_lands_nothing(
     stream: tuple[str, str], kind: str, options: dict[str, Any], message: str, new: tuple[Installation, Pipeline]
 ) -> None:
     found, pipeline = new
-    add_fault(found.world, stream[0], kind, path_contains=path_of(stream, kind), **options)
+    times = 100 if kind == "total_mismatch" else 1  # the last page's total is the one that counts
+    add_fault(found.world, stream[0], kind, path_contains=path_of(stream, kind), count=times, **options)
     report = read(pipeline, *stream)
-    assert not list_faults(found.world), "the fault was never shown"
+    assert all(fault.remaining < times for fault in list_faults(found.world)), "the fault was never shown"
     assert len(report.failed) == 1
     assert re.search(message, str(*report.failed.values()))
     # Of a window that was cut into parts, those before the fault are there, each of them whole.
