@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
-    Control,
     Account,
+    Control,
     Finding,
     Page,
     Record,

@@ -53,7 +53,7 @@ def _row(metric: Metric) -> str:
 def _side(terms: Mapping[str, object]) -> str:
     def term(name: str, coefficient: object) -> str:
         if callable(coefficient):
-            return f"{coefficient.__name__} x {name}"
+            return f"{getattr(coefficient, '__name__', 'factor')} x {name}"
         return name if coefficient == 1 else f"{coefficient} x {name}"
 
     text = " + ".join(term(name, coefficient) for name, coefficient in terms.items()).replace("+ -1 x ", "- ")
