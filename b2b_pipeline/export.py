@@ -17,7 +17,7 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 
 EXPORTED = (*tables.CORE, *tables.DERIVED, tables.kpi_component_daily, tables.kpi_change, tables.coverage)
-MONEY = pa.decimal128(38, 6)
+MONEY = pa.decimal128(38, 12)
 KPI_DAILY = pa.schema([
     ("date_day", pa.date32()), ("metric", pa.string()), ("family", pa.string()), ("channel", pa.string()),
     ("campaign_id", pa.string()), ("numerator", MONEY), ("denominator", MONEY), ("value", pa.float64()),

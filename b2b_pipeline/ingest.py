@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, Source, Stream, Window
-from b2b_pipeline.errors import PipelineError, SplitError
+from b2b_pipeline.errors import PermanentError, PipelineError, SplitError
 from b2b_pipeline.landing import Landing, Slice
 
 
@@ -61,6 +61,13 @@ def ingest(
                 report.rows.update({day: count for day, (count, _) in landed.days.items()})
         except PipelineError as error:
             report.failed[account.id] = error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            # The message of such an error may quote personal data; the name of a missing field does not.
+            what = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else type(error).__name__
+            report.failed[account.id] = PermanentError(
+                f"{source.name}/{stream.name}: an answer is not of the documented shape ({what})"
+            )
+            report.failed[account.id].__cause__ = error
     return report
 
 

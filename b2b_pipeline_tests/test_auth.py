@@ -121,7 +121,7 @@ def test_a_token_that_the_vendor_refuses_is_replaced_before_its_time(store: Path
 
 
 def test_threads_that_need_a_token_at_once_get_the_same_one(store: Path) -> None:
-    with serving(Endpoint(pause=0.05)) as endpoint:
+    with serving(Endpoint(rotates=False, pause=0.05)) as endpoint:
         auth = token(endpoint, store)
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(lambda _: bearer(auth), range(8))) == {"access-1"}

@@ -149,6 +149,11 @@ def test_derive_takes_no_notice_of_runs_that_derive_by_themselves(orchestra: Orc
     assert asked_range(orchestra) == "no ingest has ended since the last derive"
 
 
+def test_derive_takes_no_notice_of_an_ingest_that_was_cancelled(orchestra: Orchestra) -> None:
+    orchestra.instance.report_run_canceled(unfinished(orchestra, "ingest_ecb", "2026-06-28"))
+    assert asked_range(orchestra) == "no ingest has ended since the last derive"
+
+
 def test_a_derive_that_failed_is_made_good_by_the_next(orchestra: Orchestra) -> None:
     orchestra.run("ingest_ecb", UNTIL - timedelta(days=1))
     orchestra.instance.report_run_failed(unfinished(orchestra, "derive", "2026-06-27"))
@@ -195,8 +200,9 @@ def test_a_malformed_file_fails_its_own_run_once(orchestra: Orchestra) -> None:
 
 
 def test_a_file_that_fits_nowhere_is_named_until_a_mapping_takes_it(orchestra: Orchestra) -> None:
-    _, answer = drops(orchestra)
     (orchestra.pipeline.inbox / "budget.csv").write_text("Document\n1\n")
+    others, answer = drops(orchestra)
+    assert "budget.csv" not in others
     wanted, told = drops(orchestra, answer.cursor)
     assert (wanted, told.skip_message) == ({}, "budget.csv matches no mapping under `files:` in pipeline.yaml")
     path = orchestra.installation.folder / "pipeline.yaml"

@@ -48,6 +48,7 @@ TOLD = [
     (CONTACTS, "error_in_200", {}, "status 200 without 'results'"), (CONTACTS, "cut_body", {}, "body is not JSON"),
     (EVENTS, "error_in_200", {}, "status 200 without 'events'"), (EVENTS, "cut_body", {}, "body is not JSON"),
     (CONTACTS, "expire_token", {}, "token"), (ECB, "cut_body", {}, "cut off|not CSV"),
+    (CONTACTS, "drop_field", {"field": "id"}, r"not of the documented shape \(KeyError 'id'\)"),
     (ECB, "drop_field", {"field": "OBS_VALUE"}, "OBS_VALUE"),
 ]  # fmt: skip
 

@@ -76,8 +76,7 @@ def test_an_export_that_breaks_off_leaves_the_old_file_and_the_next_one_leaves_n
     warehouse: Warehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export_parquet(warehouse, tmp_path)
-    path = tmp_path / f"{spend.name}.parquet"
-    before, names = path.read_bytes(), sorted(tmp_path.iterdir())
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     class Broken(pq.ParquetWriter):  # type: ignore[misc]
         def write_batch(self, *arguments: Any, **options: Any) -> None:
@@ -88,10 +87,9 @@ def test_an_export_that_breaks_off_leaves_the_old_file_and_the_next_one_leaves_n
         patch.setattr(pq, "ParquetWriter", Broken)
         with pytest.raises(OSError, match="no space"):
             export_parquet(warehouse, tmp_path)
-    assert path.read_bytes() == before
-    assert all(pq.read_metadata(found).num_rows >= 0 for found in names)
+    assert {path: path.read_bytes() for path in before} == before
     export_parquet(warehouse, tmp_path)
-    assert sorted(tmp_path.iterdir()) == names
+    assert set(tmp_path.iterdir()) == set(before)
 
 
 def test_who_reads_while_it_is_replaced_goes_on_with_the_old_file(warehouse: Warehouse, tmp_path: Path) -> None:

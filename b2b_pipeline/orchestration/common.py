@@ -44,12 +44,13 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
 
 
 def report_days(context: dg.AssetExecutionContext, calendar: Calendar, days: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each day (ISO) its own metadata; a day outside the run that changed too gets an event of its own."""
+    """Give each day (ISO) its own metadata; a day outside the run that is there and changed gets an event of its own."""
     asked = set(context.partition_keys)
+    there = context.instance.get_materialized_partitions(context.asset_key)
     for day, metadata in days.items():
         if day in asked:
             context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=day)
-        elif calendar.daily.has_partition_key(day):
+        elif day in there:  # a day that nobody has read must not look as if it had been
             context.log_event(dg.AssetMaterialization(context.asset_key, RESTATED, metadata=metadata, partition=day))
 
 

@@ -11,7 +11,7 @@ from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.store import publish_definitions, publish_family
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_table, report_days, translated
+from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -45,7 +45,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
             lower_bound_delta=timedelta(hours=READY_HOUR),
             timezone=calendar.config.timezone,
         ),
-        metadata=about_table(tables.kpi_component_daily),
+        metadata={"dagster/table_name": tables.kpi_component_daily.name},
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():

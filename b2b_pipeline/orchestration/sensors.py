@@ -93,10 +93,15 @@ def _derive_sensor(calendar: Calendar) -> dg.SensorDefinition:
 
 
 def _recent_runs(instance: dg.DagsterInstance, since: datetime) -> tuple[list[Run], list[Run]]:
-    """Runs that only land (ingest jobs, backfills and file drops of raw assets), and runs of derive that count."""
+    """Runs that only land (ingest jobs, backfills and file drops of raw assets), and runs of derive that count.
+
+    An ingest that failed may have landed some of its accounts; one that was cancelled is nobody's news.
+    """
     ingests, derives = [], []
     for record in instance.get_run_records(dg.RunsFilter(updated_after=since)):
         run = record.dagster_run
+        if run.status == DagsterRunStatus.CANCELED:
+            continue
         started, ended = _moment(record.start_time), _moment(record.end_time) if run.is_finished else None
         found = Run(_days(run.tags), started, ended)
         assets = run.asset_selection or ()

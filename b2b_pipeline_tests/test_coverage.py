@@ -1,0 +1,146 @@
+"""Which days are whole: told by what landed and what of it could be loaded, each gap with its reason."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.base import Account, Page, Window
+from b2b_pipeline.core.coverage import update_coverage
+from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline.warehouse.schema import arrow_schema
+from b2b_pipeline.warehouse.tables import coverage, load_audit
+from b2b_pipeline.warehouse.write import append
+
+START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
+SPEND, LEADS = ("google_ads", "campaign_daily"), ("hubspot", "contact")
+
+
+class Books:
+    """A landing and a warehouse, from the first to the sixth of May."""
+
+    def __init__(self, folder: Path) -> None:
+        self.landing = Landing(folder, Pseudonyms(b"key", folder / "forgotten.json"))
+        self.warehouse = Warehouse(f"duckdb:///{folder / 'warehouse.duckdb'}")
+        self.accounts: list[str] = []
+        upgrade(self.warehouse)
+        self._now = datetime(2026, 5, 7, 6, tzinfo=UTC)
+
+    @property
+    def config(self) -> Config:
+        sources = {"google_ads": {"accounts": self.accounts}, "hubspot": {}}
+        return Config.model_validate({"start_date": START, "system_of_record": "hubspot", "sources": sources})
+
+    def land(self, stream: tuple[str, str], first: int, last: int, account: str = "1", **more: Any) -> Slice:
+        """A slice of the days from `first` to `last` of May."""
+        self._now += timedelta(minutes=1)
+        window = Window.of_days(date(2026, 5, first), date(2026, 5, last + 1), self.config.zone)
+        records = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
+        return self.landing.write(
+            stream[0], SOURCES[stream[0]].stream(stream[1]), Account(account, time_zone="America/New_York"), window,
+            [Page(records)], zone=self.config.zone, api_version="v1", run_id="run", now=self._now, **more,
+        )  # fmt: skip
+
+    def fail(self, item: Slice, error: str) -> None:
+        row = {"target_table": "spend", "source": item.source, "slice_id": item.slice_id, "error": error}
+        with self.warehouse.write() as connection:
+            append(connection, load_audit, pa.Table.from_pylist([row], schema=arrow_schema(load_audit)))
+
+    def gaps(self, stream: tuple[str, str]) -> dict[str, str]:
+        """Account and day of May -> why it is not complete."""
+        update_coverage(self.warehouse, self.landing, self.config, TODAY)
+        rows = [row for row in self.warehouse.rows(coverage.select()) if (row["source"], row["stream"]) == stream]
+        assert {row["date_day"].day for row in rows} == set(range(1, 7))
+        return {
+            f"{row['source_account']}/{row['date_day'].day}": row["reason"] for row in rows if not row["is_complete"]
+        }
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Books:
+    return Books(tmp_path)
+
+
+def test_a_day_that_was_never_read_is_missing_by_name(books: Books) -> None:
+    unread = "google_ads/campaign_daily was not read for this day"
+    assert books.gaps(SPEND) == {f"/{day}": unread for day in range(1, 7)}
+    books.land(SPEND, 1, 3)
+    books.land(SPEND, 5, 6)
+    assert books.gaps(SPEND) == {"1/4": unread}
+    books.land(SPEND, 4, 4)
+    assert books.gaps(SPEND) == {}
+
+
+def test_a_day_is_provisional_until_it_is_read_after_its_end_where_the_account_is(books: Books) -> None:
+    books.land(SPEND, 1, 6, provisional_days=["2026-05-06"])
+    assert books.gaps(SPEND) == {"1/6": "google_ads: the day was not over in America/New_York"}
+    books.land(SPEND, 6, 6)
+    assert books.gaps(SPEND) == {}
+
+
+def test_an_account_that_turns_up_later_lacks_the_days_before(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    books.land(SPEND, 4, 6, account="2")
+    unread = "google_ads/campaign_daily was not read for this day (2)"
+    assert books.gaps(SPEND) == {f"2/{day}": unread for day in (1, 2, 3)}
+
+
+def test_configured_accounts_are_expected_however_they_are_written(books: Books) -> None:
+    books.accounts = ["410-000-0001", "410-000-0002"]
+    books.land(SPEND, 1, 6, account="4100000001")
+    books.land(SPEND, 1, 6, account="4100000009")  # no longer configured
+    unread = "google_ads/campaign_daily was not read for this day (410-000-0002)"
+    assert books.gaps(SPEND) == {f"410-000-0002/{day}": unread for day in range(1, 7)}
+
+
+def test_of_a_report_that_failed_whole_only_the_days_it_speaks_for_are_missing(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    bad = books.land(SPEND, 2, 4)
+    books.land(SPEND, 3, 3)
+    books.fail(bad, "too many bad rows")
+    assert books.gaps(SPEND) == {"1/2": "too many bad rows", "1/4": "too many bad rows"}
+    books.land(SPEND, 2, 4)
+    assert books.gaps(SPEND) == {}
+
+
+def test_a_gap_in_changes_makes_the_days_before_it_doubtful_too(books: Books) -> None:
+    books.land(LEADS, 1, 2)
+    books.land(LEADS, 5, 6)
+    between = "hubspot/contact was not read between 2026-05-03 and 2026-05-05"
+    unread = "hubspot/contact was not read for this day"
+    assert books.gaps(LEADS) == {"1/1": between, "1/2": between, "1/3": unread, "1/4": unread}
+    books.land(LEADS, 3, 4)
+    assert books.gaps(LEADS) == {}
+
+
+def test_changes_that_could_not_be_loaded_are_a_gap_until_they_are_read_again(books: Books) -> None:
+    books.land(LEADS, 1, 3)
+    bad = books.land(LEADS, 4, 4)
+    books.land(LEADS, 5, 6)
+    books.fail(bad, "a column is missing")
+    assert books.gaps(LEADS) == {f"1/{day}": "a column is missing" for day in range(1, 5)}
+    books.land(LEADS, 4, 5)
+    assert books.gaps(LEADS) == {}
+
+
+def test_a_day_after_the_last_build_is_not_taken_for_whole(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    assert books.gaps(SPEND) == {}
+
+    def reasons(day: int) -> tuple[str, ...]:
+        at = date(2026, 5, day)
+        (answer,) = ask(books.warehouse, books.config, ["spend"], at, at)
+        return answer.reasons
+
+    assert reasons(6) == ()
+    assert reasons(7) == ("nothing was derived for 2026-05-07 yet",)
