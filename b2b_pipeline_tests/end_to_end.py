@@ -22,7 +22,9 @@ import time_machine
 from sqlalchemy import Table, select
 
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
@@ -187,6 +189,17 @@ def build(
         upgrade(shop.warehouse)
         with time_machine.travel(now or clock(found.world)):
             return shop, rebuild(shop, run_id, replay=False)
+
+
+def load(found: Installation, url: str, *wanted: Table) -> tuple[Workshop, dict[str, LoadReport]]:
+    """Load some core tables from what landed in an installation, and tell which days are whole; derive nothing."""
+    with inside(found) as pipeline:
+        shop = Workshop.of(pipeline, Warehouse(url))
+        upgrade(shop.warehouse)
+        parts = shop.warehouse, shop.landing, shop.config
+        reports = {table.name: load_table(*parts, table, "load") for table in (tables.fx_rate, *wanted)}
+        update_coverage(*parts, datetime.now(shop.config.zone).date())
+    return shop, reports
 
 
 def content(warehouse: Warehouse, table: Table) -> Counter[tuple[Any, ...]]:

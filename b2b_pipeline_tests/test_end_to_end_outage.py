@@ -33,6 +33,7 @@ from b2b_pipeline_tests.end_to_end import (
     clock,
     content,
     environment,
+    load,
     new_warehouses,
     pull,
 )
@@ -113,11 +114,11 @@ def test_a_bad_row_is_quarantined_with_its_reason_and_the_rest_counts(
     with environment(found):
         item = newest(found.pipeline())
         assert spoil(found.pipeline(), item, 0) == 1
-    shop, rebuilt = build(found, new_warehouse())
+    shop, reports = load(found, new_warehouse(), spend)
     (bad,) = shop.warehouse.rows(quarantine.select())
     assert (bad["column_name"], bad["reason"], bad["slice_id"]) == ("spend", "not an amount", item.slice_id)
     assert '"costMicros": "about ' in bad["record"]
-    report = rebuilt.loads["spend"]
+    report = reports["spend"]
     assert report.quarantined == 1
     assert report.rows_in == report.loaded + report.quarantined + report.deduplicated
     assert not report.failures
@@ -127,7 +128,7 @@ def test_a_slice_with_too_many_bad_rows_fails_whole_and_is_loaded_once_it_may(
     found: Installation, new_warehouse: Callable[[], str]
 ) -> None:
     url = new_warehouse()
-    before, _ = build(found, url)
+    before, _ = load(found, url, spend)
     rows = content(before.warehouse, spend)
     advance(found.world, 1)
     until = UNTIL + timedelta(days=1)
@@ -136,8 +137,8 @@ def test_a_slice_with_too_many_bad_rows_fails_whole_and_is_loaded_once_it_may(
         item = newest(found.pipeline())
         spoilt = spoil(found.pipeline(), item, 0.4)
         assert spoilt > 3
-    shop, rebuilt = build(found, url, "spoilt")
-    assert set(rebuilt.loads["spend"].failures) == {item.slice_id}
+    shop, reports = load(found, url, spend)
+    assert set(reports["spend"].failures) == {item.slice_id}
     ours = spend.c.source_account == item.account["id"]
     assert shop.warehouse.rows(select(func.max(spend.c.date_day).label("day")).where(ours)) == [{"day": UNTIL}]
     kept = [row for row in content(shop.warehouse, spend) if row[1] == item.account["id"]]
@@ -148,11 +149,11 @@ def test_a_slice_with_too_many_bad_rows_fails_whole_and_is_loaded_once_it_may(
     said = shop.warehouse.rows(select(coverage.c.date_day).where(coverage.c.reason == error["error"]))
     assert {row["date_day"] for row in said} == days
     # Whoever builds anew from this landing gets the same.
-    assert_same(shop.warehouse, build(found, new_warehouse())[0].warehouse)
+    assert_same(shop.warehouse, load(found, new_warehouse(), spend)[0].warehouse, (spend, quarantine, coverage))
 
     path = found.folder / "pipeline.yaml"
     path.write_text(path.read_text() + "limits: {max_quarantined: 0.5}\n")
-    shop, rebuilt = build(found, url, "allowed")
-    assert rebuilt.loads["spend"].quarantined == spoilt
+    shop, reports = load(found, url, spend)
+    assert reports["spend"].quarantined == spoilt
     assert not shop.warehouse.rows(select(load_audit.c.error).where(load_audit.c.error.is_not(None)))
     assert {row[1] for row in content(shop.warehouse, spend) if row[3] == until} >= {item.account["id"]}

@@ -79,8 +79,7 @@ def test_an_export_that_breaks_off_leaves_the_old_file_and_the_next_one_leaves_n
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     class Broken(pq.ParquetWriter):  # type: ignore[misc]
-        def write_batch(self, *arguments: Any, **options: Any) -> None:
-            super().write_batch(*arguments, **options)
+        def write_batch(self, *_: Any, **__: Any) -> None:
             raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:

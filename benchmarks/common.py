@@ -183,7 +183,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """Interrupt a process that leads a session; after a while, kill what is left of it."""
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(20)
+        process.wait(60)
     kill(process)
 
 

@@ -53,7 +53,7 @@ def demo(found: Installation, leads: int) -> list[dict[str, Any]]:
     process = found.start("demo", "--leads", str(leads), "--port", str(free_port()))
     log = found.folder / "log.txt"
     began, launched = time.monotonic(), time.time()
-    while "UI is on" not in log.read_text(errors="replace"):
+    while not re.search(r"Dagster UI.* after", log.read_text(errors="replace")):
         if process.poll() is not None:
             raise RuntimeError(log.read_text(errors="replace")[-3000:])
         time.sleep(0.2)

@@ -44,7 +44,7 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
 
 
 def report_days(context: dg.AssetExecutionContext, calendar: Calendar, days: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each day (ISO) its own metadata; a day outside the run that is there and changed gets an event of its own."""
+    """Give each day (ISO) its own metadata; one outside the run that is there and changed gets an event of its own."""
     asked = set(context.partition_keys)
     there = context.instance.get_materialized_partitions(context.asset_key)
     for day, metadata in days.items():
@@ -78,6 +78,10 @@ def translated() -> Iterator[None]:
         yield
     except PipelineError as error:
         raise failure(str(error), error) from None
+    except Exception as error:
+        if mask(str(error)) == str(error):
+            raise
+        raise dg.Failure(mask(f"{type(error).__name__}: {error}")) from None
 
 
 def about_table(table: Table) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dagster import DagsterRunStatus
 from b2b_pipeline.alerts import tell
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
+from b2b_pipeline.files.landing import landed, signature
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
@@ -133,7 +134,7 @@ def decide_files(
 ) -> tuple[dict[str, str], list[str]]:
     """New and replaced files (name -> the stream that they land in), and what is wrong with those that fit nowhere."""
     wanted, complaints = {}, []
-    for name in sorted(name for name, signature in listing.items() if seen.get(name) != signature):
+    for name in sorted(name for name, found in listing.items() if seen.get(name) != found):
         try:
             mapping = mapping_for(name, files)
         except ContractError as error:
@@ -153,7 +154,7 @@ def list_inbox(folder: Path) -> dict[str, str]:
         for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".") and path.suffix not in (".part", ".tmp")
     }
-    return {name: f"{stat.st_mtime_ns}:{stat.st_size}" for name, stat in stats.items()}
+    return {name: signature(stat) for name, stat in stats.items()}
 
 
 def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
@@ -179,13 +180,19 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         wanted, complaints = decide_files(listing, seen, files)
         if not wanted:
             return dg.SkipReason("; ".join(complaints) or "nothing new in the inbox")
+        # What a backfill has landed already needs no run of its own.
+        fresh = {
+            name: stream
+            for name, stream in wanted.items()
+            if not landed(pipeline.inbox / name, stream, pipeline.landing)
+        }
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(f"{name}:{listing[name]}", partition_key=name, asset_selection=[raw_key("files", stream)])
-                for name, stream in wanted.items()
+                for name, stream in fresh.items()
             ],
             dynamic_partitions_requests=[
-                file_partitions(stream).build_add_request([name]) for name, stream in wanted.items()
+                file_partitions(stream).build_add_request([name]) for name, stream in fresh.items()
             ],
             # A file that fits nowhere is not remembered: it is taken once pipeline.yaml knows it.
             cursor=json.dumps(seen | {name: listing[name] for name in wanted}),
