@@ -127,6 +127,8 @@ class Landing:
             if self.pseudonyms.reload():
                 raise TransientError(f"{source}/{stream.name}: a person was forgotten while it was read: read it again")
             if body.exists():
+                with open(body, "rb") as file:
+                    os.fsync(file.fileno())
                 os.replace(body, folder / f"{slice_id}.jsonl.zst")
         finally:
             body.unlink(missing_ok=True)
