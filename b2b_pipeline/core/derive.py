@@ -50,7 +50,7 @@ from b2b_pipeline.warehouse.tables import (
     stage_event,
     touchpoint,
 )
-from b2b_pipeline.warehouse.write import Changes, serialise, synchronise
+from b2b_pipeline.warehouse.write import serialise, synchronise
 
 LOOK_BACK_DAYS = 365
 
@@ -60,17 +60,18 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
     with warehouse.write() as connection:
         serialise(connection, table.name)
         if table is identity_cluster:
-            return _derive_clusters(connection).days()
-        return synchronise(connection, table, QUERIES[table.name](config)).days()
+            _derive_clusters(connection)
+            return set()
+        return synchronise(connection, table, QUERIES[table.name](config), tell=["date_day"]).days()
 
 
-def _derive_clusters(connection: Connection) -> Changes:
+def _derive_clusters(connection: Connection) -> None:
     links = connection.execute(
         select(identity_link.c.from_key, identity_link.c.to_key).where(~deleted(identity_link))
     ).all()
     records = connection.execute(select(lead.c.record_key)).scalars().all()
     with stage(connection, identity_cluster, clusters((tuple(link) for link in links), records)) as incoming:
-        return synchronise(connection, identity_cluster, select(incoming))
+        synchronise(connection, identity_cluster, select(incoming))
 
 
 def deleted(table: Table) -> ColumnElement[bool]:

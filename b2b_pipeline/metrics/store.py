@@ -21,6 +21,8 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import MONEY, kpi_change, kpi_component_daily, load_audit, metric_def, metric_term
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
+TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
+
 
 def component_rows(component: Component, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
     """Columns date_day, the dimensions, value (sum), n_rows: one row per day and combination that occurs."""
@@ -72,7 +74,7 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
         changes = synchronise(
             connection, stored, family_rows(family, config),
             stamps={"as_of": cast(literal(now), DateTime), "run_id": cast(literal(run_id), Text)},
-            within=stored.c.family == family.name,
+            within=stored.c.family == family.name, tell=TOLD,
         )  # fmt: skip
         _note_changes(connection, family, changes, published, last, now, run_id)
     return changes.days()

@@ -32,7 +32,7 @@ from b2b_pipeline.warehouse.bulk import stage
 
 
 class Changes(NamedTuple):
-    """Rows that left a table and rows that came, as dicts; an altered row is in both."""
+    """What rows that left a table said, and rows that came; an altered row is in both."""
 
     gone: list[dict[str, Any]]
     came: list[dict[str, Any]]
@@ -95,10 +95,12 @@ def synchronise(
     *,
     stamps: Mapping[str, ColumnElement[Any]] | None = None,
     within: ColumnElement[bool] | None = None,
+    tell: Sequence[str] = (),
 ) -> Changes:
-    """Make `table`, or the part of it `within`, equal to `wanted`, touching only rows that differ; tell the difference.
+    """Make `table`, or the part of it `within`, equal to `wanted`, touching only rows that differ.
 
     `wanted` selects the table's columns in order, but for `stamps`: these are put on new rows and are no difference.
+    Tells of the difference the columns `tell`, each combination once.
     """
     stamps = stamps or {}
     part = true() if within is None else within
@@ -112,8 +114,10 @@ def synchronise(
         same = and_(*(_same(gone.c[name], table.c[name]) for name in table.info["key"]))
         connection.execute(delete(table).where(part, exists(select(1).select_from(gone).where(same))))
         connection.execute(insert(table).from_select([*names, *stamps], select(came, *stamps.values())))
-        sides = [[dict(row) for row in connection.execute(select(side)).mappings()] for side in (gone, came)]
-    return Changes(*sides)
+        if not tell:
+            return Changes([], [])
+        told = [select(*(side.c[name] for name in tell)).distinct() for side in (gone, came)]
+        return Changes(*([dict(row) for row in connection.execute(query).mappings()] for query in told))
 
 
 def _same(one: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
