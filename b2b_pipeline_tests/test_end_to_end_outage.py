@@ -68,6 +68,7 @@ def night(found: Installation, url: str, days: int = 1) -> tuple[Workshop, dict[
     return build(found, url, f"night {until}")[0], failed
 
 
+@pytest.mark.parametrize("new_warehouse", ["duckdb"], indirect=True)  # nothing in it is particular to an engine
 def test_an_outage_of_one_source_is_named_and_heals_with_the_next_night(
     found: Installation, new_warehouse: Callable[[], str]
 ) -> None:
