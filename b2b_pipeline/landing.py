@@ -189,15 +189,14 @@ class Landing:
 
         A covered day without records maps to the newest slice too: nothing is what it says.
         """
-        by_id: dict[str, Slice] = {}
-        winner: dict[str, Slice] = {}
-        for item in self.slices(source, stream, account):
-            by_id[item.slice_id] = item
-            if not item.complete:
-                continue
-            for day in item.covered():
-                winner[day] = by_id[item.same_as[day]] if day in item.same_as else item
-        return winner
+        slices = self.slices(source, stream, account)
+        by_id = {item.slice_id: item for item in slices}
+        return {
+            day: by_id[item.same_as[day]] if day in item.same_as else item
+            for item in slices
+            if item.complete
+            for day in item.covered()
+        }
 
     def records(self, item: Slice) -> Iterator[Record]:
         """The raw records stored in this slice itself (those of `same_as` days lie in the slices named there)."""

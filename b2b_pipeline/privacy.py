@@ -61,6 +61,18 @@ class SecretFilter(logging.Filter):
         return True
 
 
+def mask_logs() -> None:
+    """From now on secrets are masked in whatever this process logs, through Dagster's own loggers too."""
+    make, secrets = logging.getLogRecordFactory(), SecretFilter()
+
+    def masked(*args: Any, **options: Any) -> logging.LogRecord:
+        record = make(*args, **options)
+        secrets.filter(record)
+        return record
+
+    logging.setLogRecordFactory(masked)
+
+
 def normalise_email(email: str) -> str:
     """Trimmed and lower case; what two systems must agree on to mean the same person."""
     return email.strip().lower()

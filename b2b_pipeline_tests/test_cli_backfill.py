@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
 from b2b_pipeline.cli.backfill import split
 from b2b_pipeline.orchestration.launch import Launcher
+from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder
 from b2b_pipeline_tests.installation import START, UNTIL, Installation
@@ -101,6 +104,29 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
     assert derived[1:] == [(FIRST, UNTIL)]
     plan = installation.b2b("backfill", "--plan").stdout
     assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_ctrl_c_ends_it_and_the_same_command_goes_on_from_there(
+    swallowed: bool, orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest = Pipeline.ingest
+
+    def interrupted(*arguments: Any) -> Any:
+        if swallowed:  # between its steps Dagster may take an interrupt for nothing
+            signal.signal(signal.SIGINT, lambda number, frame: None)
+        signal.raise_signal(signal.SIGINT)
+        return ingest(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "ingest", interrupted)
+        result = orchestra.installation.b2b("backfill")
+    assert result.exit_code == 130, result.output
+    assert derived == []
+    assert landed(orchestra)["ecb"] == set(), "the sources after it were not read"
+    result = orchestra.installation.b2b("backfill")
+    assert result.exit_code == 0, result.output
+    assert landed(orchestra)["ecb"] == {str(UNTIL), str(UNTIL + timedelta(days=1))}
 
 
 @pytest.mark.parametrize(

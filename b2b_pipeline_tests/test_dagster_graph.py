@@ -84,6 +84,7 @@ def test_every_table_shows_its_columns_and_its_grain(defs: dg.Definitions) -> No
     for family in FAMILIES:
         spec = specs(defs)[f"kpi/{family}"]
         assert spec.metadata["dagster/table_name"] == "kpi_component_daily"
+        assert "value" in [column.name for column in spec.metadata["dagster/column_schema"].columns]
 
 
 def test_every_kpi_asset_names_its_metrics_and_is_watched_for_freshness_and_completeness(defs: dg.Definitions) -> None:

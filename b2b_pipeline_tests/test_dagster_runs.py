@@ -92,6 +92,11 @@ def test_each_day_of_a_kpi_has_its_own_right_numbers(finished: Orchestra) -> Non
                 assert shown is None
             else:
                 assert shown == pytest.approx(float(answer.value), abs=1e-6)
+        stored = tables.kpi_component_daily.c
+        counted = select(stored.date_day, func.count().label("n")).where(stored.family == family.name)
+        rows = {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(counted.group_by(stored.date_day))}
+        for day, metadata in told.items():
+            assert metadata["dagster/partition_row_count"] == rows.get(date.fromisoformat(day), 0)
     assert len({metadata["spend"] for metadata in finished.metadata("kpi/paid_media").values()}) == len(DAYS)
 
 
@@ -101,12 +106,12 @@ def test_a_kpi_page_shows_value_change_and_sparkline_without_a_click(finished: O
         for day, metadata in told.items():
             text = metadata["at_a_glance"]
             assert len(text) < 1000
-            assert text.startswith(f"**{METRICS[family.headline].name}: "), day
+            assert text.startswith(f"**{METRICS[family.headline].name} on {day}: ")
             assert metadata["complete"] is True, metadata
     last = finished.metadata("kpi/paid_media")
     before, now = (Decimal(str(last[day]["spend"])) for day in (DAYS[-8], DAYS[-1]))
     text = last[DAYS[-1]]["at_a_glance"]
-    assert f"**spend: {now:,.2f}** {float((now - before) / before):+.0%} vs a week before" in text
+    assert f"**spend on {UNTIL}: {now:,.2f}** {float((now - before) / before):+.0%} vs a week before" in text
     assert "![trend](data:image/svg+xml;base64," in text
 
 

@@ -7,7 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -170,6 +171,32 @@ def test_the_demo_does_not_start_on_two_sandboxes(demo: socket.socket, monkeypat
     result = run_demo("--no-ui")
     assert result.exit_code == 2
     assert "the demo runs on the sandbox alone" in result.stderr
+
+
+def test_a_demo_that_is_terminated_leaves_no_sandbox_behind(fresh: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
+    settings = {name: (value or "") for name, value in dotenv_values(fresh / ".env").items()}
+    settings = {name: value.replace(":8765/", f":{port}/") for name, value in settings.items()}
+    command = [sys.executable, "-m", "b2b_pipeline.cli", "demo", "--no-ui"]
+    with subprocess.Popen(command, cwd=tmp_path, env={**clean, **settings}, stderr=subprocess.DEVNULL) as demo:
+        wait_until(lambda: answers(port))
+        demo.terminate()
+        assert demo.wait(60) == 130
+    assert not answers(port)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("port", ["0", "70000", "ui"])

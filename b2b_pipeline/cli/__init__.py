@@ -20,6 +20,7 @@ from b2b_pipeline.cli import (
     setup,
 )
 from b2b_pipeline.cli.common import Commands
+from b2b_pipeline.privacy import mask_logs
 
 app = typer.Typer(
     cls=Commands,
@@ -34,6 +35,7 @@ app = typer.Typer(
 def environment() -> None:
     """Settings come from the environment; a file .env in the working directory fills in what is not set there."""
     load_dotenv(".env", override=False)
+    mask_logs()
 
 
 for module in (setup, demo, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +39,7 @@ def demo(
 ) -> None:
     """Serve the invented company, run the main job over all its days, and open the Dagster UI on them."""
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no child stays behind
     found = pipeline()
     sandbox_port = _sandbox_port(found.config.sources)
     for wanted in (sandbox_port, *([port] if ui else [])):
@@ -62,7 +63,8 @@ def demo(
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
                 say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
                 say(f"for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on {last}")
-                server.wait()
+                with suppress(KeyboardInterrupt):
+                    server.wait()
 
 
 def _sandbox_port(sources: Iterable[str]) -> int:
@@ -94,8 +96,6 @@ def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     with open(log, "wb") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as child:
         try:
             yield child
-        except KeyboardInterrupt:
-            pass
         finally:
             for kind, patience in ((signal.SIGINT, 15), (signal.SIGKILL, 5)):
                 try:

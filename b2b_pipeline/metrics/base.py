@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null, select
-from sqlalchemy.types import Numeric, Text
+from sqlalchemy.types import Text
 
 from b2b_pipeline.config import Config
 
@@ -33,7 +33,7 @@ class Leg:
     def rows(self, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
         """Columns date_day, the dimensions asked for (NULL where the table has none), value."""
         keys = [cast(self.dimensions.get(name, null()), Text).label(name) for name in dimensions]
-        query = select(self.day.label("date_day"), *keys, cast(self.value, Numeric(38, 6)).label("value"))
+        query = select(self.day.label("date_day"), *keys, self.value.label("value"))
         return query.where(self.where(config)) if self.where else query
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Numeric,
     Select,
     Text,
     and_,
@@ -37,7 +36,7 @@ from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
 from b2b_pipeline.metrics.store import component_rows, lacking
 from b2b_pipeline.warehouse.dialects import median, truncate_day
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.tables import coverage, kpi_component_daily
+from b2b_pipeline.warehouse.tables import SUM, coverage, kpi_component_daily
 
 GRAINS = ("day", "week", "month", "quarter", "year")
 
@@ -258,7 +257,7 @@ def component_sums(
     keys: list[ColumnElement[Any]] = [rows.c[name] for name in dimensions]
     if grain:
         keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
-    query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), Numeric(38, 6)))
+    query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), SUM))
     return query.where(_in_range(rows.c.date_day, start, end)).group_by(*keys, rows.c.component)
 
 

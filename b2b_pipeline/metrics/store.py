@@ -18,7 +18,7 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import MONEY, kpi_change, kpi_component_daily, load_audit, metric_def, metric_term
+from b2b_pipeline.warehouse.tables import SUM, kpi_change, kpi_component_daily, load_audit, metric_def, metric_term
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
 TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
@@ -30,7 +30,7 @@ def component_rows(component: Component, config: Config, dimensions: tuple[str, 
     rows = (union_all(*legs) if len(legs) > 1 else legs[0]).subquery()
     keys = [rows.c.date_day, *(rows.c[name] for name in dimensions)]
     return select(
-        *keys, cast(func.sum(rows.c.value), MONEY).label("value"), cast(func.count(), BigInteger).label("n_rows")
+        *keys, cast(func.sum(rows.c.value), SUM).label("value"), cast(func.count(), BigInteger).label("n_rows")
     ).group_by(*keys)
 
 

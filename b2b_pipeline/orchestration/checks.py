@@ -1,6 +1,9 @@
-"""Asset checks: contracts, reconciliation with the vendors' own totals, volume, completeness, freshness, API sunset."""
+"""Asset checks: contracts, reconciliation with the vendors' own totals, volume, completeness, freshness, API sunset.
 
-from collections.abc import Iterator
+The checks of one table run in one step, and so do those of all KPIs: a step is a process. Each can be run alone.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from statistics import median
 
@@ -23,103 +26,121 @@ SUNSET_WARNING, SUNSET_FAILURE = timedelta(days=90), timedelta(days=30)
 WATCHED = (tables.spend, tables.lead, tables.opportunity, tables.email_event)  # whose volume is regular enough
 COMPLETENESS_DAYS = 30
 SHOWN = 30  # offenders named in a check's metadata
+KPI_KEYS = {kpi_key(name): family for name, family in FAMILIES.items()}
 
 
 def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
     for table in tables.CORE:
-        yield _contract(table)
-        yield _quarantine(table)
-    for table in WATCHED:
-        yield _volume(table, calendar)
+        yield _of_table(table, calendar)
     for source in (SOURCES[name] for name in calendar.config.sources):
         if source.control is not None:
             yield _reconciliation(source, source.control)
         yield _api_version(source, calendar)
-    for family in FAMILIES.values():
-        yield _freshness(family, calendar)
-        yield _completeness(family, calendar)
+    yield _freshness(calendar)
+    yield _completeness(calendar)
 
 
-def _contract(table: Table) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=table.name,
-        name="contract",
-        blocking=True,
-        description="Keys are unique, and of every slice rows in = loaded + quarantined + deduplicated.",
+def told(items: Sequence[str]) -> str:
+    """Offenders as text, which Dagster shows where it hides a list behind a click."""
+    more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return "\n".join([*items[:SHOWN], *more]) or "none"
+
+
+# -- tables
+
+CONTRACT, QUARANTINE, VOLUME = "contract", "quarantine", "volume"
+ABOUT = {
+    CONTRACT: "Keys are unique, and of every slice rows in = loaded + quarantined + deduplicated.",
+    QUARANTINE: "No slice failed as a whole (an error), and no row was quarantined (a warning).",
+    VOLUME: "The newest day has about as many rows as the same weekday of the four weeks before.",
+}
+
+
+def _of_table(table: Table, calendar: Calendar) -> dg.AssetChecksDefinition:
+    names = [CONTRACT, QUARANTINE, *([VOLUME] if table in WATCHED else [])]
+
+    @dg.multi_asset_check(
+        name=f"{table.name}_checks",
+        specs=[
+            dg.AssetCheckSpec(name, asset=table.name, description=ABOUT[name], blocking=name == CONTRACT)
+            for name in names
+        ],
+        can_subset=True,
     )
-    def contract(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-        key = [table.c[name] for name in table.info["key"]]
-        repeated = select(*key, func.count().label("rows")).group_by(*key).having(func.count() > 1).limit(SHOWN)
-        audit = tables.load_audit.c
-        unbalanced = select(audit.slice_id).where(
-            audit.target_table == table.name,
-            audit.error.is_(None),
-            audit.rows_in != audit.rows_loaded + audit.rows_quarantined + audit.rows_deduplicated,
-        )
-        twice, off = pipeline.warehouse.rows(repeated), pipeline.warehouse.rows(unbalanced)
-        return dg.AssetCheckResult(
-            passed=not twice and not off,
-            metadata={
-                "repeated_keys": [", ".join(str(row[column.name]) for column in key) for row in twice],
-                "slices_that_do_not_add_up": [row["slice_id"] for row in off[:SHOWN]],
-            },
-        )
+    def of_table(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        asked = {key.name for key in context.selected_asset_check_keys}
+        if CONTRACT in asked:
+            yield _contract(table, pipeline)
+        if QUARANTINE in asked:
+            yield _quarantine(table, pipeline)
+        if VOLUME in asked:
+            yield _volume(table, pipeline, calendar)
 
-    return contract
+    return of_table
 
 
-def _quarantine(table: Table) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=table.name,
-        name="quarantine",
-        description="No slice failed as a whole (an error), and no row was quarantined (a warning).",
+def _contract(table: Table, pipeline: Pipeline) -> dg.AssetCheckResult:
+    key = [table.c[name] for name in table.info["key"]]
+    repeated = select(*key, func.count().label("rows")).group_by(*key).having(func.count() > 1).limit(SHOWN)
+    audit = tables.load_audit.c
+    unbalanced = select(audit.slice_id).where(
+        audit.target_table == table.name,
+        audit.error.is_(None),
+        audit.rows_in != audit.rows_loaded + audit.rows_quarantined + audit.rows_deduplicated,
     )
-    def quarantine(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-        audit, bad = tables.load_audit.c, tables.quarantine.c
-        failed = pipeline.warehouse.rows(
-            select(audit.slice_id, audit.source, audit.stream, audit.error).where(
-                audit.target_table == table.name, audit.error.is_not(None)
-            )
-        )
-        reason = (bad.source, bad.stream, bad.column_name, bad.reason)
-        rows = pipeline.warehouse.rows(
-            select(*reason, func.count().label("rows")).where(bad.target_table == table.name).group_by(*reason)
-        )
-        return dg.AssetCheckResult(
-            passed=not failed and not rows,
-            severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-            metadata={
-                "failed_slices": [f"{r['source']}/{r['stream']} {r['slice_id']}: {r['error']}" for r in failed[:SHOWN]],
-                "quarantined": [
-                    f"{r['rows']} of {r['source']}/{r['stream']}: {r['column_name']} {r['reason']}"
-                    for r in rows[:SHOWN]
-                ],
-            },
-        )
-
-    return quarantine
-
-
-def _volume(table: Table, calendar: Calendar) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=table.name,
-        name="volume",
-        description="The newest day has about as many rows as the same weekday of the four weeks before.",
+    twice, off = pipeline.warehouse.rows(repeated), pipeline.warehouse.rows(unbalanced)
+    return dg.AssetCheckResult(
+        check_name=CONTRACT,
+        passed=not twice and not off,
+        metadata={
+            "repeated_keys": told([", ".join(str(row[column.name]) for column in key) for row in twice]),
+            "slices_that_do_not_add_up": told([row["slice_id"] for row in off]),
+        },
     )
-    def volume(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-        day = expected_day(calendar.now())
-        days = [day - timedelta(weeks=week) for week in range(5)]
-        query = select(table.c.date_day, func.count().label("n")).where(table.c.date_day.in_(days))
-        counts = {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(query.group_by(table.c.date_day))}
-        rows, *before = (counts.get(day, 0) for day in days)
-        usual = float(median(before))
-        return dg.AssetCheckResult(
-            passed=rows >= usual * (1 - calendar.config.limits.row_drop),
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"day": day.isoformat(), "rows": rows, "usual": usual},
-        )
 
-    return volume
+
+def _quarantine(table: Table, pipeline: Pipeline) -> dg.AssetCheckResult:
+    audit, bad = tables.load_audit.c, tables.quarantine.c
+    failed = pipeline.warehouse.rows(
+        select(audit.slice_id, audit.source, audit.stream, audit.error).where(
+            audit.target_table == table.name, audit.error.is_not(None)
+        )
+    )
+    reason = (bad.source, bad.stream, bad.column_name, bad.reason)
+    rows = pipeline.warehouse.rows(
+        select(*reason, func.count().label("rows")).where(bad.target_table == table.name).group_by(*reason)
+    )
+    return dg.AssetCheckResult(
+        check_name=QUARANTINE,
+        passed=not failed and not rows,
+        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
+        metadata={
+            "failed_slices": told([f"{r['source']}/{r['stream']} {r['slice_id']}: {r['error']}" for r in failed]),
+            "quarantined": told(
+                [f"{r['rows']} of {r['source']}/{r['stream']}: {r['column_name']} {r['reason']}" for r in rows]
+            ),
+        },
+    )
+
+
+def _volume(table: Table, pipeline: Pipeline, calendar: Calendar) -> dg.AssetCheckResult:
+    day = expected_day(calendar.now())
+    days = [day - timedelta(weeks=week) for week in range(5)]
+    query = select(table.c.date_day, func.count().label("n")).where(table.c.date_day.in_(days))
+    counts = {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(query.group_by(table.c.date_day))}
+    rows, *before = (counts.get(day, 0) for day in days)
+    usual = float(median(before))
+    return dg.AssetCheckResult(
+        check_name=VOLUME,
+        passed=rows >= usual * (1 - calendar.config.limits.row_drop),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"day": day.isoformat(), "rows": rows, "usual": usual},
+    )
+
+
+# -- sources
 
 
 def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinition:
@@ -131,7 +152,7 @@ def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinitio
     )
     def reconciliation(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
         differences = control_differences(pipeline.landing, source, control)
-        return dg.AssetCheckResult(passed=not differences, metadata={"differences": differences[-SHOWN:]})
+        return dg.AssetCheckResult(passed=not differences, metadata={"differences": told(differences[::-1])})
 
     return reconciliation
 
@@ -158,39 +179,65 @@ def sunset_result(source: Source, today: date) -> dg.AssetCheckResult:
     )
 
 
-def _freshness(family: Family, calendar: Calendar) -> dg.AssetChecksDefinition:
-    key = kpi_key(family.name)
+# -- KPIs
 
-    @dg.asset_check(
-        asset=key, name="freshness", description=f"Yesterday is there from {READY_HOUR}:00, and every day before it."
+
+def _of_kpis(name: str, description: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=key, description=description) for key in KPI_KEYS]
+
+
+def _freshness(calendar: Calendar) -> dg.AssetChecksDefinition:
+    name = "freshness"
+
+    @dg.multi_asset_check(
+        name="kpi_freshness",
+        specs=_of_kpis(name, f"Yesterday is there from {READY_HOUR}:00, and every day before it."),
+        can_subset=True,
     )
-    def freshness(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        there = context.instance.get_materialized_partitions(key)
+    def freshness(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         expected = expected_day(calendar.now())
-        missing = missing_days(there, expected)
-        newest = max(there, default="none")
-        return dg.AssetCheckResult(
-            passed=not missing,
-            metadata={"expected": expected.isoformat(), "newest": newest, "missing": missing[-SHOWN:]},
-        )
+        for key in sorted(check.asset_key for check in context.selected_asset_check_keys):
+            there = context.instance.get_materialized_partitions(key)
+            missing = missing_days(there, expected)
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=name,
+                passed=not missing,
+                metadata={
+                    "expected": expected.isoformat(),
+                    "newest": max(there, default="none"),
+                    "missing": told(missing[::-1]),
+                },
+            )
 
     return freshness
 
 
-def _completeness(family: Family, calendar: Calendar) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=kpi_key(family.name),
-        name="completeness",
-        description=f"Every source behind these KPIs was read for each of the last {COMPLETENESS_DAYS} days.",
-    )
-    def completeness(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
+    name = "completeness"
+    about = f"Every source behind these KPIs was read for each of the last {COMPLETENESS_DAYS} days."
+
+    @dg.multi_asset_check(name="kpi_completeness", specs=_of_kpis(name, about), can_subset=True)
+    def completeness(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
         end = expected_day(calendar.now())
         start = max(calendar.config.start_date, end - timedelta(days=COMPLETENESS_DAYS - 1))
-        names = [metric.name for metric in family.metrics]
-        answers = ask(pipeline.warehouse, calendar.config, names, start, end, ["day"]) if start <= end else []
-        reasons = {f"{answer.keys['date']}: {reason}" for answer in answers for reason in answer.reasons}
-        return dg.AssetCheckResult(
-            passed=not reasons, severity=dg.AssetCheckSeverity.WARN, metadata={"incomplete": sorted(reasons)[-SHOWN:]}
-        )
+        for key in sorted(check.asset_key for check in context.selected_asset_check_keys):
+            reasons = _incomplete(pipeline, calendar, KPI_KEYS[key], start, end)
+            yield dg.AssetCheckResult(
+                asset_key=key,
+                check_name=name,
+                passed=not reasons,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"incomplete": told(reasons)},
+            )
 
     return completeness
+
+
+def _incomplete(pipeline: Pipeline, calendar: Calendar, family: Family, start: date, end: date) -> list[str]:
+    """Day and reason of every day that is not complete, newest first."""
+    names = [metric.name for metric in family.metrics]
+    answers = ask(pipeline.warehouse, calendar.config, names, start, end, ["day"]) if start <= end else []
+    return sorted({f"{answer.keys['date']}: {reason}" for answer in answers for reason in answer.reasons}, reverse=True)

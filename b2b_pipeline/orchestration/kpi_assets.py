@@ -5,13 +5,14 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+from sqlalchemy import func, select
 
 from b2b_pipeline.export import export_parquet
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.store import publish_definitions, publish_family
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, report_days, translated
+from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -45,7 +46,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
             lower_bound_delta=timedelta(hours=READY_HOUR),
             timezone=calendar.config.timezone,
         ),
-        metadata={"dagster/table_name": tables.kpi_component_daily.name},
+        metadata=about_table(tables.kpi_component_daily),
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
@@ -72,7 +73,17 @@ def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) ->
     answers: dict[str, dict[date, Answer]] = {name: {} for name in names}
     for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
         answers[answer.metric.name][answer.keys["date"]] = answer
-    return {day.isoformat(): _describe(family, answers, day) for day in sorted(days)}
+    rows = _stored_rows(pipeline, family)
+    return {
+        day.isoformat(): {**_describe(family, answers, day), "dagster/partition_row_count": rows.get(day, 0)}
+        for day in sorted(days)
+    }
+
+
+def _stored_rows(pipeline: Pipeline, family: Family) -> dict[date, int]:
+    stored = tables.kpi_component_daily.c
+    query = select(stored.date_day, func.count().label("n")).where(stored.family == family.name)
+    return {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(query.group_by(stored.date_day))}
 
 
 def _describe(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def _headline(days: Mapping[date, Answer], day: date) -> str:
         change = f"{float((now.value - week_ago.value) / abs(week_ago.value)):+.0%} vs a week before"
     trend = [days[day - timedelta(days=n)].value for n in reversed(range(TREND_DAYS))]
     values = [None if value is None else float(value) for value in trend]
-    return headline(f"{now.metric.name}: {shown(now)}", change, values, "" if now.complete else " (incomplete)")
+    value = f"{now.metric.name} on {day}: {shown(now)}"
+    return headline(value, change, values, "" if now.complete else " (incomplete)")
 
 
 def _number(answer: Answer) -> int | float:

@@ -1,8 +1,13 @@
 """Runs launched from the command line: whole ranges in one process, recorded by the same instance that the UI shows."""
 
 import os
-from collections.abc import Iterator, Sequence
+import select
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -67,20 +72,33 @@ class Launcher:
         return gaps
 
     def _materialise_file(self, stream: str, name: str) -> str:
-        result = self._defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            asset_selection=[raw_key("files", stream)],
-            partition_key=name,
-            instance=self._instance,
-            raise_on_error=False,
-            run_config=QUIET,
-        )
-        return _problem(result)
+        job = self._defs.resolve_implicit_global_asset_job_def()
+        return self._execute(job, asset_selection=[raw_key("files", stream)], partition_key=name)
 
     def _run(self, job: str, tags: dict[str, str]) -> str:
-        definition = self._defs.resolve_job_def(job)
-        return _problem(
-            definition.execute_in_process(instance=self._instance, tags=tags, raise_on_error=False, run_config=QUIET)
-        )
+        return self._execute(self._defs.resolve_job_def(job), tags=tags)
+
+    def _execute(self, job: dg.JobDefinition, **options: Any) -> str:
+        """What went wrong. Raises KeyboardInterrupt after an interrupt, which Dagster may take for a failed step."""
+        with _interrupts() as heard:
+            result = job.execute_in_process(instance=self._instance, raise_on_error=False, run_config=QUIET, **options)
+            if heard():
+                raise KeyboardInterrupt
+        return _problem(result)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells whether a signal has arrived meanwhile, whoever handled it."""
+    ours, pythons = socket.socketpair()
+    with ours, pythons:
+        for end in (ours, pythons):
+            end.setblocking(False)
+        before = signal.set_wakeup_fd(pythons.fileno())
+        try:
+            yield lambda: bool(select.select([ours], [], [], 0)[0])
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _problem(result: dg.ExecuteInProcessResult) -> str:
@@ -90,6 +108,7 @@ def _problem(result: dg.ExecuteInProcessResult) -> str:
         if event.is_step_failure:
             failure = event.step_failure_data
             told = failure.user_failure_data
-            text = told.description if told and told.description else failure.error.message if failure.error else ""
+            error = failure.error.cause or failure.error if failure.error else None
+            text = told.description if told and told.description else error.message if error else ""
             return f"{event.step_key}: {(text or 'failed').strip().splitlines()[0]}"
     return f"run {result.run_id} failed"

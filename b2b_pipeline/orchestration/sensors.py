@@ -78,7 +78,7 @@ def _derive_sensor(calendar: Calendar) -> dg.SensorDefinition:
     @dg.sensor(
         name="derive_after_ingest",
         job_name=DERIVE,
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts `derive` once every ingest has ended, or at a deadline, from whatever is landed.",
     )

@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, MetaData, Nu
 metadata = MetaData()
 
 MONEY = Numeric(20, 6)
+SUM = Numeric(38, 6)  # of money: room for more than one amount has
 RATE = Numeric(20, 10)
 
 
@@ -214,14 +215,14 @@ email_recipient = Table(
 kpi_component_daily = Table(
     "kpi_component_daily", metadata,
     *_day("date_day"), *_text("family", "component", "channel", "campaign_id", "currency"),
-    Column("value", MONEY), *_count("n_rows"), *_text("definition"), *_at("as_of"), *_text("run_id"),
+    Column("value", SUM), *_count("n_rows"), *_text("definition"), *_at("as_of"), *_text("run_id"),
     info={"grain": "One row per component, day, channel, campaign and currency: additive, so any sum of it is right.",
           "key": ("component", "date_day", "channel", "campaign_id", "currency")},
 )  # fmt: skip
 
 kpi_change = Table(
     "kpi_change", metadata,
-    *_day("date_day"), *_text("component", "channel"), Column("old_value", MONEY), Column("new_value", MONEY),
+    *_day("date_day"), *_text("component", "channel"), Column("old_value", SUM), Column("new_value", SUM),
     *_at("changed_at"), *_text("run_id", "because"),
     info={"grain": "One row per component, day and channel whenever a value that had been published changed.",
           "key": ("component", "date_day", "channel", "changed_at")},

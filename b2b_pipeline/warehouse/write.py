@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 from sqlalchemy import (
-    Column,
     ColumnElement,
     CompoundSelect,
     Connection,
-    MetaData,
     Select,
     Table,
     Text,
@@ -26,7 +24,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.schema import CreateTable, DropTable
+from sqlalchemy.schema import CreateTableAs, DropTable
 
 from b2b_pipeline.warehouse.bulk import stage
 
@@ -131,8 +129,10 @@ def temporary(
     connection: Connection, like: Table, names: Sequence[str], rows: Select[Any] | CompoundSelect[Any], name: str
 ) -> Iterator[Table]:
     """The result of `rows` as a temporary table with the columns `names` of `like`."""
-    table = Table(name, MetaData(), *(Column(n, like.c[n].type) for n in names), prefixes=["TEMPORARY"])
-    connection.execute(CreateTable(table))
-    connection.execute(insert(table).from_select(list(names), rows))
-    yield table
-    connection.execute(DropTable(table))
+    found = rows.subquery()
+    typed = (cast(c, like.c[n].type).label(n) for c, n in zip(found.c, names, strict=True))
+    # Not INSERT … SELECT: PostgreSQL runs that on one processor only.
+    create = CreateTableAs(select(*typed), name, temporary=True)
+    connection.execute(create)
+    yield create.table
+    connection.execute(DropTable(create.table))
