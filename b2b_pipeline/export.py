@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from sqlalchemy import Connection, Select, column, select
 from sqlalchemy import table as relation
 
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.bulk import unload
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 
@@ -22,7 +22,6 @@ KPI_DAILY = pa.schema([
     ("date_day", pa.date32()), ("metric", pa.string()), ("family", pa.string()), ("channel", pa.string()),
     ("campaign_id", pa.string()), ("numerator", MONEY), ("denominator", MONEY), ("value", pa.float64()),
 ])  # fmt: skip
-BATCH_ROWS = 100_000
 
 
 def export_parquet(warehouse: Warehouse, folder: Path) -> list[Path]:
@@ -40,19 +39,7 @@ def export_parquet(warehouse: Warehouse, folder: Path) -> list[Path]:
 def _write(connection: Connection, query: Select[Any], schema: pa.Schema, path: Path) -> Path:
     temporary = path.with_suffix(".part")  # always the same: what a killed process leaves is overwritten
     with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for batch in _batches(connection, query, schema):
+        for batch in unload(connection, query, schema):
             writer.write_batch(batch)
     os.replace(temporary, path)
     return path
-
-
-def _batches(connection: Connection, query: Select[Any], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    result = connection.execution_options(yield_per=BATCH_ROWS).execute(query)
-    for part in result.partitions():
-        columns = zip(zip(*part, strict=True), schema.types, strict=True)
-        yield pa.record_batch([pa.array(_plain(values, kind), kind) for values, kind in columns], schema)
-
-
-def _plain(values: tuple[object, ...], kind: pa.DataType) -> list[object]:
-    """A ratio leaves the warehouse as a decimal."""
-    return [None if value is None else float(str(value)) for value in values] if kind == pa.float64() else list(values)

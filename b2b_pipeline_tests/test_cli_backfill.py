@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from b2b_pipeline.cli.backfill import split
@@ -102,6 +103,8 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
     assert result.exit_code == 0, result.output
     assert landed(orchestra) == {source: {str(UNTIL), str(after)} for source in SOURCES}
     assert derived[1:] == [(FIRST, UNTIL)]
+    freshness = dg.AssetCheckKey(dg.AssetKey(["kpi", "pipeline"]), "freshness")
+    assert orchestra.instance.get_latest_asset_check_evaluation_record(freshness), "judged without waiting for the hour"
     plan = installation.b2b("backfill", "--plan").stdout
     assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
 

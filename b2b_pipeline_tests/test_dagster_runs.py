@@ -115,6 +115,14 @@ def test_a_kpi_page_shows_value_change_and_sparkline_without_a_click(finished: O
     assert "![trend](data:image/svg+xml;base64," in text
 
 
+def test_a_check_of_a_range_run_is_planned_and_judged_once_whatever_the_number_of_days(finished: Orchestra) -> None:
+    for key in finished.defs.resolve_asset_graph().asset_check_keys:
+        records = finished.instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+        assert [(record.status.value, record.partition) for record in records] == (
+            [] if key.name == "freshness" else [("SUCCEEDED", None)]
+        ), key
+
+
 def test_a_headline_stays_short_enough_to_show_inline_whatever_the_values_are() -> None:
     assert len(headline("9" * 30, "+1,000,000% vs a week before", [1e9, -1e9] * 15, " (incomplete)")) < 1000
     assert headline("1", "", [None] * 30) == "**1**"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,25 @@ import pytest
 from sqlalchemy import Numeric, select, text
 
 from b2b_pipeline.export import EXPORTED, export_parquet
+from b2b_pipeline.warehouse import bulk
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.tables import spend
+from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline.warehouse.schema import arrow_schema
+from b2b_pipeline.warehouse.tables import opportunity, spend
+from b2b_pipeline.warehouse.write import append
 from b2b_pipeline_tests import installation
+from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
 
 
 @pytest.fixture(scope="module")
 def warehouse() -> Iterator[Warehouse]:
     with pytest.MonkeyPatch.context() as patch:
         yield installation.shared(patch).pipeline().warehouse
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest) -> str:
+    return new_warehouses(request)()
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +70,40 @@ def test_the_view_of_all_metrics_is_there_with_exactly_its_rows(warehouse: Wareh
         row["value"] = None if row["value"] is None else float(row["value"])
     assert counted(rows) == counted(stored)
     assert any(row["value"] is None for row in rows)
+
+
+@pytest.mark.parametrize("url", ENGINES, indirect=True)
+def test_odd_values_leave_either_engine_as_they_are(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "BATCH_ROWS", 3)
+    names = [
+        "",
+        None,
+        "NULL",
+        "\\N",
+        'say "so", she said',
+        "two\r\nlines\n",
+        "100 %s :x",
+        "\u20ac\U0001f600",
+        "'; drop",
+        "\\",
+    ]
+    rows = [
+        {
+            "source": "source", "opp_id": str(number), "name": name, "amount": Decimal("-0.000001") * number,
+            "is_won": [True, False, None][number % 3], "date_day": date(2026, 1, 1),
+            "created_at": datetime.fromisoformat("2026-01-01 23:59:59"),
+        }
+        for number, name in enumerate(names)
+    ]  # fmt: skip
+    warehouse = Warehouse(url)
+    upgrade(warehouse)
+    with warehouse.write() as connection:
+        append(connection, opportunity, pa.Table.from_pylist(rows, schema=arrow_schema(opportunity)))
+    export_parquet(warehouse, tmp_path)
+    found = {row["opp_id"]: row for row in exported(tmp_path, "opportunity")}
+    assert [{name: found[row["opp_id"]][name] for name in row} for row in rows] == rows
+    assert found["1"]["close_date"] is None
+    assert len(found) == len(rows)
 
 
 def test_money_is_a_decimal_of_the_declared_scale_and_never_a_float(folder: Path) -> None:

@@ -85,7 +85,10 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
 
 
 def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
-    """Ingest run by run, then derive once. Returns what went wrong; a failing source stops no other."""
+    """Ingest run by run, then derive once what was read or is missing, and judge.
+
+    Returns what went wrong; a failing source stops no other. The last day is derived in any case: files may be new.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -108,7 +111,9 @@ def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, la
             note(f"{name}: {problem}" if problem else "")
         progress.advance(task)
         progress.update(task, description="core tables and KPIs")
-        note(launcher.derive(first, last))
+        days = [day for ranges in (*runs.values(), launcher.underived(first, last)) for day, _ in ranges]
+        note(launcher.derive(min(days, default=last), last))
+        note(launcher.freshness())
         progress.update(task, description="done")
         progress.advance(task)
     return problems

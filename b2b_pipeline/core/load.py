@@ -30,7 +30,7 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import append, merge_newest, replace_slices, serialise
 
 FILES = "files"
-BATCH_RECORDS = 50_000  # raw records that are mapped and written in one transaction
+BATCH_RECORDS = 20_000  # raw records that are mapped and written in one transaction
 EVERYTHING = "*"  # the one "day" of a snapshot
 
 

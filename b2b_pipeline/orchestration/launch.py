@@ -15,7 +15,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
-from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
+from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
 from b2b_pipeline.pipeline import Pipeline
@@ -38,6 +38,10 @@ class Launcher:
     def derive(self, start: date, end: date) -> str:
         """Core tables and KPIs of days `start` to `end`, both included."""
         return self._run(DERIVE, {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+
+    def freshness(self) -> str:
+        """Judge the freshness of every KPI, which `derive` leaves to a job of its own."""
+        return self._run(FRESHNESS, {})
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Land every file of the inbox that a mapping knows; yields its name and what went wrong."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import dagster as dg
+from dagster._core.events import AssetCheckEvaluationPlanned  # noqa: TID251
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - no public base
 from sqlalchemy import Engine, event
 
@@ -42,6 +43,15 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             newest = {entry.get_dagster_event().asset_key: place for place, entry in enumerate(batched)}
             for place in newest.values():
                 self._store_asset_event(connection, batched[place], ids[place])
+
+    def store_asset_check_event(self, event: dg.EventLogEntry, event_id: int | None) -> None:
+        """Plan a check once for a run, not for each of its days: its result has no day, and the plans would stay."""
+        found = event.get_dagster_event()
+        planned = found.event_specific_data
+        if isinstance(planned, AssetCheckEvaluationPlanned):
+            once = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
+            event = event._replace(dagster_event=found._replace(event_specific_data=once))
+        super().store_asset_check_event(event, event_id)
 
 
 @event.listens_for(Engine, "connect")
