@@ -35,7 +35,7 @@ lint: $(VENV)/.developing ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.developing ## mypy, strict, on the Dagster-free packages
+types: $(VENV)/.developing ## mypy, strict
 	$(BIN)/mypy
 
 test: lint types ## lint, types, tests

@@ -67,7 +67,7 @@ def test_the_contract_fails_when_a_slice_does_not_add_up(shared: Orchestra) -> N
     change(shared, update(audit).where(of_spend).values(rows_in=audit.c.rows_in + 1))
     result = shared.check("spend", "contract")
     assert (result.passed, result.severity, result.blocking) == (False, ERROR, True)
-    assert len(values(result.metadata)["slices_that_do_not_add_up"].splitlines()) == 2, "those of both accounts"
+    assert len(values(result.metadata)["slices_that_do_not_add_up"].split("; ")) == 2, "those of both accounts"
     change(shared, update(audit).where(of_spend).values(rows_in=audit.c.rows_in - 1))
     assert shared.check("spend", "contract").passed
 
@@ -92,7 +92,7 @@ def test_rows_that_do_not_add_up_to_the_account_s_total_are_an_error(shared: Orc
     assert landing.rewrite(totals[0], lambda line: line.replace('"costMicros":"', '"costMicros":"1')) > 0
     result = shared.check("raw/google_ads/campaign_daily", "reconciliation")
     assert (result.passed, result.severity) == (False, ERROR)
-    told = values(result.metadata)["differences"].splitlines()
+    told = values(result.metadata)["differences"].split("; ")
     assert told[-1].startswith(f"google_ads {totals[0].account['id']} 2026-06-09: metrics.costMicros of the rows ")
     landing.rewrite(totals[0], lambda line: line.replace('"costMicros":"1', '"costMicros":"'))
     assert shared.check("raw/google_ads/campaign_daily", "reconciliation").passed
@@ -172,7 +172,7 @@ def test_an_outage_of_one_source_is_named_and_stops_nobody_and_heals(
         result = finished.materialise(*loaded, start=TOMORROW)
         completeness = checked(result, "kpi/lead_generation", "completeness")
         assert (completeness.passed, completeness.severity) == (False, WARN)
-        incomplete = values(completeness.metadata)["incomplete"].splitlines()
+        incomplete = values(completeness.metadata)["incomplete"].split("; ")
         assert "2026-06-29: hubspot/contact was not read for this day" in incomplete
         assert not [line for line in incomplete if "hubspot" not in line]
         told = finished.metadata("kpi/lead_generation")[TOMORROW.isoformat()]

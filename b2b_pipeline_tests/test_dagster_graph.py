@@ -15,6 +15,7 @@ from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.common import RETRY
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.views import kpi_daily
 from b2b_pipeline_tests.installation import DEMO
 
 KINDS_OF_TABLE = {"pandas", "sql"}
@@ -84,7 +85,8 @@ def test_every_table_shows_its_columns_and_its_grain(defs: dg.Definitions) -> No
     for family in FAMILIES:
         spec = specs(defs)[f"kpi/{family}"]
         assert spec.metadata["dagster/table_name"] == "kpi_component_daily"
-        assert "value" in [column.name for column in spec.metadata["dagster/column_schema"].columns]
+    columns = specs(defs)["export/parquet"].metadata["dagster/column_schema"].columns
+    assert [column.name for column in columns] == [column.name for column in kpi_daily().selected_columns]
 
 
 def test_every_kpi_asset_names_its_metrics_and_is_watched_for_freshness_and_completeness(defs: dg.Definitions) -> None:

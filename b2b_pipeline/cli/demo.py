@@ -39,7 +39,6 @@ def demo(
 ) -> None:
     """Serve the invented company, run the main job over all its days, and open the Dagster UI on them."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no child stays behind
     found = pipeline()
     sandbox_port = _sandbox_port(found.config.sources)
     for wanted in (sandbox_port, *([port] if ui else [])):
@@ -92,6 +91,7 @@ def _refuse_used(port: int) -> None:
 @contextmanager
 def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A child with everything it starts; ended, by its process group, however we end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # again for each child: Dagster's runs replace it
     log = Path(os.environ["DAGSTER_HOME"]) / f"{Path(command[2]).name}.log"
     with open(log, "wb") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as child:
         try:

@@ -3,7 +3,7 @@
 The checks of one table run in one step, and so do those of all KPIs: a step is a process. Each can be run alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
 from statistics import median
 
@@ -43,7 +43,7 @@ def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
 def told(items: Sequence[str]) -> str:
     """Offenders as text, which Dagster shows where it hides a list behind a click."""
     more = [f"and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return "\n".join([*items[:SHOWN], *more]) or "none"
+    return "; ".join([*items[:SHOWN], *more]) or "none"
 
 
 # -- tables
@@ -237,7 +237,21 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
 
 
 def _incomplete(pipeline: Pipeline, calendar: Calendar, family: Family, start: date, end: date) -> list[str]:
-    """Day and reason of every day that is not complete, newest first."""
+    """A line for each reason, with the days that are incomplete because of it."""
     names = [metric.name for metric in family.metrics]
     answers = ask(pipeline.warehouse, calendar.config, names, start, end, ["day"]) if start <= end else []
-    return sorted({f"{answer.keys['date']}: {reason}" for answer in answers for reason in answer.reasons}, reverse=True)
+    days: dict[str, set[date]] = {}
+    for answer in answers:
+        for reason in answer.reasons:
+            days.setdefault(reason, set()).add(answer.keys["date"])
+    return [f"{', '.join(_spans(found))}: {reason}" for reason, found in sorted(days.items())]
+
+
+def _spans(days: Collection[date]) -> Iterator[str]:
+    """`2026-01-01 to 2026-01-03`, newest first."""
+    last = None
+    for day in sorted(days, reverse=True):
+        last = last or day
+        if day - timedelta(days=1) not in days:
+            yield f"{day} to {last}" if day < last else f"{day}"
+            last = None

@@ -1,6 +1,6 @@
 """What all assets share: a partition a day, one backfill policy, retries, and how our errors become Dagster's."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -43,7 +43,7 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return window.start.date(), window.end.date()
 
 
-def report_days(context: dg.AssetExecutionContext, calendar: Calendar, days: Mapping[str, Mapping[str, Any]]) -> None:
+def report_days(context: dg.AssetExecutionContext, days: Mapping[str, Mapping[str, Any]]) -> None:
     """Give each day (ISO) its own metadata; one outside the run that is there and changed gets an event of its own."""
     asked = set(context.partition_keys)
     there = context.instance.get_materialized_partitions(context.asset_key)
@@ -85,6 +85,10 @@ def translated() -> Iterator[None]:
 
 
 def about_table(table: Table) -> dict[str, Any]:
-    """The table's name and columns, as Dagster shows them."""
-    columns = [dg.TableColumn(column.name, str(column.type).lower()) for column in table.columns]
-    return {"dagster/table_name": table.name, "dagster/column_schema": dg.TableSchema(columns)}
+    return about_columns(table.name, ((column.name, str(column.type).lower()) for column in table.columns))
+
+
+def about_columns(table: str, columns: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """A table's name and columns (name, type), as Dagster shows them."""
+    shown = [dg.TableColumn(name, kind) for name, kind in columns]
+    return {"dagster/table_name": table, "dagster/column_schema": dg.TableSchema(shown)}

@@ -53,7 +53,7 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
         after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
         changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
         told = {"slices_loaded": report.slices, "slices_failed": len(report.failures)}
-        _report(context, calendar, table, after, changed, told)
+        _report(context, table, after, changed, told)
 
     return core
 
@@ -68,7 +68,7 @@ def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
         with translated():
             changed = derive_table(pipeline.warehouse, pipeline.config, table)
         told = {"days_changed": len(changed)}
-        _report(context, calendar, table, _rows_by_day(pipeline, table), changed, told)
+        _report(context, table, _rows_by_day(pipeline, table), changed, told)
 
     return derived
 
@@ -79,7 +79,7 @@ def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
     @calendar.asset(**_about(table), group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def quarantine(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         # The loaders fill the table in the transaction that loads a slice; here its days are counted.
-        _report(context, calendar, table, _rows_by_day(pipeline, table))
+        _report(context, table, _rows_by_day(pipeline, table))
 
     return quarantine
 
@@ -91,7 +91,7 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
-        _report(context, calendar, table, _rows_by_day(pipeline, table))
+        _report(context, table, _rows_by_day(pipeline, table))
 
     return coverage
 
@@ -120,7 +120,6 @@ def _rows_by_day(pipeline: Pipeline, table: Table, run_id: str | None = None) ->
 
 def _report(
     context: dg.AssetExecutionContext,
-    calendar: Calendar,
     table: Table,
     counts: Mapping[date | None, int],
     changed: Collection[date | None] = (),
@@ -134,4 +133,4 @@ def _report(
         report = {day: {"dagster/partition_row_count": dated.get(day, 0), **whole} for day in days}
     else:
         report = dict.fromkeys(days, whole)
-    report_days(context, calendar, report)
+    report_days(context, report)

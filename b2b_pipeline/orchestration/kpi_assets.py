@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import func, select
 
-from b2b_pipeline.export import export_parquet
+from b2b_pipeline.export import KPI_DAILY, export_parquet
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.store import publish_definitions, publish_family
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_table, report_days, translated
+from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -46,15 +46,15 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
             lower_bound_delta=timedelta(hours=READY_HOUR),
             timezone=calendar.config.timezone,
         ),
-        metadata=about_table(tables.kpi_component_daily),
+        # Without its columns: Dagster shows them above the number, which people come for. They are on `export/parquet`.
+        metadata={"dagster/table_name": tables.kpi_component_daily.name},
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             changed = publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
             asked = {date.fromisoformat(day) for day in context.partition_keys}
-            restated = {day for day in changed if day and calendar.daily.has_partition_key(day.isoformat())}
-            days = describe_days(pipeline, family, asked | restated)
-        report_days(context, calendar, days)
+            days = describe_days(pipeline, family, asked | {day for day in changed if day})
+        report_days(context, days)
 
     return kpi
 
@@ -136,14 +136,13 @@ def _export(calendar: Calendar) -> dg.AssetsDefinition:
         "they know nothing of the DuckDB lock.",
         group_name="export",
         kinds={"parquet"},
+        metadata=about_columns("kpi_daily", ((field.name, str(field.type)) for field in KPI_DAILY)),
     )
     def parquet(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             # Only now: whether sales costs were ever given is told by the components.
             publish_definitions(pipeline.warehouse, pipeline.config)
             files = export_parquet(pipeline.warehouse, pipeline.home / "exports")
-        report_days(
-            context, calendar, {day: {"files": [path.name for path in files]} for day in context.partition_keys}
-        )
+        report_days(context, {day: {"files": [path.name for path in files]} for day in context.partition_keys})
 
     return parquet

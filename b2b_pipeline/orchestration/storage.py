@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import dagster as dg
-from dagster._core.events import AssetCheckEvaluationPlanned  # noqa: TID251
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # noqa: TID251
+    AssetCheckEvaluationPlanned,
+)
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - no public base
 from sqlalchemy import Engine, event
 
