@@ -54,7 +54,7 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 def answer(body: bytes = b"{}", status: int = 200, **headers: str) -> Reply:
     def reply(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in {"Content-Length": str(len(body)), "Connection": "close", **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(body)
