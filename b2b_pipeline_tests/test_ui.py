@@ -253,7 +253,7 @@ def test_a_kpi_page_shows_formulas_and_value_change_and_trend_without_a_click(pa
     for metric in FAMILIES["lead_generation"].metrics:
         expect(page.get_by_text(f"{metric.name}: {metric.formula}", exact=True)).to_be_visible()
     print(f"the first paint of {KPI} took {time.monotonic() - began:.1f} s")
-    expect(page.get_by_text(re.compile(r"leads: \d+.* vs a week before"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"leads on \d{4}-\d\d-\d\d: \d+.* vs a week before"))).to_be_visible()
     trend = page.get_by_alt_text("trend")
     expect(trend).to_be_visible()
     expect(trend).to_be_in_viewport()
@@ -268,6 +268,8 @@ def test_the_days_that_nobody_read_are_missing_and_the_checks_say_so(page: Page,
     page.screenshot(path=screenshots / "missing_days.png")
     page.get_by_role("tab", name="Checks").click()
     expect(result(page, "completeness")).to_have_text("Failed")
+    page.get_by_title("completeness", exact=True).click()
+    expect(page.get_by_text("hubspot/contact was not read for this day")).to_be_visible()
     page.get_by_title("freshness", exact=True).click()
     button(page, "Execute").click()
     expect(result(page, "freshness")).to_have_text("Failed", timeout=60_000)
