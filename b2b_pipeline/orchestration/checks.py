@@ -206,7 +206,7 @@ def _freshness(calendar: Calendar) -> dg.AssetChecksDefinition:
                 metadata={
                     "expected": expected.isoformat(),
                     "newest": max(there, default="none"),
-                    "missing": told(missing[::-1]),
+                    "missing": ", ".join(_spans([date.fromisoformat(day) for day in missing])) or "none",
                 },
             )
 
