@@ -154,7 +154,7 @@ class Config(_Section):
     currency: str = "EUR"
     start_date: date = Field(description="the first day of the history, such as 2026-01-31")
     system_of_record: str = Field(description="the source whose opportunities count, such as salesforce or files")
-    gross_margin: Decimal | None = Field(default=None, ge=0, le=1)
+    gross_margin: Decimal | None = Field(default=None, ge=0, le=1, decimal_places=6)
     sources: dict[str, SourceConfig] = {}
     stages: Stages = Stages()
     channels: Channels = Channels()

@@ -125,7 +125,7 @@ class Landing:
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
             if self.pseudonyms.reload():
-                raise TransientError(f"{source}/{stream.name}: a person was forgotten while it was read: read it again")
+                raise self._forgotten_meanwhile(source, stream)
             if body.exists():
                 with open(body, "rb") as file:
                     os.fsync(file.fileno())
@@ -133,7 +133,15 @@ class Landing:
         finally:
             body.unlink(missing_ok=True)
         _write_atomically(folder / f"{slice_id}.json", json.dumps(asdict(envelope), ensure_ascii=False))
+        if self.pseudonyms.reload():  # forgetting lists the slices that there are: it may have missed this one
+            (folder / f"{slice_id}.json").unlink()
+            (folder / f"{slice_id}.jsonl.zst").unlink(missing_ok=True)
+            raise self._forgotten_meanwhile(source, stream)
         return envelope
+
+    @staticmethod
+    def _forgotten_meanwhile(source: str, stream: Stream) -> TransientError:
+        return TransientError(f"{source}/{stream.name}: a person was forgotten while it was read: read it again")
 
     def _without_repeats(self, new: Slice, body: Path, stream: Stream, zone: ZoneInfo) -> Slice:
         """`new` with the days that an earlier slice already says the same of taken out of its body."""

@@ -109,6 +109,21 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
     assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
 
 
+def test_files_that_fit_nowhere_are_named_and_hold_nobody_up(
+    orchestra: Orchestra, derived: list[tuple[date, date]]
+) -> None:
+    inbox = orchestra.pipeline.inbox
+    for name in ("notes.txt", "costs_2026-07.csv.part", ".costs_2026-08.csv"):
+        (inbox / name).write_text("whatever")
+    result = orchestra.installation.b2b("backfill", "--source", "ecb")
+    assert result.exit_code == 0, result.output
+    assert "left in the inbox: notes.txt matches no mapping" in " ".join(result.stderr.split())
+    assert derived == [(FIRST, UNTIL)]
+    accounts = {item.account["id"] for item in orchestra.pipeline.landing.slices("files", "cost_ledger")}
+    assert accounts
+    assert not {name for name in accounts if name.endswith(".part") or name.startswith(".")}
+
+
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_ctrl_c_ends_it_and_the_same_command_goes_on_from_there(
     swallowed: bool, orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch

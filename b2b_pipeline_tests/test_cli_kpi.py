@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import insert, inspect, text, update
 
 from b2b_pipeline.cli.common import csv_cell, printable
 from b2b_pipeline.metrics.registry import METRICS
@@ -48,6 +49,19 @@ def test_the_answers_are_those_of_the_truth(installed: Installation) -> None:
     known = [row for row in rows if row["complete"]]
     assert {row["metric"] for row in known} == set(asked)
     assert [row for row in json.loads(truth.stdout) if row in known] == known
+
+
+def test_a_mistyped_year_is_told_and_makes_no_million_periods(altered: Installation) -> None:
+    warehouse = altered.pipeline().warehouse
+    stored = tables.kpi_component_daily
+    mistyped = {date.max: 7, date(24, 5, 1): 8}
+    rows = [{"date_day": day, "family": "pipeline", "component": "lost", "value": n} for day, n in mistyped.items()]
+    with warehouse.write() as connection:
+        connection.execute(insert(stored), rows)
+    for grain in ("day", "month", "year"):
+        found = json.loads(altered.b2b("kpi", "lost", "--by", grain, "--format", "json").stdout)
+        assert (found[0]["value"], found[-1]["value"]) == (8, 7)
+        assert len(found) < 400
 
 
 def test_csv_has_a_line_per_row_and_json_is_a_list_for_one_metric_too(installed: Installation) -> None:

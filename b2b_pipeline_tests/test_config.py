@@ -152,6 +152,7 @@ def test_a_mistake_is_told_with_its_line_and_what_would_be_right(old: str, new: 
         ("exclude: {email_patterns: [test]}\n", "10: exclude.email_patterns: 'test' matches no address: write test@*"),
         ("limits:\n  backfill_days: many\n", "11: limits.backfill_days: Input should be a valid integer"),
         ("limits:\n  backfill_days: 0\n", "11: limits.backfill_days: Input should be greater than or equal to 1"),
+        ("gross_margin: 0.3333333\n", "10: gross_margin: Decimal input should have no more than 6 decimal places"),
         ("gross_margin: 80\n", "10: gross_margin: Input should be less than or equal to 1, not '80'"),
         ("files:\n  deals:\n    macth: '*.csv'\n", "12: files.deals.macth: unknown key: did you mean match?"),
         (

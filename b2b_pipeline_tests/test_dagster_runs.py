@@ -140,11 +140,12 @@ def test_materialising_again_changes_no_table(own: Orchestra) -> None:
 
 def test_a_restated_day_outside_the_run_gets_an_event_of_its_own_all_the_way_up(own: Orchestra) -> None:
     restated = (START + timedelta(days=4)).isoformat()
-    assets = ("raw/google_ads/campaign_daily", "spend", "kpi/paid_media")
+    lent = ("kpi/lead_generation", "kpi/acquisition")  # cac is made of what lead_generation stores
+    assets = ("raw/google_ads/campaign_daily", "spend", "kpi/paid_media", *lent)
     old = own.metadata("kpi/paid_media")
     restate(own.installation.world, restated)
     own.run("ingest_google_ads", UNTIL)
-    own.materialise("spend", "kpi/paid_media", start=UNTIL)
+    own.materialise("spend", "kpi/paid_media", *lent, start=UNTIL)
     for asset in assets:
         records = own.instance.fetch_materializations(dg.AssetKey(asset.split("/")), limit=2).records
         events = [record.asset_materialization for record in records]

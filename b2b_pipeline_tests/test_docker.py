@@ -26,6 +26,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
+from b2b_pipeline.config import Config
 from b2b_pipeline_tests import postgres
 from b2b_pipeline_tests.compose import DOCKER, PORTS, TOP, Host, example_environment, load
 
@@ -105,6 +106,12 @@ def test_workspaces_commands_and_code_agree_on_module_location_and_ports() -> No
     assert str(PORTS["webserver"]) in SERVICES["webserver"]["command"]
     assert SERVICES["proxy"]["environment"]["PROXY_UPSTREAM"] == f"webserver:{PORTS['webserver']}"
     assert SERVICES["proxy"]["environment"]["PROXY_LISTEN"] == f"0.0.0.0:{PORTS['proxy']}"
+
+
+def test_the_inbox_is_mounted_where_the_pipeline_looks_for_files() -> None:
+    code = SERVICES["code"]
+    home, inbox = Path(code["environment"]["B2B_HOME"]), Config.model_fields["inbox"].default
+    assert f"{ENVIRONMENT['B2B_INBOX']}:{home / inbox}:ro" in code["volumes"]
 
 
 def test_the_image_holds_what_the_services_use_and_runs_as_nobody_in_particular() -> None:

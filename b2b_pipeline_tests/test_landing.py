@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from b2b_pipeline import landing as module
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.landing import UNDATED, Landing, Slice, day_of
@@ -60,6 +61,23 @@ def test_a_slice_is_stored_as_received_but_for_people(landing: Landing) -> None:
     assert record["email"] == landing.pseudonyms.email("ann@example.com")
     assert (item.records, item.days["2026-05-01"][0], item.complete, item.pages) == (1, 1, True, 1)
     assert "Ann" not in "".join(path.read_text("latin-1") for path in landing.root.rglob("*.json"))
+
+
+def test_a_slice_that_appears_while_somebody_is_forgotten_is_taken_back(
+    landing: Landing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = module._write_atomically
+
+    def write_and_forget(path: Path, text: str) -> None:
+        write(path, text)
+        landing.pseudonyms.forget("ann@example.com")  # by another process, which has listed the slices just before
+        landing.pseudonyms._forgotten = {}
+
+    monkeypatch.setattr(module, "_write_atomically", write_and_forget)
+    with pytest.raises(TransientError, match="a person was forgotten while it was read"):
+        land(landing, "report", 1, {**row(1, 1), "email": "ann@example.com"})
+    assert landing.slices("source", "thing") == []
+    assert not list(landing.root.rglob("*.zst"))
 
 
 @pytest.mark.parametrize("pages_before", [0, 3])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -168,3 +172,25 @@ def test_a_contact_that_a_newer_version_of_its_deal_no_longer_has_is_not_its_per
     )  # fmt: skip
     derive_table(warehouse, CONFIG, deal)
     assert [row["person_key"] for row in warehouse.rows(select(deal.c.person_key))] == [keys[2]]
+
+
+@pytest.mark.parametrize("warehouse", ["postgresql"], indirect=True)  # on DuckDB they take turns
+def test_a_reader_sees_one_state_whatever_is_written_meanwhile(warehouse: Warehouse) -> None:
+    put(warehouse, person, {"person_key": "1"})
+    with warehouse.read() as connection:
+        before = connection.execute(select(person.c.person_key)).all()
+        put(warehouse, person, {"person_key": "2"})
+        assert connection.execute(select(person.c.person_key)).all() == before
+    assert len(warehouse.rows(select(person))) == 2
+
+
+def test_compacting_after_a_writer_that_was_killed_keeps_each_row_once(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    upgrade(Warehouse(f"duckdb:///{path}"))
+    program = "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute(sys.argv[2]); os._exit(9)"
+    arguments = [str(path), "insert into person (person_key) values ('1')"]
+    subprocess.run([sys.executable, "-c", program, *arguments], check=False)
+    assert Path(f"{path}.wal").is_file(), "what was committed is only in the log"
+    warehouse = Warehouse(f"duckdb:///{path}")
+    compact(warehouse)
+    assert [row["person_key"] for row in warehouse.rows(select(person))] == ["1"]

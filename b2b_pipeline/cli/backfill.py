@@ -107,8 +107,12 @@ def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, la
             note(launcher.ingest(name, start, end))
             progress.advance(task)
         progress.update(task, description="files")
-        for name, problem in launcher.files():
+        files, complaints = launcher.files()
+        for name, stream in files.items():
+            problem = launcher.land(name, stream)
             note(f"{name}: {problem}" if problem else "")
+        for complaint in complaints:
+            progress.console.print(f"left in the inbox: {complaint}", markup=False)
         progress.advance(task)
         progress.update(task, description="core tables and KPIs")
         days = [day for ranges in (*runs.values(), launcher.underived(first, last)) for day, _ in ranges]

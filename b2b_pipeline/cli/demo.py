@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -43,9 +43,9 @@ def demo(
     sandbox_port = _sandbox_port(found.config.sources)
     for wanted in (sandbox_port, *([port] if ui else [])):
         _refuse_used(wanted)
-    last = datetime.now(UTC).date() - timedelta(days=1)
+    last = datetime.now(found.config.zone).date() - timedelta(days=1)
     days = (last - found.config.start_date).days + 1
-    options = {"--port": sandbox_port, "--days": days, "--leads": leads, "--drops": found.inbox}
+    options = {"--port": sandbox_port, "--until": last, "--days": days, "--leads": leads, "--drops": found.inbox}
     words = [str(word) for option in options.items() for word in option]
     with _process([sys.executable, "-m", "b2b_pipeline.cli", "sandbox", "serve", *words]) as sandbox:
         _wait(f"http://127.0.0.1:{sandbox_port}/_sandbox/status", sandbox)

@@ -1,7 +1,7 @@
 """HTTP for connectors: one session whose every answer is classified by the vendor's own dialect.
 
 What the vendor says (wait, quota, expired token) is handled here, driven by a pure `classify(response)` per vendor;
-transport (refused connections, 502-504) by urllib3's Retry; a dead process by Dagster. Nothing is retried twice.
+connections that fail by urllib3's Retry; what is still transient then, and a dead process, by Dagster.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MAX_WAIT = timedelta(minutes=10)  # a longer wait belongs to the orchestrator, n
 MAX_WAITS = 8
 MAX_BODY = 256 * 2**20
 RETRY = Retry(
-    total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, status_forcelist=(502, 503, 504),
-    allowed_methods=None, respect_retry_after_header=False, raise_on_status=False,
+    total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, allowed_methods=None,
+    respect_retry_after_header=False,
 )  # fmt: skip
 
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells whole URLs, query included
@@ -133,7 +133,10 @@ def json_or_none(response: requests.Response) -> Any:
 def _parsed(response: requests.Response) -> Any:
     """The body, parsed once: classifier and connector both look at it."""
     if "parsed" not in response.__dict__:
-        response.__dict__["parsed"] = json.loads(response.content)
+        parsed = json.loads(response.content)
+        if b"\\ud" in response.content.lower():  # half of a surrogate pair, which JSON may escape, fits in no file
+            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
+        response.__dict__["parsed"] = parsed
     return response.__dict__["parsed"]
 
 

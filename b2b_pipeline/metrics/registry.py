@@ -22,10 +22,6 @@ METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES.values() for m in
 HOME: dict[str, str] = {c.name: family.name for family in FAMILIES.values() for c in family.components}
 
 
-def family_of(metric: str) -> Family:
-    return next(family for family in FAMILIES.values() if any(m.name == metric for m in family.metrics))
-
-
 def borrowed_families(family: Family) -> set[str]:
     """Families that store the components which this one's metrics need beside its own."""
     return {HOME[name] for metric in family.metrics for name in metric.components} - {family.name}

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union_all
+from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union, union_all
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import INPUTS
@@ -80,6 +80,16 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
     return changes.days()
 
 
+def restated_days(warehouse: Warehouse, family: Family, run_id: str) -> set[date]:
+    """Days on which a run changed what a metric of the family is made of, whichever family stores it."""
+    used = {name for metric in family.metrics for name in metric.components}
+    days = [
+        select(table.c.date_day).where(table.c.run_id == run_id, table.c.component.in_(used))
+        for table in (kpi_component_daily, kpi_change)
+    ]
+    return {row["date_day"] for row in warehouse.rows(union(*days)) if row["date_day"]}
+
+
 def _note_changes(
     connection: Connection,
     family: Family,
@@ -93,7 +103,7 @@ def _note_changes(
     altered = [key for key in {*old, *new} if key[1] in published and old[key] != new[key]]
     if not altered:
         return
-    because = _news(connection, family, last)
+    because = _news(connection, family, run_id, last)
     rows = [
         {
             "date_day": day, "component": component, "channel": channel, "old_value": old[component, day, channel],
@@ -111,8 +121,8 @@ def _totals(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, date, str | None]
     return totals
 
 
-def _news(connection: Connection, family: Family, since: datetime | None) -> str:
-    """The streams from which the family's tables were loaded since it was last published."""
+def _news(connection: Connection, family: Family, run_id: str, since: datetime | None) -> str:
+    """The streams from which this run has loaded the family's tables; where it has not, all since the last change."""
     inputs = {
         part for component in family.components for table in component.tables for part in INPUTS.get(table, (table,))
     }
@@ -123,12 +133,9 @@ def _news(connection: Connection, family: Family, since: datetime | None) -> str
         .group_by(audit.source, audit.stream)
         .order_by(audit.source, audit.stream)
     )
-    if since is not None:
-        query = query.where(audit.loaded_at >= since)
-    told = [
-        f"{source}/{stream}: {rows} rows in {slices} slices"
-        for source, stream, slices, rows in connection.execute(query)
-    ]
+    earlier = query if since is None else query.where(audit.loaded_at >= since)
+    found = connection.execute(query.where(audit.run_id == run_id)).all() or connection.execute(earlier).all()
+    told = [f"{source}/{stream}: {rows} rows in {slices} slices" for source, stream, slices, rows in found]
     return "; ".join(told) or "a changed definition or configuration"
 
 

@@ -11,7 +11,7 @@ from b2b_pipeline.export import KPI_DAILY, export_parquet
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
-from b2b_pipeline.metrics.store import publish_definitions, publish_family
+from b2b_pipeline.metrics.store import publish_definitions, publish_family, restated_days
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
@@ -51,9 +51,11 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
-            changed = publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
-            asked = {date.fromisoformat(day) for day in context.partition_keys}
-            days = describe_days(pipeline, family, asked | {day for day in changed if day})
+            publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
+            there = context.instance.get_materialized_partitions(context.asset_key)
+            restated = {day.isoformat() for day in restated_days(pipeline.warehouse, family, context.run.run_id)}
+            asked = {*context.partition_keys, *(restated & there)}
+            days = describe_days(pipeline, family, [date.fromisoformat(day) for day in asked])
         report_days(context, days)
 
     return kpi

@@ -12,12 +12,11 @@ from typing import Any
 import dagster as dg
 
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.core.feeds import file_stream
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
+from b2b_pipeline.orchestration.sensors import decide_files, list_inbox
 from b2b_pipeline.pipeline import Pipeline
 
 # Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.
@@ -43,16 +42,15 @@ class Launcher:
         """Judge the freshness of every KPI, which `derive` leaves to a job of its own."""
         return self._run(FRESHNESS, {})
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        """Land every file of the inbox that a mapping knows; yields its name and what went wrong."""
-        files = self._pipeline.config.files
-        for path in sorted(self._pipeline.inbox.glob("*")):
-            name = mapping_for(path.name, files)
-            if name is None or not path.is_file():
-                continue
-            stream = file_stream(files[name])
-            self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [path.name])
-            yield path.name, self._materialise_file(stream, path.name)
+    def files(self) -> tuple[dict[str, str], list[str]]:
+        """The files of the inbox and the stream that each lands in; what is wrong with those that fit nowhere."""
+        listing = list_inbox(self._pipeline.inbox) if self._pipeline.inbox.is_dir() else {}
+        return decide_files(listing, {}, self._pipeline.config.files)
+
+    def land(self, name: str, stream: str) -> str:
+        self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [name])
+        job = self._defs.resolve_implicit_global_asset_job_def()
+        return self._execute(job, asset_selection=[raw_key("files", stream)], partition_key=name)
 
     def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
         """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""
@@ -74,10 +72,6 @@ class Launcher:
             else:
                 gaps.append((day, day))
         return gaps
-
-    def _materialise_file(self, stream: str, name: str) -> str:
-        job = self._defs.resolve_implicit_global_asset_job_def()
-        return self._execute(job, asset_selection=[raw_key("files", stream)], partition_key=name)
 
     def _run(self, job: str, tags: dict[str, str]) -> str:
         return self._execute(self._defs.resolve_job_def(job), tags=tags)

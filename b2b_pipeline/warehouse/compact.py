@@ -17,6 +17,8 @@ def compact(warehouse: Warehouse) -> None:
     """Leave nothing of deleted rows in the warehouse's files. Readers and writers wait meanwhile."""
     if warehouse.dialect == "duckdb":
         with warehouse.alone():
+            with warehouse.engine.connect() as connection:
+                connection.execute(text("checkpoint"))  # else a dead writer's log would be applied to the copy again
             _copy(Path(warehouse.url.database or "").resolve())
     else:
         with warehouse.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

@@ -44,9 +44,9 @@ class Warehouse:
             self._reader = create_engine(self.url, poolclass=NullPool, connect_args={"read_only": True})
         else:
             # The driver is always named: SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3, others as psycopg 2.
-            self._writer = self._reader = create_engine(
-                self.url.set(drivername="postgresql+psycopg"), poolclass=NullPool
-            )
+            server = self.url.set(drivername="postgresql+psycopg")
+            self._writer = create_engine(server, poolclass=NullPool)
+            self._reader = create_engine(server, poolclass=NullPool, isolation_level="REPEATABLE READ")
 
     @property
     def engine(self) -> Engine:
@@ -75,6 +75,7 @@ class Warehouse:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
+        """One state of the warehouse, whatever is written meanwhile."""
         if self.dialect == "duckdb":
             with _threads, self._lock.read_lock(), self._reader.connect() as connection:
                 yield connection

@@ -48,9 +48,6 @@ def _day(*names: str) -> list[Column[Any]]:
     return [Column(name, Date) for name in names]
 
 
-PROVENANCE = ("source", "source_account", "source_id", "slice_id", "run_id", "loaded_at")
-
-
 def _core(name: str, *columns: Column[Any], grain: str, key: tuple[str, ...], version: str | None = None,
           required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None) -> Table:  # fmt: skip
     info = {"grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {}}
