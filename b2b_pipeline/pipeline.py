@@ -19,7 +19,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.ingest import IngestReport, ingest
 from b2b_pipeline.landing import Landing
-from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.privacy import Pseudonyms, write_private
 from b2b_pipeline.warehouse.engine import Warehouse
 
 
@@ -38,22 +38,33 @@ class Pipeline:
         return pipeline
 
     def hold_fast(self) -> None:
-        """Refuse a later change of the time zone, the currency or the first day: what is stored was cut by them."""
-        path = self.home / "fixed.json"
-        config = self.config
-        now = {"timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat()}
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            temporary.write_text(json.dumps(now))
-            os.replace(temporary, path)
-            return
-        for name, value in json.loads(path.read_text()).items():
+        """Refuse a later change of the time zone, the currency or the first day: what is stored was cut by them.
+
+        And of the hash key: what lands later would no longer join what landed before, and a person would count twice.
+        """
+        path, config = self.home / "fixed.json", self.config
+        fixed = json.loads(path.read_text()) if path.is_file() else {}
+        # Once a key is known, a lost one must be restored: a new one in its place would only be refused.
+        pseudonyms = Pseudonyms.of_home(self.home, make_key="hash_key" not in fixed)
+        now = {
+            "timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat(),
+            "hash_key": pseudonyms.fingerprint,
+        }  # fmt: skip
+        for name, value in fixed.items():
+            if value != now[name] and name == "hash_key":
+                raise ConfigError(
+                    "the hash key is not the one that this pipeline was set up with: nobody who landed before would be "
+                    f"known again. Put the old key back (B2B_HASH_KEY, or {self.home / 'hash.key'} without that "
+                    "variable), or start anew with another B2B_HOME."
+                )
             if value != now[name]:
                 raise ConfigError(
                     f"{name} was {value} when this pipeline was set up and cannot become {now[name]}: "
                     f"days and amounts are stored by it. Put {name} back, or start anew with another B2B_HOME."
                 )
+        if fixed != now:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, json.dumps(now))
 
     @cached_property
     def landing(self) -> Landing:

@@ -1,7 +1,8 @@
 """Keeps secrets out of what we print, and people out of what we store.
 
 Personal fields are replaced by keyed hashes (HMAC-SHA256) before they reach the disk: `h1:<32 hex digits>`, for an
-e-mail address with its domain behind, `h1:…@example.com`. The key is `B2B_HASH_KEY`, else one made once in `B2B_HOME`.
+e-mail address with its domain behind, `h1:…@example.com`. The key is `B2B_HASH_KEY`, else one made once in `B2B_HOME`;
+`Pipeline.hold_fast` sees that it stays the same.
 """
 
 from __future__ import annotations
@@ -93,14 +94,20 @@ class Pseudonyms:
         self.reload()
 
     @classmethod
-    def of_home(cls, home: Path, exclude_patterns: Iterable[str] = ()) -> Pseudonyms:
-        return cls(_key(home), home / "landing" / "forgotten.json", exclude_patterns)
+    def of_home(cls, home: Path, exclude_patterns: Iterable[str] = (), *, make_key: bool = True) -> Pseudonyms:
+        """Raises ConfigError when there is no key and none shall be made."""
+        return cls(_key(home, make_key), home / "landing" / "forgotten.json", exclude_patterns)
 
     def reload(self) -> bool:
         """Learn of people whom another process has forgotten. Returns whether there are any."""
         before, path = self._forgotten, self._forgotten_path
         self._forgotten = json.loads(path.read_text()) if path.is_file() else {}
         return self._forgotten != before
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one key from another, and nothing of the key itself."""
+        return self._digest("fingerprint of the key")
 
     def text(self, value: str) -> str:
         return PREFIX + self._digest(value.strip())
@@ -195,13 +202,15 @@ def _spots(node: Any, keys: list[str]) -> Iterator[tuple[Any, Any]]:
             yield node, key
 
 
-def _key(home: Path) -> bytes:
+def _key(home: Path, make: bool) -> bytes:
     given = os.environ.get("B2B_HASH_KEY")
     if given:
         keep_secret(given)
         return given.encode()
     path = home / "hash.key"
     if not path.exists():
+        if not make:
+            raise ConfigError(f"{path} is missing: restore it from a backup, or set B2B_HASH_KEY to the old key")
         home.mkdir(parents=True, exist_ok=True)
         new = home / f".hash.key.{secrets.token_hex(4)}"
         write_private(new, secrets.token_hex(32))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from datetime import date
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,15 +17,18 @@ import pytest
 import zstandard
 from sqlalchemy import select
 
-from b2b_pipeline.connectors.base import Account, Page, Stream, Window
+from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
+from b2b_pipeline.core.load import load_table
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.export import export_parquet
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.forget import forget
+from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms
 from b2b_pipeline.replay import rebuild
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import Installation
 
@@ -115,6 +121,38 @@ def test_it_asks_first_and_refuses_what_is_no_address(installed: Installation) -
     assert done.exit_code == 1
     assert not (installed.home / "landing" / "forgotten.json").exists()
     assert installed.b2b("forget", "somebody", "--yes").exit_code == 2
+
+
+def test_a_load_that_was_in_progress_does_not_bring_them_back(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email = installation.known_everywhere(installed.world)[0]
+    (installed.home / "warehouse.duckdb").unlink()
+    pipeline = installed.pipeline()
+    upgrade(pipeline.warehouse)
+    digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
+    has_read, go_on = Event(), Event()
+
+    class Slow(Landing):
+        def records(self, item: Slice) -> Iterator[Record]:
+            found = list(super().records(item))
+            has_read.set()
+            assert go_on.wait(60)
+            return iter(found)
+
+    def rewritten(self: Landing, before: datetime) -> None:
+        Timer(1, go_on.set).start()  # whoever does not wait for the load has looked at the tables by then
+
+    monkeypatch.setattr(Landing, "remove_leftovers", rewritten)
+    slowly = Slow(pipeline.landing.root, pipeline.landing.pseudonyms)
+    with ThreadPoolExecutor(1) as pool:
+        arguments = (pipeline.warehouse, slowly, pipeline.config, tables.lead, "in progress")
+        load = pool.submit(load_table, *arguments)
+        assert has_read.wait(60)
+        gone = forget(pipeline, email, "forget")
+        assert load.result().loaded
+    assert gone.rows[tables.lead.name]
+    assert holding(installed.home, digest) == []
 
 
 PERSONAL = ("email", "name", "history.*.value", "manager")

@@ -220,6 +220,46 @@ def test_zone_currency_and_first_day_may_not_change_later(
     Pipeline.from_environment()
 
 
+def test_the_hash_key_may_not_change_later_and_a_lost_one_is_not_made_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = path.parent / "home"
+    monkeypatch.setenv("B2B_HOME", str(home))
+    monkeypatch.delenv("B2B_HASH_KEY", raising=False)
+    path.write_text(GOOD)
+    Pipeline.from_environment()
+    key = (home / "hash.key").read_text()
+    assert key not in (home / "fixed.json").read_text()
+    monkeypatch.setenv("B2B_HASH_KEY", "another key than the one that was made")
+    with pytest.raises(ConfigError, match=r"Put the old key back .* or start anew with another B2B_HOME"):
+        Pipeline.from_environment()
+    monkeypatch.setenv("B2B_HOME", str(path.parent / "another"))
+    Pipeline.from_environment()
+    monkeypatch.setenv("B2B_HOME", str(home))
+    monkeypatch.setenv("B2B_HASH_KEY", key)
+    Pipeline.from_environment()
+    monkeypatch.delenv("B2B_HASH_KEY")
+    (home / "hash.key").unlink()
+    with pytest.raises(ConfigError, match=r"hash\.key is missing: restore it from a backup"):
+        Pipeline.from_environment()
+    assert not (home / "hash.key").exists()
+
+
+def test_an_installation_from_before_the_hash_key_was_held_fast_holds_it_from_now_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = path.parent / "home"
+    monkeypatch.setenv("B2B_HOME", str(home))
+    monkeypatch.setenv("B2B_HASH_KEY", "the key in use today")
+    home.mkdir()
+    (home / "fixed.json").write_text('{"timezone": "Europe/Berlin", "currency": "EUR", "start_date": "2026-01-01"}')
+    path.write_text(GOOD)
+    Pipeline.from_environment()
+    monkeypatch.setenv("B2B_HASH_KEY", "the key of tomorrow")
+    with pytest.raises(ConfigError, match="hash key is not the one"):
+        Pipeline.from_environment()
+
+
 # -- the environment
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
@@ -19,11 +22,13 @@ from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import coverage, load_audit
+from b2b_pipeline.warehouse.tables import cost_ledger, coverage, load_audit, opportunity, spend
 from b2b_pipeline.warehouse.write import append
 
 START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
-SPEND, LEADS = ("google_ads", "campaign_daily"), ("hubspot", "contact")
+SPEND, LEADS, DEALS = ("google_ads", "campaign_daily"), ("hubspot", "contact"), ("hubspot", "deal")
+CLICKS = ("hubspot", "email_event")
+XAF = "in XAF without an exchange rate not older than 7 days"
 
 
 class Books:
@@ -33,13 +38,16 @@ class Books:
         self.landing = Landing(folder, Pseudonyms(b"key", folder / "forgotten.json"))
         self.warehouse = Warehouse(f"duckdb:///{folder / 'warehouse.duckdb'}")
         self.accounts: list[str] = []
+        self.system_of_record = "hubspot"
         upgrade(self.warehouse)
         self._now = datetime(2026, 5, 7, 6, tzinfo=UTC)
 
     @property
     def config(self) -> Config:
         sources = {"google_ads": {"accounts": self.accounts}, "hubspot": {}}
-        return Config.model_validate({"start_date": START, "system_of_record": "hubspot", "sources": sources})
+        return Config.model_validate(
+            {"start_date": START, "system_of_record": self.system_of_record, "sources": sources}
+        )
 
     def land(self, stream: tuple[str, str], first: int, last: int, account: str = "1", **more: Any) -> Slice:
         """A slice of the days from `first` to `last` of May."""
@@ -52,9 +60,18 @@ class Books:
         )  # fmt: skip
 
     def fail(self, item: Slice, error: str) -> None:
-        row = {"target_table": "spend", "source": item.source, "slice_id": item.slice_id, "error": error}
+        self.fill(load_audit, target_table="spend", source=item.source, slice_id=item.slice_id, error=error)
+
+    def fill(self, table: Table, **row: Any) -> None:
         with self.warehouse.write() as connection:
-            append(connection, load_audit, pa.Table.from_pylist([row], schema=arrow_schema(load_audit)))
+            append(connection, table, pa.Table.from_pylist([row], schema=arrow_schema(table)))
+
+    def reasons(self, *metrics: str, day: int = 6) -> dict[str, tuple[str, ...]]:
+        """Metric -> why it is not complete on a day of May; complete ones are left out."""
+        update_coverage(self.warehouse, self.landing, self.config, TODAY)
+        at = date(2026, 5, day)
+        answers = ask(self.warehouse, self.config, metrics, at, at)
+        return {answer.metric.name: answer.reasons for answer in answers if answer.reasons}
 
     def gaps(self, stream: tuple[str, str]) -> dict[str, str]:
         """Account and day of May -> why it is not complete."""
@@ -144,3 +161,74 @@ def test_a_day_after_the_last_build_is_not_taken_for_whole(books: Books) -> None
 
     assert reasons(6) == ()
     assert reasons(7) == ("nothing was derived for 2026-05-07 yet",)
+
+
+@pytest.fixture
+def everything(books: Books) -> Books:
+    """After every stream that a number is made of was read for every day."""
+    for stream in (SPEND, LEADS, DEALS, CLICKS):
+        books.land(stream, 1, 6)
+    return books
+
+
+def test_spend_without_an_exchange_rate_concerns_sums_of_spend_alone(everything: Books) -> None:
+    day = date(2026, 5, 6)
+    everything.fill(spend, source="google_ads", campaign_id="1", date_day=day, spend=Decimal(5), currency="XAF")
+    asked = ("spend", "cpc", "cost_per_lead", "clicks", "ctr", "leads", "mqls", "won", "bookings", "pipeline")
+    because = (f"spend {XAF}",)
+    assert everything.reasons(*asked) == {"spend": because, "cpc": because, "cost_per_lead": because}
+    assert everything.reasons(*asked, day=5) == {}
+
+
+def test_a_cost_without_an_exchange_rate_concerns_sums_of_the_ledger_alone(everything: Books) -> None:
+    day = date(2026, 5, 6)
+    everything.fill(cost_ledger, source="files", cost_id="1", date_day=day, amount=Decimal(5), currency="XAF")
+    asked = ("cost_per_lead", "cpa", "spend", "cost_per_lead_ads", "leads", "bookings", "new_customers")
+    because = (f"cost_ledger {XAF}",)
+    assert everything.reasons(*asked) == {"cost_per_lead": because, "cpa": because}
+
+
+def test_an_opportunity_without_an_exchange_rate_concerns_sums_of_amounts_alone(everything: Books) -> None:
+    day = date(2026, 5, 6)
+    everything.fill(opportunity, source="hubspot", opp_id="1", date_day=day, amount=Decimal(5), currency="XAF")
+    asked = ("bookings", "pipeline", "average_deal_size", "won", "cycle_days_median", "leads", "spend")
+    because = (f"opportunity {XAF}",)
+    assert everything.reasons(*asked) == {"bookings": because, "pipeline": because, "average_deal_size": because}
+
+
+def test_opportunities_of_another_source_than_the_system_of_record_make_nothing_incomplete(books: Books) -> None:
+    books.system_of_record = "files"
+    for stream in (SPEND, LEADS, CLICKS):
+        books.land(stream, 1, 6)
+    day = date(2026, 5, 6)
+    books.fill(opportunity, source="hubspot", opp_id="1", date_day=day, amount=Decimal(5), currency="XAF")
+    asked = ("leads", "mqls", "bookings", "won", "revenue_last_touch")
+    assert books.reasons(*asked) == {}
+    books.fill(opportunity, source="files", opp_id="1", date_day=day, amount=Decimal(5), currency="XAF")
+    because = (f"opportunity {XAF}",)
+    assert books.reasons(*asked) == {"bookings": because, "revenue_last_touch": because}
+
+
+def test_leads_of_every_source_count_whatever_the_system_of_record_is(books: Books) -> None:
+    books.system_of_record = "files"
+    books.land(CLICKS, 1, 6)
+    because = ("hubspot/contact was not read for this day",)
+    assert books.reasons("leads", "won") == {"leads": because, "won": because}
+
+
+def test_others_read_the_warehouse_while_the_manifest_is_read(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    books.land(SPEND, 1, 6)
+    kept_out = []
+    slices = books.landing.slices
+
+    def read_meanwhile(*args: Any) -> list[Slice]:
+        other = threading.Thread(target=books.warehouse.rows, args=(coverage.select(),))
+        other.start()
+        other.join(timeout=2)
+        kept_out.append(other.is_alive())
+        return slices(*args)
+
+    monkeypatch.setattr(books.landing, "slices", read_meanwhile)
+    update_coverage(books.warehouse, books.landing, books.config, TODAY)
+    assert kept_out
+    assert not any(kept_out)

@@ -98,6 +98,20 @@ def test_rows_that_do_not_add_up_to_the_account_s_total_are_an_error(shared: Orc
     assert shared.check("raw/google_ads/campaign_daily", "reconciliation").passed
 
 
+def test_totals_that_never_landed_are_a_warning_because_nothing_was_compared(shared: Orchestra) -> None:
+    compared = values(shared.check("raw/google_ads/campaign_daily", "reconciliation").metadata)
+    assert compared == {"days_compared": 2 * 20, "differences": "none", "without_totals": "none"}, "of both accounts"
+    totals = shared.pipeline.landing.root / "raw" / "google_ads" / "account_daily"
+    away = totals.rename(totals.with_name("away"))
+    result = shared.check("raw/google_ads/campaign_daily", "reconciliation")
+    away.rename(totals)
+    assert (result.passed, result.severity) == (False, WARN)
+    told = values(result.metadata)
+    assert (told["days_compared"], told["differences"]) == (0, "none")
+    assert "2026-06-28; " in told["without_totals"]
+    assert shared.check("raw/google_ads/campaign_daily", "reconciliation").passed
+
+
 def test_a_quarantined_row_is_a_warning_and_a_failed_file_an_error(finished: Orchestra) -> None:
     path = finished.pipeline.inbox / "costs_2026-06.csv"
     whole = path.read_bytes()

@@ -116,9 +116,9 @@ def put(warehouse: Warehouse, table: Table, *rows: dict[str, object]) -> None:
         append(connection, table, pa.Table.from_pandas(frame, schema=arrow_schema(table), preserve_index=False))
 
 
-def again(warehouse: Warehouse, table: Table, at: datetime) -> int:
+def again(warehouse: Warehouse, table: Table, at: datetime, run_id: str = "again") -> int:
     with warehouse.write() as connection:
-        return convert_again(connection, table, load_rates(connection, "EUR"), at)
+        return convert_again(connection, table, load_rates(connection, "EUR"), at, run_id)
 
 
 def test_spend_is_converted_again_when_its_fixing_comes_or_is_corrected(warehouse: Warehouse) -> None:
@@ -164,3 +164,34 @@ def test_a_closed_opportunity_waits_for_the_fixing_of_its_close_date_not_of_its_
     fix(warehouse, FRIDAY, "2.00", AT + timedelta(hours=1))
     assert again(warehouse, opportunity, AT + timedelta(hours=2)) == 1
     assert values() == {"won": Decimal(50), "open": Decimal(100)}
+
+
+def test_a_row_whose_amount_became_another_one_is_of_the_run_that_converted_it(warehouse: Warehouse) -> None:
+    thursday, late = FRIDAY - timedelta(days=1), AT + timedelta(hours=1)
+    row = {"source": "google_ads", "account_id": "1", "campaign_id": "7", "ad_group_id": "-", "ad_id": "-"}
+    row |= {"spend": Decimal(100), "currency": "USD", "run_id": "first"}
+    fix(warehouse, thursday, "1.25", AT - timedelta(hours=1))
+    put(warehouse, spend, {**row, "date_day": thursday}, {**row, "date_day": FRIDAY})
+
+    def runs() -> list[str]:
+        return [found["run_id"] for found in warehouse.rows(spend.select().order_by(spend.c.date_day))]
+
+    fix(warehouse, thursday, "1.25", late)  # the same once more
+    again(warehouse, spend, late, "same")
+    assert runs() == ["first", "first"]
+    assert again(warehouse, spend, late) == 0
+    fix(warehouse, FRIDAY, "2.00", late)
+    again(warehouse, spend, late + timedelta(hours=1), "second")
+    assert runs() == ["first", "second"]
+
+
+def test_an_amount_is_null_again_when_its_fixing_is_withdrawn_and_no_other_is_near(warehouse: Warehouse) -> None:
+    day = {"source": "google_ads", "account_id": "1", "campaign_id": "7", "ad_group_id": "-", "ad_id": "-"}
+    fix(warehouse, FRIDAY, "2.00", AT - timedelta(hours=1))
+    put(warehouse, spend, {**day, "date_day": FRIDAY, "spend": Decimal(100), "currency": "USD", "run_id": "first"})
+    with warehouse.write() as connection:
+        connection.execute(fx_rate.delete())
+    assert again(warehouse, spend, AT + timedelta(hours=1), "second") == 1
+    (row,) = warehouse.rows(spend.select())
+    assert (row["spend_reporting"], row["fx_date"], row["run_id"]) == (None, None, "second")
+    assert again(warehouse, spend, AT + timedelta(hours=2)) == 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
+from b2b_pipeline.core import load
+from b2b_pipeline.core.contract import Enforced, enforce
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.privacy import Pseudonyms
@@ -102,6 +107,28 @@ def test_a_row_that_was_refused_is_forgotten_when_its_day_is_restated(books: Boo
     assert report.rows_in == report.loaded == 2 * CAMPAIGNS
     assert sorted(row["date_day"].day for row in books.warehouse.rows(quarantine.select())) == [1, 4, 5]
     assert books.costs() == {1: 10, 2: 20, 3: 30, 4: 10, 5: 10}
+
+
+def test_of_a_slice_the_rows_of_days_restated_since_count_as_deduplicated(books: Books) -> None:
+    books.settings["limits"] = {"max_quarantined": 0.2}
+    books.land("campaign_daily", dict.fromkeys(range(1, 6), 10), bad=1)
+    books.land("campaign_daily", {2: 20, 3: 30})
+    report = books.load()
+    assert (report.rows_in, report.loaded) == (7 * CAMPAIGNS, 5 * CAMPAIGNS - 3)
+    assert (report.quarantined, report.deduplicated) == (3, 2 * CAMPAIGNS)
+
+
+def test_a_row_that_is_lost_on_the_way_counts_as_nothing_so_that_the_books_do_not_add_up(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(table: Table, frame: pd.DataFrame) -> Enforced:
+        enforced = enforce(table, frame)
+        return replace(enforced, rows=enforced.rows[1:])
+
+    monkeypatch.setattr(load, "enforce", careless)
+    books.land("campaign_daily", {1: 10})
+    report = books.load()
+    assert (report.rows_in, report.loaded, report.deduplicated) == (CAMPAIGNS, CAMPAIGNS - 1, 0)
 
 
 def test_a_day_that_is_empty_now_is_emptied(books: Books) -> None:

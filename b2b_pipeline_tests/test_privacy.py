@@ -174,6 +174,12 @@ def test_the_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) ->
     assert Pseudonyms.of_home(home).email(ANN) == first.email(ANN)
 
 
+def test_a_fingerprint_tells_keys_apart_and_is_no_part_of_them(people: Pseudonyms, tmp_path: Path) -> None:
+    assert people.fingerprint == Pseudonyms(KEY, tmp_path / "none").fingerprint
+    assert people.fingerprint != Pseudonyms(b"another", tmp_path / "none").fingerprint
+    assert people.fingerprint not in KEY.decode() + KEY.hex()
+
+
 def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from b2b_pipeline.privacy import Pseudonyms\n"

@@ -20,7 +20,7 @@ from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.write import serialise, synchronise
+from b2b_pipeline.warehouse.write import synchronise
 
 # Derived table -> what it is made of.
 INPUTS = {
@@ -28,29 +28,47 @@ INPUTS = {
     "deal": ("opportunity", "opp_contact_role", "lead", "touchpoint", "identity_link"),
     "email_recipient": ("email_event",),
 }
-FX = "exchange rates"  # the stream name under which rows without a rate are reported
+OF_RECORD = ("opportunity", "opp_contact_role")  # of which derived tables take the system of record's rows alone
+FX = "exchange rates"  # the stream under which rows without a rate are reported, with their table as `source_account`
 
 
 def streams_behind(table: str, config: Config) -> set[tuple[str, str]]:
-    """(source, stream) of everything that a table, core or derived, is made of; snapshots have no days and stay out."""
+    """(source, stream) of everything that a table, core or derived, is made of; snapshots have no days and stay out.
+
+    A stream of another source's opportunities is left out whole: of what else it gives, their stages, nothing is used.
+    """
     found = {
         (feed.source, feed.stream)
         for part in INPUTS.get(table, (table,))
         for feed in feeds(part, config)
         if feed.kind != "snapshot"
     }
-    money = CONVERTED.keys() & set(INPUTS.get(table, (table,)))
-    return found | {(source, FX) for source in (*config.sources, "files") if money}
+    return found - {
+        (feed.source, feed.stream)
+        for part in OF_RECORD
+        for feed in feeds(part, config)
+        if feed.source != config.system_of_record
+    }
+
+
+def amounts_behind(table: str, config: Config) -> set[tuple[str, str]]:
+    """(source, core table) of every amount that a sum of money over a table, core or derived, is made of."""
+    return {
+        (source, part)
+        for part in CONVERTED.keys() & {*INPUTS.get(table, (table,))}
+        for source in ((config.system_of_record,) if part in OF_RECORD else (*config.sources, "files"))
+    }
 
 
 def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, today: date) -> None:
     """Bring the table `coverage` up to date: every switched-on stream, every day from the start to yesterday."""
     days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
     audit = tables.load_audit.c
-    with warehouse.write() as connection:
-        serialise(connection, tables.coverage.name)
-        failed = connection.execute(select(audit.slice_id, audit.error).where(audit.error.is_not(None)))
-        errors = {row.slice_id: row.error for row in failed}
+    # A writer keeps everybody out on DuckDB, and there may be many envelopes: they are read before, one run at a time,
+    # so that no older state is written last.
+    with warehouse.turn(tables.coverage.name):
+        failed = warehouse.rows(select(audit.slice_id, audit.error).where(audit.error.is_not(None)))
+        errors = {row["slice_id"]: row["error"] for row in failed}
         rows = [
             row
             for name in config.sources
@@ -58,9 +76,10 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
             if stream.feeds and stream.kind != "snapshot"
             for row in _of_stream(landing, config, name, stream, days, errors)
         ]
-        frame = pa.Table.from_pylist([*rows, *_of_rates(connection)], schema=arrow_schema(tables.coverage))
-        with stage(connection, tables.coverage, frame) as incoming:
-            synchronise(connection, tables.coverage, select(incoming))
+        with warehouse.write() as connection:
+            frame = pa.Table.from_pylist([*rows, *_of_rates(connection)], schema=arrow_schema(tables.coverage))
+            with stage(connection, tables.coverage, frame) as incoming:
+                synchronise(connection, tables.coverage, select(incoming))
 
 
 def _of_stream(

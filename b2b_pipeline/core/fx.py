@@ -111,9 +111,12 @@ def conversion_day(table: Table) -> ColumnElement[Any]:
     return case((func.coalesce(table.c.is_closed, False), table.c.close_date), else_=table.c.date_day)
 
 
-def convert_again(connection: Connection, table: Table, rates: Rates, now: datetime) -> int:
-    """Convert rows again whose fixing was not there yet, or said something else, when they were loaded: how many."""
-    amount, _ = CONVERTED[table.name]
+def convert_again(connection: Connection, table: Table, rates: Rates, now: datetime, run_id: str) -> int:
+    """Convert rows again whose fixing came, said something else or was withdrawn since they were loaded: how many.
+
+    Rows whose amount became another one are stamped with `run_id`, so that their days are told as restated.
+    """
+    amount, reporting = CONVERTED[table.name]
     day, fx = conversion_day(table), fx_rate.c
     foreign = table.c[amount].is_not(None) & (table.c.currency != rates.reporting) & day.is_not(None)
     news = select(fx.date_day, func.max(fx.loaded_at).label("at")).group_by(fx.date_day)
@@ -122,7 +125,8 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
     stale = set()
     for row in connection.execute(used.where(foreign).group_by(table.c.currency, day, table.c.fx_date)):
         rate = rates.on(row.currency, row.day)
-        if rate and (rate.fixed_on != row.fx_date or renewed[rate.fixed_on] > row.loaded_at):
+        fixed_on = rate.fixed_on if rate else None
+        if fixed_on != row.fx_date or (fixed_on and renewed[fixed_on] > row.loaded_at):
             stale.add((row.currency, row.day))
     if not stale:
         return 0
@@ -130,6 +134,10 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
     query = select(table, day.label("day")).where(foreign, table.c.currency.in_(currencies), day.in_(days))
     found = [row._asdict() for row in connection.execute(query)]
     rows = [row for row in found if (row["currency"], row.pop("day")) in stale]
-    frame = converted(table, pd.DataFrame(rows, dtype=object), rates).assign(loaded_at=now)
+    before = pd.DataFrame(rows, dtype=object)
+    frame = converted(table, before, rates)
+    money = [reporting, "fx_date"]
+    old, new = (side[money].astype(object).where(side[money].notna(), "") for side in (before, frame))
+    frame = frame.assign(loaded_at=now, run_id=before["run_id"].where(old.eq(new).all(axis=1), run_id))
     replace_rows(connection, table, pa.Table.from_pandas(frame, schema=arrow_schema(table), preserve_index=False))
     return len(rows)

@@ -48,18 +48,19 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class _Mapped:
-    """One slice, ready to be written. `days` limits a report slice to the days that it still speaks for."""
+    """One slice, ready to be written. `days` limits a report slice to the days that it still speaks for.
+
+    `deduplicated`: rows that lost to another of the slice with the same key, or whose day a newer slice speaks for;
+    counted where they are dropped, so that a row that is lost otherwise makes the contract check fail.
+    """
 
     item: Slice
     feed: Feed
     rows: pd.DataFrame
     rejects: pd.DataFrame  # record_number, reason, column_name, date_day, record as landed
     rows_in: int
+    deduplicated: int
     days: list[date] | None
-
-    @property
-    def deduplicated(self) -> int:
-        return self.rows_in - len(self.rows) - len(self.rejects)
 
 
 def load_table(
@@ -101,7 +102,7 @@ class _Load:
         if self.rates is not None or self.failed or self.had_failures:
             with self.warehouse.write() as connection:
                 if self.rates is not None:
-                    convert_again(connection, self.table, self.rates, self.now)
+                    convert_again(connection, self.table, self.rates, self.now, self.run_id)
                 self._book_failures(connection)
         return self.report
 
@@ -216,10 +217,12 @@ class _Load:
             date_day=[self._landed_day(feed, item, records[number]) for number in numbers],
             record=[json.dumps(records[number], ensure_ascii=False) for number in numbers],
         )
+        deduplicated = enforced.duplicates
         if days is not None:
-            rows = rows[rows["date_day"].isin(days)].reset_index(drop=True)
-            rejects = rejects[rejects["date_day"].isin(days)]
-        return _Mapped(item, feed, rows, rejects, len(frame), days)
+            stale_rows, stale_rejects = (~side["date_day"].isin(days) for side in (rows, rejects))
+            rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
+            deduplicated += int(stale_rows.sum() + stale_rejects.sum())
+        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days)
 
     def _landed_day(self, feed: Feed, item: Slice, record: Record) -> date:
         """The day that a record belongs to in landing; the last one of its slice when it tells none of a report's."""

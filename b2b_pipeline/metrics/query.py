@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
+    false,
     func,
     literal,
     or_,
@@ -29,7 +30,7 @@ from sqlalchemy import (
 )
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.coverage import FX, streams_behind
+from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
@@ -158,9 +159,10 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
     periods: list[date | None] = []
     if grain:
         days = [key[0] for key in found_keys if key[0] is not None]
-        first = start or (min(days) if days else None)
-        last = end or (max(days) if days else None)
-        periods = list(_periods(first, last, grain)) if first and last else []
+        # Without a range: one mistyped year must not give a million periods.
+        near = [day for day in days if abs(day.year - gaps.today.year) < 100]
+        first, last = start or min(near, default=None), end or max(near, default=None)
+        periods = sorted({*_periods(first, last, grain), *days}) if first and last else days
         if any(key[0] is None for key in found_keys):
             periods.append(None)
     splits = sorted(
@@ -279,25 +281,27 @@ def _in_range(day: Any, start: date | None, end: date | None) -> Any:
 
 def _gaps(question: _Question, metric: Metric) -> _Gaps:
     config = question.config
-    legs = (
-        [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
+    used = [(COMPONENTS[name].unit == "money", COMPONENTS[name].tables) for name in metric.components]
+    if metric.median_of:
+        used = [(metric.unit == "money", {metric.median_of.table.name})]
+    streams = sorted({each for _, names in used for table in names for each in streams_behind(table, config)})
+    amounts = sorted(
+        {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
     )
-    streams = {stream for leg in legs for stream in streams_behind(leg.table.name, config)}
-    today = datetime.now(config.zone).date()
-    read = [(source, stream) for source, stream in sorted(streams) if stream != FX and source in config.sources]
-    if not streams:
-        return _Gaps([], None, None, today)
-    days = coverage.c.date_day
-    behind = or_(*((coverage.c.source == source) & (coverage.c.stream == stream) for source, stream in sorted(streams)))
-    incomplete = (
-        select(days, coverage.c.reason).where(behind, ~coverage.c.is_complete).order_by(days, coverage.c.reason)
+    c, days = coverage.c, coverage.c.date_day
+    read = or_(false(), *((c.source == source) & (c.stream == stream) for source, stream in streams))
+    # A count stays whole when an amount has no exchange rate, and so does a sum of another table's money.
+    converted = or_(
+        false(),
+        *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in amounts),
     )
-    known = select(func.max(days)).where(behind, coverage.c.stream != FX)
+    incomplete = select(days, c.reason).where(read | converted, ~c.is_complete).order_by(days, c.reason)
+    known = select(func.max(days)).where(read)
     return _Gaps(
         [(day, reason) for day, reason in question.connection.execute(incomplete)],
-        config.start_date if read else None,
-        (question.connection.execute(known).scalar() or date.min) if read else None,
-        today,
+        config.start_date if streams else None,
+        (question.connection.execute(known).scalar() or date.min) if streams else None,
+        datetime.now(config.zone).date(),
     )
 
 
@@ -325,7 +329,8 @@ def _periods(first: date, last: date, grain: str) -> Iterable[date]:
     day = period_start(first, grain)
     while day <= last:
         yield day
-        day = period_start(next_period(day, grain), grain)
+        if (day := next_period(day, grain)) == date.max:
+            return
 
 
 def period_start(day: date, grain: str) -> date:
@@ -343,7 +348,10 @@ def period_start(day: date, grain: str) -> date:
 
 def next_period(day: date, grain: str) -> date:
     steps = {"day": 1, "week": 7, "month": 32, "quarter": 95, "year": 370}
-    return period_start(day + timedelta(days=steps[grain]), grain)
+    try:
+        return period_start(day + timedelta(days=steps[grain]), grain)
+    except OverflowError:
+        return date.max
 
 
 def _span(period: date, grain: str, start: date | None, end: date | None) -> tuple[date, date]:

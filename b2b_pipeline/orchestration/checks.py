@@ -12,7 +12,7 @@ from sqlalchemy import Table, func, select
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
-from b2b_pipeline.core.control import control_differences
+from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
@@ -151,8 +151,16 @@ def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinitio
         description=f"{', '.join(control.fields)} add up, day by day, to what {source.title} says of the account.",
     )
     def reconciliation(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
-        differences = control_differences(pipeline.landing, source, control)
-        return dg.AssetCheckResult(passed=not differences, metadata={"differences": told(differences[::-1])})
+        found = reconcile(pipeline.landing, source, control)
+        return dg.AssetCheckResult(
+            passed=not found.differences and not found.without_totals,
+            severity=dg.AssetCheckSeverity.ERROR if found.differences else dg.AssetCheckSeverity.WARN,
+            metadata={
+                "days_compared": found.days_compared,
+                "differences": told(found.differences[::-1]),
+                "without_totals": told(found.without_totals[::-1]),
+            },
+        )
 
     return reconciliation
 
