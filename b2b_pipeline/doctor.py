@@ -18,6 +18,7 @@ from b2b_pipeline import settings
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
+from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.errors import ConfigError, PipelineError
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import migrate
@@ -46,6 +47,10 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
         what = f"{path}: {len(config.sources)} sources, {len(config.files)} file mappings"
         yield "configuration", Finding(True, what)
     yield from _section("home", _home())
+    if config is not None and config.files:
+        inbox = Pipeline(config, settings.home()).inbox
+        fix = "make it, or correct `inbox:` in pipeline.yaml and the variables that it names"
+        yield "files", Finding(inbox.is_dir(), f"inbox {inbox}{'' if inbox.is_dir() else ' is not there'}", fix)
     yield from _section("warehouse", _warehouse())
     if config is not None:
         for name in config.sources:
@@ -112,6 +117,11 @@ def _warehouse() -> Iterator[Finding]:
     yield Finding(found == migrate.HEAD, what, "b2b migrate")
     if found is None and warehouse.dialect == "duckdb":
         return
+    if found == migrate.HEAD:
+        for line in [*refused_slices(warehouse), *quarantined_rows(warehouse)]:
+            yield Finding(
+                False, f"not loaded: {line}", "correct it at its source and read it again (b2b backfill --again)"
+            )
     with warehouse.read() as connection:
         connection.execute(select(1))
         if warehouse.dialect == "postgresql":

@@ -227,7 +227,7 @@ def test_an_outage_may_pass_and_a_refusal_stays(status: int, body: bytes, error:
 def test_a_token_endpoint_that_is_down_is_a_transient_error(store: Path) -> None:
     with serving(Endpoint()) as endpoint:
         pass
-    with pytest.raises(TransientError, match=r"^token endpoint: ConnectionError$"):
+    with pytest.raises(TransientError, match=r"^token endpoint of 127\.0\.0\.1: ConnectionError$"):
         token(endpoint, store).headers()
 
 

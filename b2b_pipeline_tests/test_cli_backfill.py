@@ -124,6 +124,31 @@ def test_files_that_fit_nowhere_are_named_and_hold_nobody_up(
     assert not {name for name in accounts if name.endswith(".part") or name.startswith(".")}
 
 
+def test_what_was_refused_or_quarantined_is_told_at_the_end_and_by_the_doctor(orchestra: Orchestra) -> None:
+    inbox = orchestra.pipeline.inbox
+    header, first, *_ = (inbox / "costs_2026-06.csv").read_text("cp1252").splitlines()
+    bad = [line.rpartition(";")[0] + ";n/a" for line in [first] * 3]
+    (inbox / "costs_2026-07.csv").write_text("\n".join([header, bad[0]]), "cp1252")
+    (inbox / "costs_2026-08.csv").write_text("\n".join([header, *bad]), "cp1252")
+    result = orchestra.installation.b2b("backfill")
+    assert result.exit_code == 0, result.output
+    told = result.stderr.splitlines()
+    assert any(line.startswith("quarantined: 1 of files/cost_ledger: Amount the cell is empty") for line in told)
+    assert any(line.startswith("refused: files/cost_ledger ") and "allowed are 5%" in line for line in told)
+    doctor = orchestra.installation.b2b("doctor").output
+    assert doctor.count("not loaded: ") == 2
+
+
+def test_an_inbox_that_is_not_there_is_told(
+    orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = orchestra.installation.folder / "pipeline.yaml"
+    path.write_text(f"{path.read_text(encoding='utf-8')}\ninbox: ${{NOWHERE}}/exports\n", encoding="utf-8")
+    result = orchestra.installation.b2b("backfill", "--source", "ecb")
+    assert "left in the inbox: there is no folder " in result.stderr
+    assert "${NOWHERE}/exports is not there" in orchestra.installation.b2b("doctor").output
+
+
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_ctrl_c_ends_it_and_the_same_command_goes_on_from_there(
     swallowed: bool, orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch

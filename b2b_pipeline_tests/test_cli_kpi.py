@@ -64,6 +64,13 @@ def test_a_mistyped_year_is_told_and_makes_no_million_periods(altered: Installat
         assert len(found) < 400
 
 
+def test_costs_per_person_cannot_be_split_by_the_currency_that_people_do_not_have(installed: Installation) -> None:
+    found = installed.b2b("kpi", "cost_per_lead", *RANGE, "--by", "currency")
+    assert found.exit_code == 2
+    assert "cost_per_lead cannot be split by 'currency'" in found.stderr
+    assert installed.b2b("kpi", "spend", *RANGE, "--by", "currency").exit_code == 0
+
+
 def test_csv_has_a_line_per_row_and_json_is_a_list_for_one_metric_too(installed: Installation) -> None:
     rows = json.loads(installed.b2b("kpi", "leads", *RANGE, "--by", "channel", "--format", "json").stdout)
     lines = list(

@@ -50,6 +50,7 @@ TOLD = [
     (CONTACTS, "expire_token", {}, "token"), (ECB, "cut_body", {}, "cut off|not CSV"),
     (CONTACTS, "drop_field", {"field": "id"}, r"not of the documented shape \(KeyError 'id'\)"),
     (ECB, "drop_field", {"field": "OBS_VALUE"}, "OBS_VALUE"),
+    (SALESFORCE, "drop_field", {"field": "NewValue"}, "NewValue not in the answer"),
 ]  # fmt: skip
 
 

@@ -67,6 +67,11 @@ def test_win_rate_close_rate_and_cycle_are_those_of_the_export(trial: Trial) -> 
     assert trial.kpi("cycle_days_mean")[0]["value"] == pytest.approx(51.782, abs=5e-4)
 
 
+def test_what_nobody_gave_is_null_with_a_reason_and_never_zero(trial: Trial) -> None:
+    for metric in ("spend", "cpa", "cost_per_lead", "email_sends"):
+        assert [row["value"] for row in trial.kpi(metric)] == [None], metric
+
+
 def test_opportunities_without_a_date_have_a_row_of_their_own_and_are_in_no_period(trial: Trial) -> None:
     rows = trial.kpi("opportunities", "--by", "year")
     assert [(row["date"], row["value"]) for row in rows] == [("2016-01-01", 358), ("2017-01-01", 7942), (None, 500)]

@@ -49,7 +49,7 @@ def backfill(
     for line in told_plan(found, runs):
         typer.echo(line, err=not plan)
     if not plan:
-        problems = run(launcher, runs, first, last)
+        problems = run(found, launcher, runs, first, last)
         if problems:
             raise TransientError(
                 f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"
@@ -76,6 +76,8 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
     """A line for each source: what its runs will take."""
     from b2b_pipeline.forecast import forecast
 
+    if not runs:
+        yield "no source is switched on: only files are read"
     for name, ranges in runs.items():
         told = forecast(name, ranges, found.landing, found.config.sources[name].accounts)
         quota = f"{told.calls / told.quota:.1%} of {told.quota:,} a day" if told.quota else "no daily quota known"
@@ -84,7 +86,7 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
         yield f"{size}, {about} {told.calls:,} calls ({quota}), {about} {told.seconds / 60:.1f} min"
 
 
-def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
+def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
     """Ingest run by run, then derive once what was read or is missing, and judge.
 
     Returns what went wrong; a failing source stops no other. The last day is derived in any case: files may be new.
@@ -97,7 +99,7 @@ def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, la
     def note(problem: str) -> None:
         if problem:
             problems.append(problem)
-            progress.console.print(f"failed: {problem}", markup=False)
+            progress.console.print(f"failed: {problem}", markup=False, soft_wrap=True)
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -112,15 +114,25 @@ def run(launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, la
             problem = launcher.land(name, stream)
             note(f"{name}: {problem}" if problem else "")
         for complaint in complaints:
-            progress.console.print(f"left in the inbox: {complaint}", markup=False)
+            progress.console.print(f"left in the inbox: {complaint}", markup=False, soft_wrap=True)
         progress.advance(task)
         progress.update(task, description="core tables and KPIs")
         days = [day for ranges in (*runs.values(), launcher.underived(first, last)) for day, _ in ranges]
         note(launcher.derive(min(days, default=last), last))
         note(launcher.freshness())
+        for line in _left_out(found):
+            progress.console.print(line, markup=False, soft_wrap=True)
         progress.update(task, description="done")
         progress.advance(task)
     return problems
+
+
+def _left_out(found: Pipeline) -> Iterator[str]:
+    """What is landed, but in no table."""
+    from b2b_pipeline.core.refused import quarantined_rows, refused_slices
+
+    yield from (f"refused: {line}" for line in refused_slices(found.warehouse))
+    yield from (f"quarantined: {line}" for line in quarantined_rows(found.warehouse))
 
 
 def split(ranges: Iterable[Range], days: int) -> list[Range]:

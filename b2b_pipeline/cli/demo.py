@@ -52,7 +52,7 @@ def demo(
         launcher = open_launcher(found)
         first, at_once = found.config.start_date, found.config.limits.backfill_days
         runs = {name: split(launcher.missing(name, first, last), at_once) for name in found.config.sources}
-        problems = run(launcher, runs, first, last)
+        problems = run(found, launcher, runs, first, last)
         if problems:
             raise TransientError(f"the demo did not come through: {problems[0]}")
         say(f"{days} days of {len(found.config.sources)} sources are there after {time.monotonic() - began:.0f} s")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fasteners
 import requests
@@ -103,7 +104,7 @@ class OAuthToken:
             with Transport() as http:
                 response = http.post(self._url, data=form, timeout=TIMEOUT, allow_redirects=False)
         except requests.RequestException as error:
-            raise TransientError(f"token endpoint: {type(error).__name__}") from None
+            raise TransientError(f"token endpoint of {urlsplit(self._url).hostname}: {type(error).__name__}") from None
         body = json_or_none(response)
         where = f"{place(response)}: status {response.status_code}"
         status = response.status_code

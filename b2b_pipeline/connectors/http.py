@@ -33,6 +33,7 @@ RETRY = Retry(
     respect_retry_after_header=False,
 )  # fmt: skip
 
+_log = logging.getLogger(__name__)
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells whole URLs, query included
 
 
@@ -231,6 +232,7 @@ class Session:
             told = mask(f"{method} {place(response)}: status {response.status_code}, {outcome.reason}")
             match outcome:
                 case Wait(seconds):
+                    _log.warning("%s: asked again in %.0f s", told, seconds)
                     if waited + seconds > self._max_wait or waits == MAX_WAITS:
                         raise TransientError(f"{told}: gave up after {waits} waits of {waited:.0f} s in all")
                     self._sleep(seconds)

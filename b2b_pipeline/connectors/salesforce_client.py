@@ -129,11 +129,15 @@ class Client:
         count = self.query(f"SELECT COUNT() {source}")
         if count == 0:
             return
-        soql = f"SELECT {', '.join(self.selection(sobject))} {source}"
-        if count > self._bulk_threshold:
-            yield from self._bulk(soql)
-        else:
-            yield from self._rest(f"{soql} ORDER BY {sobject.cursor}, Id")
+        selection = self.selection(sobject)
+        soql = f"SELECT {', '.join(selection)} {source}"
+        is_large = count > self._bulk_threshold
+        asked = {path.partition(".")[0] for path in selection}
+        for page in self._bulk(soql) if is_large else self._rest(f"{soql} ORDER BY {sobject.cursor}, Id"):
+            # An empty field is null: one that is not there would overwrite what we know with nothing.
+            if missing := {name for record in page.records for name in asked - record.keys()}:
+                raise TransientError(f"Salesforce {sobject.name}: {', '.join(sorted(missing))} not in the answer")
+            yield page
 
     def _rest(self, soql: str) -> Iterator[Page]:
         body: dict[str, Any] = {}

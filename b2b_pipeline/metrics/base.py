@@ -51,11 +51,6 @@ class Component:
     version: int = 1
 
     @property
-    def dimensions(self) -> set[str]:
-        """What every leg can be split by."""
-        return set.intersection(*(set(leg.dimensions) for leg in self.legs)) | {"channel", "campaign", "currency"}
-
-    @property
     def tables(self) -> set[str]:
         return {leg.table.name for leg in self.legs}
 

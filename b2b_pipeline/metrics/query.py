@@ -186,7 +186,7 @@ def dimensions_of(metric: Metric) -> set[str]:
     legs = (
         [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
     )
-    return set.intersection(*({*leg.dimensions, *STANDARD} for leg in legs))
+    return set.intersection(*({*leg.dimensions, "channel", "campaign"} for leg in legs))
 
 
 def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:

@@ -13,8 +13,9 @@ from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, fun
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import INPUTS
+from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.metrics.base import Component, Family, Metric
-from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -141,6 +142,12 @@ def _news(connection: Connection, family: Family, run_id: str, since: datetime |
 
 def lacking(connection: Connection, config: Config, metric: Metric) -> str:
     """Why the metric cannot be computed at all, or nothing."""
+    used = {name: [leg.table.name for leg in COMPONENTS[name].legs] for name in metric.components}
+    if metric.median_of:
+        used[metric.name] = [metric.median_of.table.name]
+    for name, read in used.items():
+        if not any(feeds(INPUTS.get(table, (table,))[0], config) for table in read):
+            return f"nothing that is switched on gives {name.replace('_', ' ')}"
     for need in metric.needs:
         if need == "gross_margin":
             if config.gross_margin is None:

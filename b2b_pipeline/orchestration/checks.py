@@ -13,6 +13,7 @@ from sqlalchemy import Table, func, select
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
 from b2b_pipeline.core.control import reconcile
+from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
@@ -102,26 +103,12 @@ def _contract(table: Table, pipeline: Pipeline) -> dg.AssetCheckResult:
 
 
 def _quarantine(table: Table, pipeline: Pipeline) -> dg.AssetCheckResult:
-    audit, bad = tables.load_audit.c, tables.quarantine.c
-    failed = pipeline.warehouse.rows(
-        select(audit.slice_id, audit.source, audit.stream, audit.error).where(
-            audit.target_table == table.name, audit.error.is_not(None)
-        )
-    )
-    reason = (bad.source, bad.stream, bad.column_name, bad.reason)
-    rows = pipeline.warehouse.rows(
-        select(*reason, func.count().label("rows")).where(bad.target_table == table.name).group_by(*reason)
-    )
+    failed, rows = (read(pipeline.warehouse, table.name) for read in (refused_slices, quarantined_rows))
     return dg.AssetCheckResult(
         check_name=QUARANTINE,
         passed=not failed and not rows,
         severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-        metadata={
-            "failed_slices": told([f"{r['source']}/{r['stream']} {r['slice_id']}: {r['error']}" for r in failed]),
-            "quarantined": told(
-                [f"{r['rows']} of {r['source']}/{r['stream']}: {r['column_name']} {r['reason']}" for r in rows]
-            ),
-        },
+        metadata={"failed_slices": told(failed), "quarantined": told(rows)},
     )
 
 

@@ -44,8 +44,10 @@ class Launcher:
 
     def files(self) -> tuple[dict[str, str], list[str]]:
         """The files of the inbox and the stream that each lands in; what is wrong with those that fit nowhere."""
-        listing = list_inbox(self._pipeline.inbox) if self._pipeline.inbox.is_dir() else {}
-        return decide_files(listing, {}, self._pipeline.config.files)
+        inbox, files = self._pipeline.inbox, self._pipeline.config.files
+        if not inbox.is_dir():
+            return {}, [f"there is no folder {inbox}"] if files else []
+        return decide_files(list_inbox(inbox), {}, files)
 
     def land(self, name: str, stream: str) -> str:
         self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [name])

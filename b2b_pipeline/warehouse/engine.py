@@ -37,7 +37,10 @@ class Warehouse:
             )
         if self.dialect == "duckdb":
             path = Path(self.url.database or home() / "warehouse.duckdb")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"the warehouse's folder {path.parent} cannot be made: {error.strerror}") from None
             self._path = path
             self._lock = fasteners.InterProcessReaderWriterLock(f"{path}.lock")
             self._writer = create_engine(self.url, poolclass=NullPool)
