@@ -1,7 +1,7 @@
 """The core and derived tables as assets. What belongs here: load or derive, and tell each day's rows."""
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 from sqlalchemy import Table, func, select
@@ -91,6 +91,7 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
+            pipeline.landing.remove_leftovers(calendar.now() - timedelta(days=1))
         _report(context, table, _rows_by_day(pipeline, table))
 
     return coverage
