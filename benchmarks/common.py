@@ -180,8 +180,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a process that leads a session; after a while, kill what is left of it."""
-    process.send_signal(signal.SIGINT)
+    """Terminate a process that leads a session; after a while, kill what is left of it."""
+    process.terminate()  # not SIGINT: what was started in the background ignores it
     with suppress(subprocess.TimeoutExpired):
         process.wait(60)
     kill(process)
