@@ -85,6 +85,8 @@ def test_every_table_shows_its_columns_and_its_grain(defs: dg.Definitions) -> No
     for family in FAMILIES:
         spec = specs(defs)[f"kpi/{family}"]
         assert spec.metadata["dagster/table_name"] == "kpi_component_daily"
+        names = [column.name for column in spec.metadata["table_columns"].columns]
+        assert names == [column.name for column in tables.kpi_component_daily.columns]
     columns = specs(defs)["export/parquet"].metadata["dagster/column_schema"].columns
     assert [column.name for column in columns] == [column.name for column in kpi_daily().selected_columns]
 

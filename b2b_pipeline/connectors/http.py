@@ -232,9 +232,9 @@ class Session:
             told = mask(f"{method} {place(response)}: status {response.status_code}, {outcome.reason}")
             match outcome:
                 case Wait(seconds):
-                    _log.warning("%s: asked again in %.0f s", told, seconds)
                     if waited + seconds > self._max_wait or waits == MAX_WAITS:
                         raise TransientError(f"{told}: gave up after {waits} waits of {waited:.0f} s in all")
+                    _log.warning("%s: asked again in %.0f s", told, seconds)
                     self._sleep(seconds)
                     waited, waits = waited + seconds, waits + 1
                 case Reauth():

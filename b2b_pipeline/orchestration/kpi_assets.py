@@ -12,7 +12,7 @@ from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.store import publish_definitions, publish_family, restated_days
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, report_days, translated
+from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -46,8 +46,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
             lower_bound_delta=timedelta(hours=READY_HOUR),
             timezone=calendar.config.timezone,
         ),
-        # Without its columns: Dagster shows them above the number, which people come for. They are on `export/parquet`.
-        metadata={"dagster/table_name": tables.kpi_component_daily.name},
+        metadata=_about_components(),
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
@@ -59,6 +58,12 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
         report_days(context, days)
 
     return kpi
+
+
+def _about_components() -> dict[str, Any]:
+    """The columns under a key of our own: under its own, Dagster shows them above the number that people come for."""
+    about = about_table(tables.kpi_component_daily)
+    return {"dagster/table_name": about["dagster/table_name"], "table_columns": about["dagster/column_schema"]}
 
 
 def _description(family: Family) -> str:
