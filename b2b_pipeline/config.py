@@ -16,19 +16,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from b2b_pipeline.currencies import FIXED_DAILY, KNOWN, Given
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.files.mapping import FileMapping
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# ISO 4217 codes that the ECB fixes or has fixed against the euro, and the euro.
-CURRENCIES = frozenset(
-    {
-        "EUR", "USD", "JPY", "BGN", "CZK", "DKK", "GBP", "HUF", "PLN", "RON", "SEK", "CHF", "ISK", "NOK", "TRY", "AUD",
-        "BRL", "CAD", "CNY", "HKD", "IDR", "ILS", "INR", "KRW", "MXN", "MYR", "NZD", "PHP", "SGD", "THB", "ZAR",
-    }
-)  # fmt: skip
 FIRST_FIXING = date(1999, 1, 4)
 Location = tuple[int | str, ...]
 
@@ -154,6 +148,7 @@ class Config(_Section):
     currency: str = "EUR"
     start_date: date = Field(description="the first day of the history, such as 2026-01-31")
     system_of_record: str = Field(description="the source whose opportunities count, such as salesforce or files")
+    currencies: dict[str, Given] = {}
     gross_margin: Decimal | None = Field(default=None, ge=0, le=1, decimal_places=6)
     sources: dict[str, SourceConfig] = {}
     stages: Stages = Stages()
@@ -174,10 +169,8 @@ class Config(_Section):
     @field_validator("currency")
     @classmethod
     def _known_currency(cls, value: str) -> str:
-        if value not in CURRENCIES:
-            raise ValueError(
-                f"unknown currency {value!r}: {_nearest(value, CURRENCIES, 'EUR or USD, fixed by the ECB')}"
-            )
+        if value not in KNOWN:
+            raise ValueError(f"unknown currency {value!r}: {_nearest(value, KNOWN, 'EUR or USD, fixed by the ECB')}")
         return value
 
     @model_validator(mode="after")
@@ -198,6 +191,11 @@ class Config(_Section):
             yield ("start_date",), f"{self.start_date} is in the future: there is nothing to read yet"
         if self.start_date < FIRST_FIXING:
             yield ("start_date",), f"{self.start_date} is before the first exchange rates of the ECB ({FIRST_FIXING})"
+        if self.currency not in {"EUR", *FIXED_DAILY, *self.currencies}:
+            yield ("currency",), f"the ECB does not fix {self.currency}: give a peg or rates under `currencies`"
+        for code in self.currencies:
+            if code not in KNOWN - {"EUR"}:
+                yield ("currencies", code), f"unknown currency {code!r}: {_nearest(code, KNOWN, 'AED')}"
         for name in self.sources:
             if name not in SOURCES:
                 yield ("sources", name), f"unknown source: {_nearest(name, SOURCES)}"
@@ -211,7 +209,7 @@ class Config(_Section):
                     why = f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}"
                     yield ("stages", vendor, word), why
         for name, mapping in self.files.items():
-            for complaint in mapping.unknown_names(self.stages.order, CURRENCIES):
+            for complaint in mapping.unknown_names(self.stages.order, KNOWN):
                 place, _, why = complaint.partition(": ")
                 yield ("files", name, *place.split(".")), why
 

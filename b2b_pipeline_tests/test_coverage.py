@@ -28,7 +28,10 @@ from b2b_pipeline.warehouse.write import append
 START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
 SPEND, LEADS, DEALS = ("google_ads", "campaign_daily"), ("hubspot", "contact"), ("hubspot", "deal")
 CLICKS = ("hubspot", "email_event")
-XAF = "in XAF without an exchange rate not older than 7 days"
+XAF = (
+    "in XAF cannot be converted: the ECB does not fix it: give a peg or rates, "
+    "`currencies: {XAF: …}`, or a file of rates"
+)
 
 
 class Books:

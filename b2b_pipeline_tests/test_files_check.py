@@ -13,9 +13,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from b2b_pipeline.config import CURRENCIES, Config, load_config
+from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ConfigError, ContractError
 from b2b_pipeline.files.check import Reason, TableCheck, check
 from b2b_pipeline.files.mapping import FileMapping
@@ -103,7 +104,7 @@ def test_names_that_only_the_whole_configuration_can_judge_are_reported() -> Non
             ),
         }
     )
-    assert list(mapping.unknown_names(STAGES, CURRENCIES)) == [
+    assert list(mapping.unknown_names(STAGES, KNOWN)) == [
         "tables.lead.stages: 'hot' is not in stages.order: lead, mql, sal, sql, opportunity, customer",
         "tables.opportunity.columns.currency: unknown currency 'EURO': use an ISO 4217 code such as EUR",
     ]
@@ -128,7 +129,7 @@ def test_the_example_exports_load_and_their_two_bad_rows_are_quarantined() -> No
         "email_events": {"email_event": (21, 0), "touchpoint": (2, 0)},
         "leads": {"lead": (21, 1), "touchpoint": (21, 1), "stage_event": (23, 0), "identity_link": (21, 0)},
     }
-    assert not [m for mapping in config.files.values() for m in mapping.unknown_names(config.stages.order, CURRENCIES)]
+    assert not [m for mapping in config.files.values() for m in mapping.unknown_names(config.stages.order, KNOWN)]
 
 
 def test_the_report_names_line_column_and_reason_and_nobody() -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.config import CURRENCIES, Config
+from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import (
     Account,
     Finding,
@@ -39,6 +39,7 @@ from b2b_pipeline.connectors.http import (
     retry_after,
 )
 from b2b_pipeline.core.mapping import column
+from b2b_pipeline.currencies import OF_THE_ECB
 from b2b_pipeline.errors import ConfigError, ContractError, PipelineError, SkippedError, TransientError
 from b2b_pipeline.settings import base_url
 
@@ -72,9 +73,10 @@ class Client:
 def connect(config: Config) -> Client:
     """The client for the configured currencies and the reporting currency. Raises ConfigError for an unknown one."""
     wanted = config.sources["ecb"].options.get("currencies", DEFAULT_CURRENCIES).split()
-    if unknown := sorted(set(wanted) - CURRENCIES):
+    if unknown := sorted(set(wanted) - OF_THE_ECB - {"EUR"}):
         raise ConfigError(f"sources.ecb.options.currencies: the ECB does not fix {', '.join(unknown)}")
-    currencies = sorted({*wanted, config.currency} - {"EUR"})
+    bases = {given.per for given in config.currencies.values()}
+    currencies = sorted(({*wanted, config.currency, *bases} & OF_THE_ECB) - {"EUR"})
     if not currencies:
         raise ConfigError("sources.ecb.options.currencies: name at least one currency beside the euro, such as USD")
     session = Session(base_url("ecb", API), classify=classify, headers={"Accept": "text/csv"})

@@ -15,6 +15,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
+from b2b_pipeline.currencies import why_not_converted
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
@@ -77,7 +78,7 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
             for row in _of_stream(landing, config, name, stream, days, errors)
         ]
         with warehouse.write() as connection:
-            frame = pa.Table.from_pylist([*rows, *_of_rates(connection)], schema=arrow_schema(tables.coverage))
+            frame = pa.Table.from_pylist([*rows, *_of_rates(connection, config)], schema=arrow_schema(tables.coverage))
             with stage(connection, tables.coverage, frame) as incoming:
                 synchronise(connection, tables.coverage, select(incoming))
 
@@ -182,9 +183,9 @@ def _midnight(day: date, config: Config) -> datetime:
     return datetime.combine(day, time(), config.zone).astimezone(UTC)
 
 
-def _of_rates(connection: Connection) -> list[dict[str, Any]]:
+def _of_rates(connection: Connection, config: Config) -> list[dict[str, Any]]:
     """The days on which an amount that could not be converted counts: of an opportunity both opening and close."""
-    found = {}
+    reasons: dict[tuple[str, str, date], list[str]] = {}
     for name, (amount, reporting) in CONVERTED.items():
         table = tables.metadata.tables[name]
         for day in (table.c[column] for column in ("date_day", "close_date") if column in table.c):
@@ -195,8 +196,13 @@ def _of_rates(connection: Connection) -> list[dict[str, Any]]:
                 .order_by(table.c.currency)
             )
             for source, date_day, currency in connection.execute(query):
-                found[source, name, date_day] = {
-                    "source": source, "stream": FX, "source_account": name, "date_day": date_day, "is_complete": False,
-                    "reason": f"{name} in {currency} without an exchange rate not older than 7 days",
-                }  # fmt: skip
-    return list(found.values())
+                why = why_not_converted(currency, config.currencies)
+                reason = f"{name} in {currency or 'no currency'} cannot be converted: {why}"
+                reasons.setdefault((source, name, date_day), []).append(reason)
+    return [
+        {
+            "source": source, "stream": FX, "source_account": name, "date_day": day, "is_complete": False,
+            "reason": "; ".join(dict.fromkeys(found)),
+        }
+        for (source, name, day), found in reasons.items()
+    ]  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any, NamedTuple
@@ -16,17 +16,29 @@ import pandas as pd
 import pyarrow as pa
 from sqlalchemy import ColumnElement, Connection, Table, case, func, select
 
+from b2b_pipeline.currencies import FIXED_FOR_GOOD, Given
 from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
 from b2b_pipeline.warehouse.tables import fx_rate
 from b2b_pipeline.warehouse.write import replace_rows
 
 MAX_AGE_DAYS = 7
+FILE_DAYS = 40  # a rate of a month, whose file is some days late
+FILES = "files"
+_FOR_GOOD = {code: Given(rates={day: rate}) for code, (day, rate) in FIXED_FOR_GOOD.items()}
 _RATE, _MONEY, _TOO_MUCH = Decimal("1e-10"), Decimal("1e-6"), Decimal("1e14")
 # Table -> amount, its reporting twin: what is converted at the fixing of the row's day.
 CONVERTED = {
     "spend": ("spend", "spend_reporting"), "opportunity": ("amount", "amount_reporting"),
     "cost_ledger": ("amount", "amount_reporting"),
 }  # fmt: skip
+
+
+class _Leg(NamedTuple):
+    """`units` of a currency are one `base`; so it is said since a day."""
+
+    base: str
+    units: Decimal
+    since: date
 
 
 class Rate(NamedTuple):
@@ -37,31 +49,58 @@ class Rate(NamedTuple):
 
 
 class Rates:
-    """ECB fixings: `(day, currency, units per euro)`, towards one reporting currency."""
+    """Exchange rates towards one reporting currency.
 
-    def __init__(self, fixings: Iterable[tuple[date, str, Decimal]], reporting: str) -> None:
+    fixings: `(day, currency, units per euro)` of the ECB. given: what a user adds, which comes before the ECB's, as do
+    the rates at which a currency went over into the euro.
+    """
+
+    def __init__(
+        self,
+        fixings: Iterable[tuple[date, str, Decimal]],
+        reporting: str,
+        given: Mapping[str, Given] = {},
+    ) -> None:
         self.reporting = reporting
-        per_day: dict[date, dict[str, Decimal]] = defaultdict(lambda: {"EUR": Decimal(1)})
+        self._given = _FOR_GOOD | dict(given)
+        self._units: dict[str, dict[date, Decimal]] = defaultdict(dict)
         for day, currency, per_eur in fixings:
-            per_day[day][currency] = Decimal(per_eur)
-        self._days: dict[str, list[date]] = defaultdict(list)
-        self._rates: dict[tuple[str, date], Decimal] = {}
-        with localcontext(prec=60):
-            for day, units in sorted(per_day.items()):
-                for currency, per_eur in units.items():
-                    if reporting in units:
-                        self._days[currency].append(day)
-                        self._rates[currency, day] = (units[reporting] / per_eur).quantize(_RATE, ROUND_HALF_EVEN)
+            self._units[currency][day] = Decimal(per_eur)
+        self._days: dict[frozenset[str], list[date]] = {}
 
     def on(self, currency: str, day: date) -> Rate | None:
-        """The newest fixing on or before `day`, None when there is none younger than 8 days."""
+        """The rate of `day`: what a user gave for it, and of fixings the newest one not older than 7 days.
+
+        Both fixings of a cross rate are of one day. None where one of them is missing.
+        """
         if currency == self.reporting:
             return Rate(Decimal(1), day)
-        days = self._days.get(currency, [])
+        theirs, ours = (self._leg(code, day) for code in (currency, self.reporting))
+        bases = {theirs.base, ours.base}
+        floating = frozenset(bases - {"EUR"} if len(bases) > 1 else ())
+        fixed_on = self._fixing(floating, day) if floating else min(theirs.since, ours.since)
+        if fixed_on is None:
+            return None
+        with localcontext(prec=60):
+            one, other = (
+                leg.units * (self._units[leg.base][fixed_on] if leg.base in floating else 1) for leg in (theirs, ours)
+            )
+            return Rate((other / one).quantize(_RATE, ROUND_HALF_EVEN), fixed_on)
+
+    def _leg(self, currency: str, day: date) -> _Leg:
+        """Units of a currency for one of the currency that it hangs on: itself, the euro, or what it is pegged to."""
+        given = self._given.get(currency)
+        found = given.on(day) if given else None
+        return _Leg(given.per, *found) if given and found else _Leg(currency, Decimal(1), day)
+
+    def _fixing(self, floating: frozenset[str], day: date) -> date | None:
+        if floating not in self._days:
+            self._days[floating] = sorted(set.intersection(*(set(self._units[code]) for code in floating)))
+        days = self._days[floating]
         position = bisect_right(days, day)
         if position == 0 or (day - days[position - 1]).days > MAX_AGE_DAYS:
             return None
-        return Rate(self._rates[currency, days[position - 1]], days[position - 1])
+        return days[position - 1]
 
     def convert(self, amount: pd.Series, currency: pd.Series, day: pd.Series) -> pd.DataFrame:
         """Columns `amount_reporting` and `fx_date`; both null where the amount or a fixing is missing.
@@ -85,10 +124,18 @@ class Rates:
         return pd.DataFrame({"amount_reporting": converted, "fx_date": fixed}, index=amount.index, dtype=object)
 
 
-def load_rates(connection: Connection, reporting: str) -> Rates:
+def load_rates(connection: Connection, reporting: str, given: Mapping[str, Given] = {}) -> Rates:
+    """The fixings that are loaded, with what a user gives: in pipeline.yaml, else in files."""
     fx = fx_rate.c
-    fixings = connection.execute(select(fx.date_day, fx.currency, fx.per_eur))
-    return Rates((tuple(fixing) for fixing in fixings), reporting)
+    fixings: list[tuple[date, str, Decimal]] = []
+    in_files: dict[str, dict[date, Decimal]] = defaultdict(dict)
+    for source, day, currency, per_eur in connection.execute(select(fx.source, fx.date_day, fx.currency, fx.per_eur)):
+        if source == FILES:
+            in_files[currency][day] = per_eur
+        else:
+            fixings.append((day, currency, per_eur))
+    by_file = {currency: Given(rates=rates, days=FILE_DAYS) for currency, rates in in_files.items()}
+    return Rates(fixings, reporting, by_file | dict(given))
 
 
 def converted(table: Table, rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
@@ -120,13 +167,16 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
     day, fx = conversion_day(table), fx_rate.c
     foreign = table.c[amount].is_not(None) & (table.c.currency != rates.reporting) & day.is_not(None)
     news = select(fx.date_day, func.max(fx.loaded_at).label("at")).group_by(fx.date_day)
-    renewed = {row.date_day: row.at for row in connection.execute(news)}
+    renewed: dict[date | None, datetime] = {row.date_day: row.at for row in connection.execute(news)}
     used = select(table.c.currency, day.label("day"), table.c.fx_date, func.min(table.c.loaded_at).label("loaded_at"))
+    in_files = select(fx.currency, func.max(fx.loaded_at).label("at")).where(fx.source == FILES).group_by(fx.currency)
+    by_file = {row.currency: row.at for row in connection.execute(in_files)}
     stale = set()
     for row in connection.execute(used.where(foreign).group_by(table.c.currency, day, table.c.fx_date)):
         rate = rates.on(row.currency, row.day)
         fixed_on = rate.fixed_on if rate else None
-        if fixed_on != row.fx_date or (fixed_on and renewed[fixed_on] > row.loaded_at):
+        told = (renewed.get(fixed_on), by_file.get(row.currency), by_file.get(rates.reporting))
+        if fixed_on != row.fx_date or (fixed_on and any(at > row.loaded_at for at in told if at)):
             stale.add((row.currency, row.day))
     if not stale:
         return 0

@@ -87,7 +87,11 @@ class _Load:
 
     def run(self, replay: bool) -> LoadReport:
         with self.warehouse.read() as connection:
-            self.rates = load_rates(connection, self.config.currency) if self.table.name in CONVERTED else None
+            self.rates = (
+                load_rates(connection, self.config.currency, self.config.currencies)
+                if self.table.name in CONVERTED
+                else None
+            )
             done = self._done(connection)
         if replay or None in done.values():
             # One transaction: readers see the old table until the new one is whole.

@@ -418,6 +418,28 @@ class CostTable(Table):
     columns: CostColumns
 
 
+class RateColumns(_Section):
+    date_day: Day
+    currency: Currency
+    per_eur: Number | None = None
+    in_eur: Number | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RateColumns:
+        if (self.per_eur is None) == (self.in_eur is None):
+            raise ValueError("give `per_eur` (units for one euro, as the ECB does) or `in_eur` (euros for one unit)")
+        return self
+
+
+class RateTable(Table):
+    """One row per currency and day from which its rate holds, at most 40 days: for what the ECB does not fix.
+
+    A currency that a file gives is converted by files alone.
+    """
+
+    columns: RateColumns
+
+
 class TouchpointColumns(_Section):
     touch_id: Text | None = None
     lead_id: Text | None = None
@@ -451,6 +473,7 @@ class Tables(_Section):
     email_event: EmailEventTable | None = None
     cost_ledger: CostTable | None = None
     touchpoint: TouchpointTable | None = None
+    fx_rate: RateTable | None = None
 
     @model_validator(mode="after")
     def _someone(self) -> Tables:

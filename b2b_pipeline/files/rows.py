@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from b2b_pipeline.config import CURRENCIES
 from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN
 from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
+from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import Currency, EmailEventTable, FileMapping, LeadTable, OpportunityTable
 from b2b_pipeline.files.reading import ROW
@@ -274,6 +274,23 @@ def _spread(amount: Decimal, first: date, days: int) -> list[tuple[str, str]]:
     return [((first + timedelta(days=n)).isoformat(), format(part, "f")) for n, part in enumerate(shares)]
 
 
+def _rate(sheet: Sheet) -> pd.DataFrame:
+    columns = sheet.table.columns
+    cell = columns.per_eur or columns.in_eur
+    rate = sheet["per_eur" if columns.per_eur else "in_eur"]
+    sheet.require(rate, cell)
+    sheet.fail(rate.map(lambda text: Decimal(text) <= 0, na_action="ignore").eq(True), "{} is no rate", cell, rate)
+    if columns.in_eur:
+        rate = rate.where(sheet.reason.isna(), None).map(_inverse, na_action="ignore")
+    currency = sheet["currency"].map(str.upper, na_action="ignore")
+    sheet.fail(currency.notna() & ~currency.isin(KNOWN), "currency {} is not known", columns.currency, currency)
+    return sheet.frame({"currency": currency, "per_eur": rate}, "date_day")
+
+
+def _inverse(rate: str) -> str:
+    return format((1 / Decimal(rate)).quantize(Decimal("1e-10")), "f")
+
+
 # -- e-mail
 
 
@@ -349,6 +366,7 @@ _BUILD: dict[str, Callable[[Sheet], pd.DataFrame]] = {
     "email_event": _email_event,
     "cost_ledger": _cost,
     "touchpoint": _touchpoint,
+    "fx_rate": _rate,
 }
 
 
@@ -380,13 +398,12 @@ def _money(sheet: Sheet, name: str) -> dict[str, pd.Series]:
     sign = sheet.raw(cell).map(cells.currency_sign, na_action="ignore")
     sign = sign.astype(object).where(sign.notna(), None)
     if currency.by_sign:
-        code = sign.map(lambda text: currency.symbols.get(text, text if text in CURRENCIES else None))
+        code = sign.map(lambda text: currency.symbols.get(text, text if text in KNOWN else None))
     else:
         code = aliased(sheet.raw(currency), currency).map(str.upper, na_action="ignore")
     code = code.astype(object).where(code.notna(), None)
     named = cell if currency.source is None else currency
     sheet.fail(amount.notna() & code.isna(), "its currency is not given", named)
-    sheet.fail(code.notna() & ~code.isin(CURRENCIES), "currency {} is not known", named, code)
     clash = [
         isinstance(s, str) and isinstance(c, str) and currency.symbols.get(s) != c and not cells.sign_allows(s, c)
         for s, c in zip(sign, code, strict=True)
