@@ -133,7 +133,7 @@ def test_what_was_refused_or_quarantined_is_told_at_the_end_and_by_the_doctor(or
     result = orchestra.installation.b2b("backfill")
     assert result.exit_code == 0, result.output
     told = result.stderr.splitlines()
-    assert any(line.startswith("quarantined: 1 of files/cost_ledger: Amount the cell is empty") for line in told)
+    assert any(line.startswith("quarantined: 1 of files/cost_ledger: Amount: the cell is empty") for line in told)
     assert any(line.startswith("refused: files/cost_ledger ") and "allowed are 5%" in line for line in told)
     doctor = orchestra.installation.b2b("doctor").output
     assert doctor.count("not loaded: ") == 2

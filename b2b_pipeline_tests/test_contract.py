@@ -11,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, MetaData, Numeric, Table, Text
 
-from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN, enforce
+from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.warehouse.schema import arrow_schema
 
 TABLE = Table(
@@ -93,13 +93,13 @@ def test_a_cell_becomes_its_type_or_its_row_is_refused(column: str, value: Any, 
 def test_a_refused_row_names_its_record_and_the_first_thing_that_is_wrong() -> None:
     given = frame(
         {"id": "a", "amount": "12.5"}, {"id": "b", "amount": "x", "count": "y"}, {"id": None, "kind": "green"},
-        {"id": "d", REJECT: "date fits no declared format", REJECT_COLUMN: "day", "count": "z"},
+        {"id": "d", REJECT: "fits no format", REJECT_COLUMN: "day", REJECT_ABOUT: "31.31.2026", "count": "z"},
     )  # fmt: skip
     given.index = pd.Index([10, 11, 11, 12])  # records: one may become several rows
     expected = pd.DataFrame(
         {
-            "record_number": [11, 11, 12], "reason": ["not an amount", "empty", "date fits no declared format"],
-            "column_name": ["amount", "id", "day"],
+            "record_number": [11, 11, 12], "reason": ["not an amount", "empty", "fits no format"],
+            "column_name": ["amount", "id", "day"], "about": pd.Series([None, None, "31.31.2026"], dtype=object),
         }
     )  # fmt: skip
     enforced = enforce(TABLE, given)

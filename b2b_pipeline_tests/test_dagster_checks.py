@@ -128,7 +128,7 @@ def test_a_quarantined_row_is_a_warning_and_a_failed_file_an_error(finished: Orc
 
     result = load()
     assert (result.passed, result.severity) == (False, WARN)
-    assert values(result.metadata)["quarantined"] == "1 of files/cost_ledger: Amount 'n/a €' is not an amount"
+    assert values(result.metadata)["quarantined"] == "1 of files/cost_ledger: Amount: is not an amount (n/a €)"
     broken = [line.rpartition(";")[0] + ";n/a €" for line in lines[:-1]]
     path.write_bytes("\r\n".join([header, *broken, lines[-1]]).encode("cp1252"))
     result = load()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.contract import Kind, enforce
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ConfigError, ContractError
 from b2b_pipeline.files.check import Reason, TableCheck, check
@@ -135,11 +135,12 @@ def test_the_example_exports_load_and_their_two_bad_rows_are_quarantined() -> No
 def test_the_report_names_line_column_and_reason_and_nobody() -> None:
     folder = EXAMPLES / "exports"
     report = check(folder / "leads.csv", load_config(folder / "pipeline.yaml"))
-    why = "'31.02.2026 10:00' fits none of the declared timestamp formats %d.%m.%Y %H:%M, %Y-%m-%d %H:%M"
-    assert report.tables[0] == TableCheck("lead", 21, 1, 0, [Reason("Created", why, 1, [25])], 22, 1)
+    why = "fits none of the declared timestamp formats %d.%m.%Y %H:%M, %Y-%m-%d %H:%M"
+    kind = Kind("Created", why, 1, ["31.02.2026 10:00"], [21])
+    assert report.tables[0] == TableCheck("lead", 21, 1, 0, [Reason(kind, [25])], 22, 1)
     assert not report.ok
     text = report.text()
-    assert f"1 x Created: {why} (line 25)" in text
+    assert f"1 x Created: {why} (31.02.2026 10:00), line 25" in text
     assert "max.ritter" not in text
     assert "Ritter" not in text
 
@@ -151,13 +152,43 @@ def test_a_file_that_would_fail_as_a_whole_says_so_before_it_is_loaded(tmp_path:
     path.write_text(text.replace("Agency fee", "Hotel"), encoding="utf-8")
     report = check(path, config)
     assert (
-        "cannot be loaded: 4 of 13 rows of cost_ledger would be quarantined, more than 5% (most: Type: "
+        "cannot be loaded: 4 of 13 rows of cost_ledger would be quarantined, more than 5% (most: 4 x Type: "
         in report.text()
     )
     path.write_text(text.replace("Supplier", "Suplier"), encoding="utf-8")
     assert "column 'Supplier' is missing (did you mean 'Suplier'?)" in check(path, config).text()
     path.write_bytes(b"")
     assert check(path, config).text() == "costs.csv: cannot be loaded: the file is empty"
+
+
+def test_one_fault_of_many_texts_is_one_reason_and_the_most_frequent_is_the_headline(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(
+        """start_date: 2026-01-01
+system_of_record: files
+files:
+  ads:
+    match: "ads*.csv"
+    tables:
+      spend:
+        columns:
+          date_day: {from: Day, date: ["%d/%m/%Y", "%m/%d/%Y"]}
+          account_id: {value: google}
+          campaign_id: Campaign
+          spend: Cost
+          currency: {value: EUR}
+""",
+        encoding="utf-8",
+    )
+    days = [f"0{month}/0{day}/2026" for month in (1, 2, 3, 4) for day in (1, 2, 3, 4) if month != day]
+    rows = [*(f"{day},a{number},1" for number, day in enumerate(days)), "14/01/2026,x,", "15/01/2026,x,"]
+    path = tmp_path / "ads.csv"
+    path.write_text("\n".join(["Day,Campaign,Cost", *rows, ""]), encoding="utf-8")
+    text = check(path, load_config(tmp_path / "pipeline.yaml")).text()
+    headline = "12 x Day: fits several of the declared date formats (01/02/2026, 01/03/2026, "
+    assert f"(most: {headline}" in text
+    assert f"    {headline}" in text
+    assert "    2 x Cost: empty, line 14, 15" in text or "    2 x Cost: the cell is empty, line 14, 15" in text
+    assert text.count(" x Day: ") == 2
 
 
 def test_every_file_of_the_sandbox_loads_whole(tmp_path: Path) -> None:

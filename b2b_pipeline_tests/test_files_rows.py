@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN, enforce
+from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import read_records
@@ -51,8 +51,10 @@ def expect(frame: pd.DataFrame, **columns: list[Any]) -> None:
 
 
 def reasons(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """The file's column, and the text that does not fit with the reason that it does not."""
     bad = frame[frame[REJECT].notna()]
-    return list(zip(bad[REJECT_COLUMN], bad[REJECT], strict=True))
+    told = zip(bad[REJECT_COLUMN], bad[REJECT_ABOUT], bad[REJECT], strict=True)
+    return [(column, f"{about!r} {reason}" if isinstance(about, str) else reason) for column, about, reason in told]
 
 
 # -- leads
@@ -168,7 +170,7 @@ def test_a_stage_list_gives_stage_events_and_an_unknown_stage_is_not_guessed() -
     )
     assert list(frame["to_stage"])[:2] == ["mql", "Hot"]
     assert reasons(frame) == [
-        ("Stage", "stage 'Hot' is not in stages.order: add an alias"),
+        ("Stage", "'Hot' is no stage of stages.order: add an alias"),
         ("ID", "the cell is empty"),
     ]
 
@@ -206,7 +208,7 @@ def test_a_trade_show_list_gives_a_lead_and_a_touch() -> None:
     )
     [(column, reason)] = reasons(frame)
     assert column == "Where"
-    assert reason.startswith("channel 'Moon' is not known: add an alias for one of ")
+    assert reason.startswith("'Moon' is no known channel: add an alias for one of ")
     assert frame["touch_id"].is_unique
 
 
@@ -264,19 +266,19 @@ def test_deals_join_their_leads_by_id_and_keep_owner_product_and_account() -> No
         (
             "D1,,05/06/2026,,,,,Won,",
             "Opened",
-            "'05/06/2026' fits several of the declared date formats, with different days",
+            "'05/06/2026' fits several of the declared date formats",
         ),
         (
             "D1,,5 Jan 26,,,,,Won,",
             "Opened",
             "'5 Jan 26' fits none of the declared date formats %Y-%m-%d, %d/%m/%Y, %m/%d/%Y",
         ),
-        ("D1,,0026-01-05,,,,,Won,", "Opened", "'0026-01-05' is no likely date: the year is 26"),
+        ("D1,,0026-01-05,,,,,Won,", "Opened", "'0026-01-05' is no likely date: the year is not within 1970 to 2100"),
         ("D1,,,,,,,Won,€ n.a.", "Value", "'€ n.a.' is not an amount"),
         ("D1,,,,,,,Won,12 %", "Value", "'12 %' is a percentage, not an amount"),
         ("D1,,,,,,,Won,€1.234", "Value", '\'€1.234\' can be read in two ways: declare `read: {decimal: "."}` or `","`'),
         ("D1,,,,,,,Won,100", "Value", "its currency is not given"),
-        ("D1,,,,,,,Win?,", "Stage", "stage 'Win?' is in none of won, lost, open"),
+        ("D1,,,,,,,Win?,", "Stage", "'Win?' is in none of won, lost, open"),
         ("D1,,,,,,,,", "Stage", "the cell is empty"),
         (",,,,,,,Won,", "Deal", "the cell is empty"),
         ("D1,,,,,,,Won,£5", "Value", "its currency is not given"),
@@ -290,15 +292,15 @@ def test_a_cell_that_does_not_fit_quarantines_its_row_and_says_why(
     frame = mapped(DEALS, "opportunity", f"{DEAL_HEADER}{cells_}\n")
     assert reasons(frame) == [(column, reason)]
     enforced = enforce(metadata.tables["opportunity"], frame)
-    assert (len(enforced.rows), list(enforced.rejects["reason"])) == (0, [reason])
+    assert (len(enforced.rows), list(enforced.rejects["column_name"])) == (0, [column])
 
 
 def test_a_currency_of_the_file_and_a_sign_of_another_one_do_not_go_together() -> None:
     written = DEALS.replace("{symbols: {$: USD, €: EUR}}", "{value: USD}")
     frame = mapped(written, "opportunity", f"{DEAL_HEADER}D1,,,,,,,Won,€5\nD2,,,,,,,Won,$5\nD3,,,,,,,Won,5 CHF\n")
     assert reasons(frame) == [
-        ("Value", "the amount is marked '€', another currency"),
-        ("Value", "the amount is marked 'CHF', another currency"),
+        ("Value", "'€' the amount is marked with another currency"),
+        ("Value", "'CHF' the amount is marked with another currency"),
     ]
 
 

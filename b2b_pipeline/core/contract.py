@@ -14,8 +14,10 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Numeric, Tab
 
 from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
 
-REJECT, REJECT_COLUMN = "_reject", "_reject_column"  # a mapping that knows better why a row is bad says so here
+# A mapping that knows better why a row is bad says so here: the reason, the column, and the text that it is about.
+REJECT, REJECT_COLUMN, REJECT_ABOUT = "_reject", "_reject_column", "_reject_about"
 EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+EXAMPLES = 5  # texts that are shown of each reason
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+")
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
@@ -24,8 +26,9 @@ _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 class Enforced:
     """What became of the rows of one slice: `rows + rejects + duplicates` is what came in.
 
-    rows: one per key, typed as the table. rejects: columns record_number, reason, column_name; duplicates: how many
-    rows lost to a newer one of the same key.
+    rows: one per key, typed as the table. rejects: columns record_number, reason, column_name and
+    about, the text that does not fit where the mapping tells it. duplicates: how many rows lost to a newer one of the
+    same key.
     """
 
     rows: pd.DataFrame
@@ -41,6 +44,7 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     frame = frame.reset_index(names="record_number") if "record_number" not in frame.columns else frame
     reason = pd.Series(None, index=frame.index, dtype=object)
     where = pd.Series(None, index=frame.index, dtype=object)
+    about = frame[REJECT_ABOUT] if REJECT_ABOUT in frame.columns else where.copy()
     if REJECT in frame.columns:
         reason = frame[REJECT].astype(object).where(frame[REJECT].notna(), None)
         where = frame[REJECT_COLUMN].astype(object)
@@ -67,7 +71,10 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
         typed[version] = typed[version].where(typed[version].notna(), EPOCH.tz_localize(None))
     rows = pd.DataFrame(typed, index=frame.index)
     rejected = reason.notna()
-    rejects = pd.DataFrame({"record_number": frame["record_number"], "reason": reason, "column_name": where})[rejected]
+    about = about.astype(object).where(about.notna(), None)
+    rejects = pd.DataFrame(
+        {"record_number": frame["record_number"], "reason": reason, "column_name": where, "about": about}
+    )[rejected]
     good = rows[~rejected]
     key = list(table.info["key"])
     newest = good.sort_values(version, kind="stable") if version else good
@@ -75,6 +82,37 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     # Only now: comparing Arrow-backed keys one by one would be slow.
     unique = unique.astype({c.name: pd.ArrowDtype(arrow_type(c)) for c in table.columns})
     return Enforced(unique.reset_index(drop=True), rejects.reset_index(drop=True), len(good) - len(unique))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Rows that were rejected for one reason. `records`: their record numbers; `examples`: the first texts of them."""
+
+    column: str | None
+    reason: str
+    count: int
+    examples: list[str]
+    records: list[int]
+
+    def __str__(self) -> str:
+        more = len(self.examples) > EXAMPLES
+        return f"{self.count} x {reason_text(self.column, self.reason, self.examples[:EXAMPLES], more)}"
+
+
+def kinds(rejects: pd.DataFrame) -> list[Kind]:
+    """Rejects by column and reason, the most frequent first: what is about many texts is still one fault."""
+    found = [
+        Kind(str(column) or None, str(reason), len(group), group["about"].dropna().unique().tolist(),
+             sorted(group["record_number"].unique().tolist()))
+        for (column, reason), group in rejects.fillna({"column_name": ""}).groupby(["column_name", "reason"])
+    ]  # fmt: skip
+    return sorted(found, key=lambda kind: (-kind.count, kind.reason))
+
+
+def reason_text(column: str | None, reason: str, examples: list[str], more: bool) -> str:
+    """`Day: fits several of the declared date formats (01/02/2026, 01/03/2026, …)`."""
+    shown = f" ({', '.join(examples)}{', …' if more else ''})" if examples else ""
+    return f"{column + ': ' if column else ''}{reason}{shown}"
 
 
 def _article(column: Column[Any]) -> str:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Table, delete, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.contract import enforce, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.errors import ContractError
@@ -211,10 +211,9 @@ class _Load:
         # By record: one record may become many rows (a cost and its days).
         bad, every = rejects["record_number"].nunique(), frame.index.nunique()
         if bad > 1 and bad / every > self.config.limits.max_quarantined:
-            column, reason = rejects[["column_name", "reason"]].astype(str).value_counts().index[0]
             raise ContractError(
                 f"{feed.source}/{feed.stream}: {bad} of {every} records fail the contract of {self.table.name} "
-                f"(most: {column} {reason}); allowed are {self.config.limits.max_quarantined:.0%}"
+                f"(most: {kinds(rejects)[0]}); allowed are {self.config.limits.max_quarantined:.0%}"
             )
         numbers = rejects["record_number"].tolist()
         rejects = rejects.assign(
@@ -298,7 +297,7 @@ class _Load:
             "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
         }  # fmt: skip
         _append_rows(connection, tables.load_audit, [entry])
-        names = ["record_number", "reason", "column_name", "date_day", "record"]
+        names = ["record_number", "reason", "column_name", "about", "date_day", "record"]
         shared = {**self._of_slice(item), "quarantined_at": self.now}
         refused = rejects[names].astype(object).to_numpy().tolist()
         refusals = [shared | dict(zip(names, reject, strict=True)) for reject in refused]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import func, select
 
+from b2b_pipeline.core.contract import reason_text
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import load_audit, quarantine
 
@@ -18,9 +22,16 @@ def refused_slices(warehouse: Warehouse, table: str | None = None) -> list[str]:
 
 
 def quarantined_rows(warehouse: Warehouse, table: str | None = None) -> list[str]:
-    """Of one table or of all: how many rows of which stream, and why."""
+    """Of one table or of all: how many rows of which stream, and why; the most frequent reason first."""
     bad = quarantine.c
     reason = (bad.source, bad.stream, bad.column_name, bad.reason)
-    query = select(*reason, func.count().label("rows")).group_by(*reason).order_by(*reason)
+    texts = (func.count().label("rows"), func.min(bad.about).label("first"), func.max(bad.about).label("last"),
+             func.count(bad.about.distinct()).label("different"))  # fmt: skip
+    query = select(*reason, *texts).group_by(*reason).order_by(func.count().desc(), *reason)
     found = warehouse.rows(query if table is None else query.where(bad.target_table == table))
-    return [f"{row['rows']} of {row['source']}/{row['stream']}: {row['column_name']} {row['reason']}" for row in found]
+    return [f"{row['rows']} of {row['source']}/{row['stream']}: {_reason(row)}" for row in found]
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    examples = list(dict.fromkeys(text for text in (row["first"], row["last"]) if text is not None))
+    return reason_text(row["column_name"], row["reason"], examples, row["different"] > len(examples))

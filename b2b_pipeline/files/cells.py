@@ -41,13 +41,22 @@ _AMOUNT = re.compile(
 
 
 class Unfit(ValueError):
-    """The cell does not say what it should; the message is the reason."""
+    """The cell does not say what it should. `reason` is why, in words that every cell of the same fault shares."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"{shown(text)} {reason}")
+        self.reason = reason
+
+
+def cited(text: str) -> str:
+    """A cell's text as an example: short, one line, and no address in it."""
+    flat = "".join(c if c.isprintable() else " " for c in text[:41])
+    return "a text with @" if "@" in text else flat[:40] + "…" if len(text) > 40 else flat
 
 
 def shown(text: str) -> str:
-    """A cell's text for a message: short, one line, and no address in it."""
-    flat = "".join(c if c.isprintable() else " " for c in text[:41])
-    return "a text with @" if "@" in text else repr(flat[:40] + "…" if len(text) > 40 else flat)
+    """A cell's text within a sentence."""
+    return cited(text) if "@" in text else repr(cited(text))
 
 
 def clean(values: pd.Series, nulls: Sequence[str]) -> pd.Series:
@@ -63,14 +72,14 @@ def clean(values: pd.Series, nulls: Sequence[str]) -> pd.Series:
 
 
 def parsed(values: pd.Series, parse: Callable[[str], str]) -> tuple[pd.Series, pd.Series]:
-    """`parse` of every cell that is not empty, and the reasons of those that do not fit. Each text is parsed once."""
+    """`parse` of every cell that is not empty, and why those do not fit that do not. Each text is parsed once."""
     good: dict[str, str] = {}
     bad: dict[str, str] = {}
     for text in values.dropna().unique():
         try:
             good[text] = parse(text)
         except Unfit as unfit:
-            bad[text] = str(unfit)
+            bad[text] = unfit.reason
     return _looked_up(values, good), _looked_up(values, bad)
 
 
@@ -112,12 +121,12 @@ def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
         except ValueError:
             continue
     if not found:
-        raise Unfit(f"{shown(text)} fits none of the declared {kind} formats {', '.join(formats)}")
+        raise Unfit(text, f"fits none of the declared {kind} formats {', '.join(formats)}")
     if len(found) > 1:
-        raise Unfit(f"{shown(text)} fits several of the declared {kind} formats, with different days")
+        raise Unfit(text, f"fits several of the declared {kind} formats")
     moment = found.pop()
     if moment.year not in YEARS:
-        raise Unfit(f"{shown(text)} is no likely {kind}: the year is {moment.year}")
+        raise Unfit(text, f"is no likely {kind}: the year is not within {YEARS[0]} to {YEARS[-1]}")
     return moment
 
 
@@ -143,7 +152,7 @@ def parse_number(text: str, decimal: DecimalSign | None) -> str:
     if sign == "%":
         return _plain(number / 100)
     if sign:
-        raise Unfit(f"{shown(text)} is not a number")
+        raise Unfit(text, "is not a number")
     return _plain(number)
 
 
@@ -151,7 +160,7 @@ def parse_money(text: str, decimal: DecimalSign | None) -> str:
     """An amount, without its currency."""
     number, sign = _amount(text, decimal, "amount")
     if sign == "%":
-        raise Unfit(f"{shown(text)} is a percentage, not an amount")
+        raise Unfit(text, "is a percentage, not an amount")
     return _plain(number)
 
 
@@ -173,25 +182,23 @@ def _match(text: str) -> re.Match[str] | None:
 def _amount(text: str, decimal: DecimalSign | None, kind: str) -> tuple[Decimal, str]:
     match = _match(text)
     if match is None or bool(match["open"]) != bool(match["close"]) or (match["before"] and match["after"]):
-        raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
+        raise Unfit(text, f"is not {'an' if kind == 'amount' else 'a'} {kind}")
     minus = sum(
         part is not None and part in _MINUS for part in (match["minus1"], match["minus2"], match["minus3"])
     ) + bool(match["open"])
     if minus > 1:
-        raise Unfit(f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}")
+        raise Unfit(text, f"is not {'an' if kind == 'amount' else 'a'} {kind}")
     digits = match["number"]
     sign = decimal or _shown_sign(text)
     if sign is None and len(re.findall(r"[.,]", digits)) == 1:
-        raise Unfit(f'{shown(text)} can be read in two ways: declare `read: {{decimal: "."}}` or `","`')
+        raise Unfit(text, 'can be read in two ways: declare `read: {decimal: "."}` or `","`')
     whole, _, fraction = digits.partition(sign) if sign else (digits, "", "")
     if not _grouped(whole) or (fraction and not re.fullmatch("[0-9]+", fraction)):
-        raise Unfit(
-            f"{shown(text)} is not {'an' if kind == 'amount' else 'a'} {kind}"
-            + (f" with decimal {sign!r}" if sign else "")
-        )
+        article = "an" if kind == "amount" else "a"
+        raise Unfit(text, f"is not {article} {kind}" + (f" with decimal {sign!r}" if sign else ""))
     plain = re.sub("[^0-9]", "", whole) or "0"
     if len(plain.lstrip("0")) > DIGITS:
-        raise Unfit(f"{shown(text)} is too large")
+        raise Unfit(text, "is too large")
     number = Decimal(f"{plain}.{fraction[:40] or 0}").quantize(PLACES, ROUND_HALF_EVEN)
     return (-number if minus else number), (match["before"] or match["after"] or "").rstrip(".")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.contract import Kind, enforce, kinds
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import propose
@@ -23,17 +23,19 @@ from b2b_pipeline.warehouse.tables import metadata
 if TYPE_CHECKING:
     from b2b_pipeline.config import Config
 
-EXAMPLES = 5
+LINES = 5  # that are named of each reason
 
 
 @dataclass(frozen=True)
 class Reason:
     """Why rows would go to quarantine; `lines` are the first few, as lines of the file."""
 
-    column: str | None
-    reason: str
-    count: int
+    kind: Kind
     lines: list[int]
+
+    def __str__(self) -> str:
+        more = ", …" if self.kind.count > len(self.lines) else ""
+        return f"{self.kind}, line {', '.join(map(str, self.lines))}{more}"
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,7 @@ class CheckReport:
         for table in self.tables:
             repeated = f", {table.repeated} repeated" if table.repeated else ""
             lines.append(f"  {table.table}: {table.loaded} would load, {table.quarantined} quarantined{repeated}")
-            for item in table.reasons:
-                where = f"{item.column}: " if item.column else ""
-                more = ", …" if item.count > len(item.lines) else ""
-                lines.append(f"    {item.count} x {where}{item.reason} (line {', '.join(map(str, item.lines))}{more})")
+            lines.extend(f"    {reason}" for reason in table.reasons)
         return "\n".join(lines)
 
 
@@ -110,11 +109,7 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     enforced = enforce(metadata.tables[table], given)
     rejects = enforced.rejects
     line = frame[ROW].astype(int)
-    reasons = [
-        Reason(str(column) or None, str(reason), len(group), sorted(set(line[group["record_number"]]))[:EXAMPLES])
-        for (column, reason), group in rejects.fillna({"column_name": ""}).groupby(["column_name", "reason"])
-    ]
-    reasons.sort(key=lambda item: (-item.count, item.reason))
+    reasons = [Reason(kind, sorted(line[kind.records].tolist())[:LINES]) for kind in kinds(rejects)]
     records, bad = given.index.nunique(), rejects["record_number"].nunique()
     return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad)
 
@@ -123,8 +118,7 @@ def _too_many(table: TableCheck, limit: float) -> str | None:
     """Why the file as a whole would be refused, if it would: more rows of it are bad than the configuration bears."""
     if table.bad_records <= max(1, limit * table.records):
         return None
-    worst = table.reasons[0]
     return (
         f"{table.bad_records} of {table.records} rows of {table.table} would be quarantined, more than {limit:.0%} "
-        f"(most: {worst.column}: {worst.reason}, line {worst.lines[0]})"
+        f"(most: {table.reasons[0]})"
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN
+from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
 from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
@@ -108,7 +108,7 @@ def _stage_event(sheet: Sheet) -> pd.DataFrame:
     lead_id, to_stage = sheet.lead_ids(), sheet["to_stage"]
     sheet.require(lead_id, columns.lead_id or columns.email)
     known = to_stage.isin(sheet.context.config.stages.order)
-    sheet.fail(to_stage.notna() & ~known, "stage {} is not in stages.order: add an alias", columns.to_stage, to_stage)
+    sheet.fail(to_stage.notna() & ~known, "is no stage of stages.order: add an alias", columns.to_stage, to_stage)
     entered_at, updated_at = sheet["entered_at"], sheet["updated_at"]
     return _stage_rows(sheet, lead_id, to_stage, entered_at, updated_at, sheet.raw(columns.to_stage))
 
@@ -135,7 +135,7 @@ def _links(sheet: Sheet) -> pd.DataFrame:
     """One row per lead with an e-mail address. What is wrong with it is told by the lead's own table."""
     lead_id, email = sheet.lead_ids(), email_key(sheet["email"])
     links = sheet.frame({"from_key": _record_key(lead_id), "to_key": email, "rule": "email", "is_deleted": False})
-    return links.assign(**{REJECT: None, REJECT_COLUMN: None})[lead_id.notna() & email.notna()]
+    return links.assign(**{REJECT: None, REJECT_COLUMN: None, REJECT_ABOUT: None})[lead_id.notna() & email.notna()]
 
 
 def _touchpoint(sheet: Sheet) -> pd.DataFrame:
@@ -182,7 +182,7 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
         is_won, is_lost = among(stage, table.won), among(stage, table.lost)
         sheet.require(stage, columns.stage)
         unknown = stage.notna() & ~is_won & ~is_lost & ~among(stage, table.open)
-        sheet.fail(unknown, "stage {} is in none of won, lost, open", columns.stage, stage)
+        sheet.fail(unknown, "is in none of won, lost, open", columns.stage, stage)
     else:
         won_date, lost_date = sheet["won_date"], sheet["lost_date"]
         is_won, is_lost, close_date = won_date.notna(), lost_date.notna(), won_date.fillna(lost_date)
@@ -346,7 +346,7 @@ def _email_clicks(sheet: Sheet) -> pd.DataFrame:
     """One row per click that is not a machine's. What is wrong with others is told by the events' own table."""
     events = _email_event(sheet)
     clicks = events[(events["event_type"] == "click") & (events["is_machine"] != "true") & events[REJECT].isna()]
-    names = ["source", "source_account", "source_id", "campaign_id", "updated_at", REJECT, REJECT_COLUMN]
+    names = ["source", "source_account", "source_id", "campaign_id", "updated_at", REJECT, REJECT_COLUMN, REJECT_ABOUT]
     return clicks[names].assign(
         touch_id=f"{SOURCE}:email_event:" + clicks["event_id"],
         record_key=email_key(clicks["recipient_hash"]),
@@ -383,8 +383,8 @@ def _day(moments: pd.Series, sheet: Sheet) -> pd.Series:
 
 def _count(sheet: Sheet, name: str) -> pd.Series:
     values = sheet[name]
-    uneven = values.map(lambda value: "." in value or value.startswith("-"), na_action="ignore").fillna(False)
-    sheet.fail(uneven, "{} is not a count", getattr(sheet.table.columns, name), values)
+    uneven = values.map(lambda value: isinstance(value, str) and ("." in value or value.startswith("-"))).astype(bool)
+    sheet.fail(uneven, "is not a count", getattr(sheet.table.columns, name), values)
     return values
 
 
@@ -408,5 +408,5 @@ def _money(sheet: Sheet, name: str) -> dict[str, pd.Series]:
         isinstance(s, str) and isinstance(c, str) and currency.symbols.get(s) != c and not cells.sign_allows(s, c)
         for s, c in zip(sign, code, strict=True)
     ]
-    sheet.fail(pd.Series(clash, index=code.index, dtype=bool), "the amount is marked {}, another currency", cell, sign)
+    sheet.fail(pd.Series(clash, index=code.index, dtype=bool), "the amount is marked with another currency", cell, sign)
     return {name: amount, "currency": code}

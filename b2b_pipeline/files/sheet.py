@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from b2b_pipeline.config import Channels
-from b2b_pipeline.core.contract import REJECT, REJECT_COLUMN
+from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
 from b2b_pipeline.core.mapping import email_key
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import (
@@ -47,14 +47,14 @@ class Sheet:
         if table.when is not None:
             text = self._text(table.when.column)
             self.records = records[among(text, table.when.values) if table.when.values else text.notna()]
-        self.reason, self.where = self.empty(), self.empty()
+        self.reason, self.where, self.about = self.empty(), self.empty(), self.empty()
         if PROBLEM in self.records.columns:
             self._reject(self.records[PROBLEM], None)
 
     def part(self, mask: pd.Series) -> Sheet:
         """The rows under `mask`, with what is known to be wrong with them."""
         part = Sheet(self.records[mask], self.mapping, self.table, self.context)
-        part.reason, part.where = self.reason[mask], self.where[mask]
+        part.reason, part.where, part.about = self.reason[mask], self.where[mask], self.about[mask]
         return part
 
     # -- what the mapping's cells say
@@ -104,7 +104,7 @@ class Sheet:
 
     def _parse(self, text: pd.Series, parse: Callable[[str], str], cell: Cell) -> pd.Series:
         values, reasons = cells.parsed(text, parse)
-        self._reject(reasons, cell)
+        self._reject(reasons, cell, text)
         return values
 
     def empty(self) -> pd.Series:
@@ -113,22 +113,21 @@ class Sheet:
     # -- what is wrong
 
     def fail(self, mask: pd.Series, reason: str, cell: Cell | None, about: pd.Series | None = None) -> None:
-        """The rows under `mask` do not fit; `{}` in the reason stands for their text in `about`."""
-        reasons = self.empty()
-        for row in mask.index[mask.astype(bool)]:
-            reasons[row] = reason if about is None else reason.format(cells.shown(str(about[row])))
-        self._reject(reasons, cell)
+        """The rows under `mask` do not fit for a reason that they share; `about` has the text that each is about."""
+        self._reject(self.empty().mask(mask.astype(bool), reason), cell, about)
 
     def require(self, values: pd.Series, cell: Cell | None) -> None:
         self.fail(values.isna() & self.reason.isna(), "the cell is empty", cell)
 
     def problems(self) -> dict[str, pd.Series]:
-        return {REJECT: self.reason, REJECT_COLUMN: self.where}
+        return {REJECT: self.reason, REJECT_COLUMN: self.where, REJECT_ABOUT: self.about}
 
-    def _reject(self, reasons: pd.Series, cell: Cell | None) -> None:
+    def _reject(self, reasons: pd.Series, cell: Cell | None, about: pd.Series | None = None) -> None:
         new = reasons.notna() & self.reason.isna()
         self.reason = self.reason.where(~new, reasons)
         self.where = self.where.where(~new, None if cell is None else cell.source)
+        if about is not None and new.any():
+            self.about[new] = about[new].map(lambda text: cells.cited(str(text)))
 
     # -- rows
 
@@ -201,9 +200,7 @@ def known_channels(channels: Channels) -> frozenset[str]:
 def channel_name(text: str, known: frozenset[str]) -> str:
     name = "_".join(text.lower().replace("-", " ").replace("_", " ").split())
     if name not in known:
-        raise cells.Unfit(
-            f"channel {cells.shown(text)} is not known: add an alias for one of {', '.join(sorted(known))}"
-        )
+        raise cells.Unfit(text, f"is no known channel: add an alias for one of {', '.join(sorted(known))}")
     return name
 
 
@@ -212,7 +209,7 @@ def choice(text: str, allowed: tuple[str, ...]) -> str:
     if allowed == ("true", "false"):
         word = "true" if word in _YES else "false" if word in _NO else word
     if word not in allowed:
-        raise cells.Unfit(f"{cells.shown(text)} is none of {', '.join(allowed)}: add an alias")
+        raise cells.Unfit(text, f"is none of {', '.join(allowed)}: add an alias")
     return word
 
 

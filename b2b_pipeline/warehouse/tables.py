@@ -243,7 +243,7 @@ metric_term = Table(
 quarantine = Table(
     "quarantine", metadata,
     *_text("source", "source_account", "stream", "target_table", "slice_id", "record"), *_count("record_number"),
-    *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"),
+    *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"), *_text("about"),
     info={"grain": "One row per row that could not be loaded, with its reason.",
           "key": ("target_table", "slice_id", "record_number", "reason")},
 )  # fmt: skip
