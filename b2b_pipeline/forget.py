@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, Table, Text, func, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, Text, func, or_, select, update
 
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.export import export_parquet
+from b2b_pipeline.landing import as_line
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
+from b2b_pipeline.privacy import PREFIX, Pseudonyms, names_somebody, normalise_email
 from b2b_pipeline.replay import ORDER, rebuild
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.compact import compact
@@ -25,11 +26,14 @@ from b2b_pipeline.warehouse.engine import Warehouse
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What held the person: landed records, rows by table, and files in the inbox, which are left to their owner."""
+    """What held the person: landed records, rows by table. What still does, and is left to its owner: files in the
+    inbox, and `left`, a line for each other place.
+    """
 
     records: int
     rows: dict[str, int]
     inbox: list[str]
+    left: list[str]
 
 
 def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
@@ -53,24 +57,26 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
         # One that begins later reads what was rewritten.
         with warehouse.turn(table.name):
             pass
-    rows = {table.name: count for table in tables.metadata.sorted_tables if (count := _count(warehouse, table, digest))}
+    marks = (digest, normalise_email(email))
+    rows = {table.name: count for table in tables.metadata.sorted_tables if (count := _count(warehouse, table, marks))}
     if rows:
-        rebuild(pipeline, run_id, replay=True, only=_affected(warehouse, digest))
-        _replace(warehouse, digest, pseudonyms.forget_token(email).removeprefix(PREFIX))
+        rebuild(pipeline, run_id, replay=True, only=_affected(warehouse, marks))
+        _replace(warehouse, marks, pseudonyms.forget_token(email).removeprefix(PREFIX))
     compact(warehouse)
     _export_again(pipeline)
-    return Forgotten(records, rows, _inbox(pipeline, email))
+    return Forgotten(records, rows, _inbox(pipeline, email), _left(warehouse, marks))
 
 
 def _change(pseudonyms: Pseudonyms, pseudonym: str, token: str) -> Callable[[str], str]:
-    """What becomes of a landed line."""
+    """What becomes of a landed line: a record of the person is cleaned, one that only names them loses the name."""
     bare = pseudonym.partition("@")[0]  # without the domain, where a connector cut it off
 
     def change(line: str) -> str:
-        if bare not in line:
-            return line
-        record = pseudonyms.clean(json.loads(line), {pseudonym: token, bare: token})
-        return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
+        if names_somebody(line):  # landed before addresses in text were replaced
+            line = as_line(pseudonyms.scrub(json.loads(line)))
+        if f'"{pseudonym}"' in line or f'"{bare}"' in line:
+            return as_line(pseudonyms.clean(json.loads(line), {pseudonym: token, bare: token}))
+        return line.replace(pseudonym, token).replace(bare, token)
 
     return change
 
@@ -79,26 +85,46 @@ def _texts(table: Table) -> list[Column[str]]:
     return [column for column in table.columns if isinstance(column.type, Text)]
 
 
-def _count(warehouse: Warehouse, table: Table, digest: str) -> int:
-    query = select(func.count().label("n")).select_from(table).where(or_(*(c.contains(digest) for c in _texts(table))))
+def _names(column: Column[str], marks: tuple[str, str]) -> ColumnElement[bool]:
+    """Whether a text holds the person: the hash of the address, or the address itself in any spelling of case."""
+    digest, address = marks
+    return column.contains(digest) | func.lower(column).contains(address, autoescape=True)
+
+
+def _count(warehouse: Warehouse, table: Table, marks: tuple[str, str]) -> int:
+    query = select(func.count().label("n")).select_from(table).where(or_(*(_names(c, marks) for c in _texts(table))))
     return int(warehouse.rows(query)[0]["n"])
 
 
-def _affected(warehouse: Warehouse, digest: str) -> tuple[Table, ...]:
+def _affected(warehouse: Warehouse, marks: tuple[str, str]) -> tuple[Table, ...]:
     """Core tables that hold the person, in rows or in what was refused: they are loaded again from landing."""
     book = tables.quarantine.c
-    refused = warehouse.rows(select(book.target_table).where(book.record.contains(digest)).distinct())
+    refused = warehouse.rows(select(book.target_table).where(_names(book.record, marks)).distinct())
     names = {row["target_table"] for row in refused}
-    return tuple(table for table in ORDER if table.name in names or _count(warehouse, table, digest))
+    return tuple(table for table in ORDER if table.name in names or _count(warehouse, table, marks))
 
 
-def _replace(warehouse: Warehouse, digest: str, token: str) -> None:
+def _replace(warehouse: Warehouse, marks: tuple[str, str], token: str) -> None:
     """Rows whose slice or source is no longer read keep nothing of them either."""
     with warehouse.write() as connection:
         for table in tables.metadata.sorted_tables:
             for column in _texts(table):
-                changed = {column.name: func.replace(column, digest, token)}
-                connection.execute(update(table).where(column.contains(digest)).values(changed))
+                for mark in marks:
+                    changed = {column.name: func.replace(column, mark, token)}
+                    connection.execute(update(table).where(column.contains(mark, autoescape=True)).values(changed))
+
+
+def _left(warehouse: Warehouse, marks: tuple[str, str]) -> list[str]:
+    """What could not be removed here: text in which the address is written in another case, and copies elsewhere."""
+    left = [
+        f"{count} rows of {table.name} have the address in their text: correct them at their source"
+        for table in tables.metadata.sorted_tables
+        if (count := _count(warehouse, table, marks))
+    ]
+    copies = "copies made before (b2b backup, exports that were taken elsewhere"
+    if warehouse.dialect == "postgresql":
+        copies += ", the server's write-ahead log and base backups"
+    return [*left, f"{copies}) still have the person until they are deleted or age out"]
 
 
 def _export_again(pipeline: Pipeline) -> None:

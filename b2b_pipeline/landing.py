@@ -28,7 +28,7 @@ import zstandard
 
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.privacy import Pseudonyms, names_somebody
 
 UNDATED = ""  # the day of a record whose date field is empty
 
@@ -109,7 +109,10 @@ class Landing:
                     fingerprints.update(page.request.encode())
                     for raw in page.records:
                         record = self.pseudonyms.apply(raw, stream.personal)
-                        line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
+                        line = as_line(record)
+                        if names_somebody(line):  # in a note, a name, the query of a URL
+                            record = self.pseudonyms.scrub(record)
+                            line = as_line(record)
                         day = day_of(record, stream.day, zone)
                         rows, digest = by_day.setdefault(day, [0, hashlib.sha256()])
                         by_day[day][0] = rows + 1
@@ -163,7 +166,7 @@ class Landing:
             with _writer(kept) as out:
                 for record in _read_lines(body):
                     if day_of(record, stream.day, zone) not in same:
-                        out.write(json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n")
+                        out.write(as_line(record))
             os.replace(kept, body)
         return Slice(**{**asdict(new), "same_as": same})
 
@@ -252,6 +255,11 @@ def day_of(record: Record, path: str, zone: ZoneInfo) -> str:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(zone).date().isoformat()
     except (ValueError, OverflowError):
         return UNDATED
+
+
+def as_line(record: Record) -> str:
+    """A record as it is stored."""
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
 
 
 def _safe(name: str) -> str:

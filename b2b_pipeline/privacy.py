@@ -1,8 +1,8 @@
 """Keeps secrets out of what we print, and people out of what we store.
 
 Personal fields are replaced by keyed hashes (HMAC-SHA256) before they reach the disk: `h1:<32 hex digits>`, for an
-e-mail address with its domain behind, `h1:…@example.com`. The key is `B2B_HASH_KEY`, else one made once in `B2B_HOME`;
-`Pipeline.hold_fast` sees that it stays the same.
+e-mail address with its domain behind, `h1:…@example.com`; so are addresses in any other text. The key is
+`B2B_HASH_KEY`, else one made once in `B2B_HOME`; `Pipeline.hold_fast` sees that it stays the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import fasteners
 
@@ -29,6 +29,9 @@ PREFIX = "h1:"
 EXCLUDED_BY = "_excluded_by"  # top-level key that landing adds to a record whose e-mail matches an exclusion pattern
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _PSEUDONYM = re.compile(rf"{PREFIX}(?:[0-9a-f]{{32}}(?:@[^@\s]+)?|invalid)")  # `invalid`: see files/reading.py
+# What looks like an address wherever it stands, also inside a URL (`ida%40x.example`); or a pseudonym, which stays.
+_HASHED = re.compile(rf"{PREFIX}[0-9a-f]{{32}}@")
+_IN_TEXT = re.compile(rf"{_HASHED.pattern}[^@\s]+|\w(?:[\w.+'-]|%2[Bb])*(?:@|%40)(?:\w(?:[\w-]*\w)?\.)+\w[\w-]*\w")
 _known_secrets: set[str] = set()
 _formatter = logging.Formatter()
 
@@ -159,6 +162,17 @@ class Pseudonyms:
                 node[name] = self.text(text)
         return self.clean(record) if any(node[name] in self._forgotten for node, name in spots) else record
 
+    def scrub(self, value: Any) -> Any:
+        """A record, or a part of it, with every address that stands somewhere in its text replaced by its pseudonym."""
+        if isinstance(value, str):
+            return _IN_TEXT.sub(self._hashed, value) if "@" in value or "%40" in value else value
+        if isinstance(value, dict):
+            return {self.scrub(name): self.scrub(item) for name, item in value.items()}
+        return [self.scrub(item) for item in value] if isinstance(value, list) else value
+
+    def _hashed(self, found: re.Match[str]) -> str:
+        return found[0] if found[0].startswith(PREFIX) else self.email(unquote(found[0]))
+
     def clean(self, record: dict[str, Any], renamed: Mapping[str, str] = {}) -> dict[str, Any]:
         """A record that names a forgotten person, without what else is personal in it; other addresses stay.
 
@@ -222,6 +236,11 @@ def _key(home: Path, make: bool) -> bytes:
         raise ConfigError(f"{path} is empty: restore it from a backup, or delete it while nothing is landed")
     keep_secret(key.decode(errors="replace"))
     return key
+
+
+def names_somebody(text: str) -> bool:
+    """Whether text may hold an e-mail address in clear: an @ that is of no pseudonym."""
+    return "%40" in text or text.count("@") > len(_HASHED.findall(text))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 import zstandard
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.core.load import load_table
@@ -201,3 +201,51 @@ def test_a_pull_during_which_somebody_is_forgotten_lands_nothing(tmp_path: Path)
 def test_a_name_that_looks_like_a_pseudonym_is_hashed_all_the_same(tmp_path: Path) -> None:
     pseudonyms = Pseudonyms(b"key", tmp_path / "forgotten.json")
     assert pseudonyms.apply({"name": "h1:Ann Example"}, ["name"])["name"] == pseudonyms.text("h1:Ann Example")
+
+
+def test_an_address_in_a_note_or_a_url_never_reaches_the_disk_and_goes_with_the_person(tmp_path: Path) -> None:
+    landing = Landing(tmp_path / "landing", Pseudonyms.of_home(tmp_path))
+    stream = Stream("contact", "changes", "", lambda *_: iter(()), "day", personal=("email",))
+    window = Window.of_days(date(2026, 5, 8), date(2026, 5, 9), ZoneInfo("UTC"))
+    ours = {"id": "1", "day": "2026-05-08", "email": "ida@holm.example", "name": "Ida", "note": "ida@holm.example"}
+    others = {"id": "2", "day": "2026-05-08", "page": "/thanks?to=Ida%40Holm.example", "note": "ask IDA@holm.example"}
+    landed = landing.write(
+        "hubspot",
+        stream,
+        Account("1"),
+        window,
+        [Page([ours, others])],
+        zone=ZoneInfo("UTC"),
+        api_version="1",
+        run_id="1",
+    )
+    assert holding(tmp_path, "ida@holm") == holding(tmp_path, "Ida%40Holm") == []
+    pseudonym = landing.pseudonyms.remembered("ida@holm.example")
+    assert [record["note"] for record in landing.records(landed)] == [pseudonym, f"ask {pseudonym}"]
+
+
+def test_postgresql_keeps_nothing_of_a_forgotten_person_in_the_planners_statistics(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, postgres_database: Callable[[], str]
+) -> None:
+    monkeypatch.setenv("B2B_WAREHOUSE_URL", postgres_database())
+    email = installation.known_everywhere(installed.world)[0]
+    pipeline = installed.pipeline()
+    digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
+    upgrade(pipeline.warehouse)
+    rebuild(pipeline, "first", replay=False)
+
+    def told() -> int:
+        query = "select count(*) from pg_stats where most_common_vals::text like :d or histogram_bounds::text like :d"
+        with pipeline.warehouse.write() as connection:
+            connection.execute(text("set local default_statistics_target = 10000"))
+            if not forgotten:
+                connection.execute(text("analyze"))
+            return int(connection.execute(text(query), {"d": f"%{digest}%"}).scalar_one())
+
+    forgotten = False
+    assert told() > 0
+    done = installed.b2b("forget", email, "--yes")
+    assert done.exit_code == 0, done.stderr
+    assert "write-ahead log and base backups" in done.stdout
+    forgotten = True
+    assert told() == 0

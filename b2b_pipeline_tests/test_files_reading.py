@@ -106,17 +106,6 @@ def test_nulls_and_nonsense_in_an_e_mail_column_are_nobodys_identity() -> None:
     ]
 
 
-def test_an_address_in_a_mapped_column_that_is_not_declared_personal_is_refused() -> None:
-    assert "column 'Company' holds e-mail addresses: add it to `personal`" in refused(
-        HEADER.encode() + b"d,,a@b.example\n"
-    )
-
-
-def test_an_address_in_a_column_that_nobody_mapped_does_not_get_through() -> None:
-    [record] = read_records(b"Created,E-mail,Company,Notes\nd,,x,call ida@holm.example back\n", mapping())
-    assert record["Notes"] == "call [e-mail] back"
-
-
 def test_column_names_can_neither_hide_personal_data_nor_pose_as_ours() -> None:
     dotted = FileMapping.model_validate(
         {

@@ -16,7 +16,7 @@ import pytest
 
 from b2b_pipeline import privacy
 from b2b_pipeline.errors import ConfigError
-from b2b_pipeline.privacy import EXCLUDED_BY, Pseudonyms, SecretFilter, keep_secret, mask
+from b2b_pipeline.privacy import EXCLUDED_BY, Pseudonyms, SecretFilter, keep_secret, mask, names_somebody
 
 KEY = b"a key of this test"
 ANN = "ann@example.com"
@@ -84,6 +84,30 @@ def test_personal_fields_are_found_in_nested_objects_lists_and_behind_a_star(peo
             "phone": [{"value": people.text("2"), "at": 2}],
         },
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "call {} back", "<{}>", "mailto:{}", "'{}',", "Ida Holm ({}).", "name={};x", "https://x.example/?email={}&b=c",
+        "wrote:\n{}\nbye", "{} and {}", "utm_content=\"{}\"", "→{}←",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("spelling", ["ida.holm@holm.example", "Ida.Holm@Holm.Example", "ida.holm%40holm.example"])
+def test_an_address_anywhere_in_text_becomes_the_persons_own_hash(text: str, spelling: str, people: Pseudonyms) -> None:
+    pseudonym = people.email("ida.holm@holm.example")
+    assert people.scrub({"a": [{"b": text.replace("{}", spelling)}]}) == {"a": [{"b": text.replace("{}", pseudonym)}]}
+    assert names_somebody(text.replace("{}", spelling))
+    assert not names_somebody(text.replace("{}", pseudonym))
+
+
+@pytest.mark.parametrize("text", ["5 @ 3 EUR", "@holm", "ida@", "a@b", "50%40", f"h1:{'0f' * 16}@x.y"])
+def test_text_without_an_address_stays_as_it_is(text: str, people: Pseudonyms) -> None:
+    assert people.scrub(text) == text
+
+
+def test_a_plus_of_an_address_in_a_url_is_read_as_one(people: Pseudonyms) -> None:
+    assert people.scrub("?e=ida%2Bnews%40holm.example") == "?e=" + people.email("ida+news@holm.example")
 
 
 def test_empty_fields_stay_empty(people: Pseudonyms) -> None:

@@ -31,3 +31,5 @@ def forget(
     typer.echo(f"forgotten: {gone.records} landed records" + (f", {rows}" if rows else ", no rows"))
     for name in gone.inbox:
         typer.echo(f"the file {name} in the inbox still has the address: remove it there, it is yours")
+    for line in gone.left:
+        typer.echo(line)

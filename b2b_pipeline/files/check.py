@@ -97,7 +97,7 @@ def check(path: Path, config: Config) -> CheckReport:
         return CheckReport(path.name, problem=str(error))
     hashed = Pseudonyms(secrets.token_bytes(32), path.with_name(".none"), config.exclude.email_patterns)
     paths = personal_paths(mapping)
-    frame = pd.DataFrame([hashed.apply(dict(record), paths) for record in records], dtype=object)
+    frame = pd.DataFrame([hashed.scrub(hashed.apply(dict(record), paths)) for record in records], dtype=object)
     context = MappingContext(config, SOURCE, mapping.feeds()[0], Account(path.name))
     tables = [_table(frame, mapping, table, context) for table in mapping.feeds()]
     problem = next((text for table in tables if (text := _too_many(table, config.limits.max_quarantined))), None)

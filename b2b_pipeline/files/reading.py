@@ -34,7 +34,7 @@ Row = tuple[int, list[str]]
 def read_records(content: bytes, mapping: FileMapping) -> list[dict[str, str | None]]:
     """One record per row that is not blank: field name -> text as received, with `_row`, its line in the file.
 
-    Text in e-mail columns that is no address, and addresses in columns that nobody declared, do not get through.
+    Text in e-mail columns that is no address does not get through; addresses anywhere else are hashed by landing.
     Raises ContractError when the file as a whole cannot be read: empty, another encoding, no header, a missing or
     doubled column, an open quote.
     """
@@ -146,25 +146,16 @@ def _keep_private(records: list[dict[str, str | None]], names: list[str], mappin
     """See to it that hashing the declared fields is enough, and that no null or nonsense becomes an identity."""
     personal, emails = set(personal_paths(mapping)), mapping.emails()
     nulls = {word.lower() for word in mapping.read.nulls} | {""}
-    mapped = {field_name(header): header for header in mapping.headers()}
     for record in records:
-        for name in names:
+        for name in personal.intersection(names):
             value = record[name]
             if value is None:
                 continue
-            if name in personal:
-                plain = value.strip()
-                if plain.lower() in nulls:
-                    record[name] = None
-                elif name in emails and not ADDRESS.fullmatch(plain):
-                    record[name] = NOT_AN_ADDRESS
-            elif "@" in value:
-                if name in mapped and ADDRESS.fullmatch(value.strip()):
-                    raise ContractError(
-                        f"line {record[ROW]}: column {mapped[name]!r} holds e-mail addresses: add it to `personal` "
-                        "(they are stored as hashes)"
-                    )
-                record[name] = ADDRESS.sub("[e-mail]", value)
+            plain = value.strip()
+            if plain.lower() in nulls:
+                record[name] = None
+            elif name in emails and not ADDRESS.fullmatch(plain):
+                record[name] = NOT_AN_ADDRESS
 
 
 def _is_utf8(content: bytes) -> bool:
