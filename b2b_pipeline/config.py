@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -40,9 +41,14 @@ class _Section(BaseModel):
 
 
 class SourceConfig(_Section):
-    """One source. `accounts` empty means all that the credentials reach; `fields` maps our columns to custom fields."""
+    """One source. `accounts` and `streams` empty mean all; `fields` maps our columns to custom fields.
+
+    `ended`: account -> the last day that it was used; days after it are whole without it.
+    """
 
     accounts: list[str] = []
+    streams: list[str] = []
+    ended: dict[str, date] = {}
     fields: dict[str, str] = {}
     options: dict[str, str] = {}
 
@@ -199,6 +205,11 @@ class Config(_Section):
         for name in self.sources:
             if name not in SOURCES:
                 yield ("sources", name), f"unknown source: {_nearest(name, SOURCES)}"
+                continue
+            streams = [stream.name for stream in SOURCES[name].streams]
+            for number, stream in enumerate(self.sources[name].streams):
+                if stream not in streams:
+                    yield ("sources", name, "streams", number), f"unknown stream: {_nearest(stream, streams)}"
         choices = [*self.sources, "files"]
         if self.system_of_record not in choices:
             why = f"{self.system_of_record!r} is not switched on: choose one of {', '.join(sorted(choices))}"
@@ -217,6 +228,16 @@ class Config(_Section):
     def zone(self) -> ZoneInfo:
         """The reporting time zone."""
         return ZoneInfo(self.timezone)
+
+    def last_day(self, source: str, account: str) -> date | None:
+        """The last day of an account that has ended, by the configuration."""
+        ended = self.sources[source].ended if source in self.sources else {}
+        return next((day for name, day in ended.items() if plain_id(name) == plain_id(account)), None)
+
+
+def plain_id(account: str) -> str:
+    """An account id without what people leave out or put in: dashes (Google Ads), a checksum (Salesforce: 15 of 18)."""
+    return re.sub(r"\W", "", account)[:15]
 
 
 class _Words(yaml.SafeLoader):

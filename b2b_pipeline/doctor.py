@@ -133,7 +133,7 @@ def _warehouse() -> Iterator[Finding]:
 
 
 def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
-    missing = []
+    missing, where = [], f"sources.{source.name}"
     for name, what in source.environment.items():
         is_set, is_optional = bool(os.environ.get(name)), name in source.optional
         if is_set or not is_optional:
@@ -148,9 +148,13 @@ def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
         return
     try:
         client = source.connect(config)
-        accounts = [account.name or account.id for account in source.accounts(client, config)]
+        accounts = source.accounts(client, config)
+        names = [account.name or account.id for account in accounts.read]
         fix = "give the credentials access to an account"
-        yield Finding(bool(accounts), f"accounts: {', '.join(accounts) or 'none'}", fix)
+        yield Finding(bool(names), f"accounts: {', '.join(names) or 'none'}", fix)
+        for item in accounts.skipped:
+            fix = f"give its last day under {where}.ended, or list the others under {where}.accounts"
+            yield Finding(True, f"account {item.account} is left out: {item.reason}", fix, warning=True)
         yield from source.probe(client, config)
     except PipelineError as error:
         wanted = [f"{name} ({what})" for name, what in source.environment.items() if os.environ.get(name)]

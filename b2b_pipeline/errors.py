@@ -38,7 +38,11 @@ class SplitError(PipelineError):
 
 
 class SkippedError(PipelineError):
-    """The vendor says this one thing is not to be had; the reason is the message."""
+    """The vendor says this one thing is not to be had: the message says why. `closed`: an account that has ended."""
+
+    def __init__(self, message: str, closed: bool = False) -> None:
+        super().__init__(message)
+        self.closed = closed
 
 
 class ContractError(PermanentError):

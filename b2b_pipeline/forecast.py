@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
+from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.landing import Landing, Slice
@@ -33,15 +34,16 @@ class Forecast:
         return self.calls * SECONDS_PER_CALL
 
 
-def forecast(source: str, runs: Sequence[tuple[date, date]], landing: Landing, configured: Sequence[str]) -> Forecast:
+def forecast(source: str, runs: Sequence[tuple[date, date]], landing: Landing, config: Config) -> Forecast:
     """Calls of runs over these days (both ends included): one a page, pages by the rows that landing has seen so far.
 
-    `configured`: the accounts named in the configuration, for a source that has not landed yet.
+    A source that has not landed yet has the accounts that the configuration names.
     """
-    vendor = SOURCES[source]
-    slices = {stream.name: landing.slices(source, stream.name) for stream in vendor.streams}
-    accounts = {item.account["id"] for found in slices.values() for item in found} or set(configured) or {""}
-    calls = sum(_calls(stream, slices[stream.name], accounts, runs) for stream in vendor.streams)
+    vendor, settings = SOURCES[source], config.sources[source]
+    streams = vendor.switched_on(config)
+    slices = {stream.name: landing.slices(source, stream.name) for stream in streams}
+    accounts = {item.account["id"] for found in slices.values() for item in found} or set(settings.accounts) or {""}
+    calls = sum(_calls(stream, slices[stream.name], accounts, runs) for stream in streams)
     days = sum(_days(*run) for run in runs)
     return Forecast(source, days, calls, vendor.daily_calls, not any(slices.values()))
 

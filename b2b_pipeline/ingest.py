@@ -9,26 +9,31 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from b2b_pipeline.absences import note_absences
 from b2b_pipeline.config import Config
-from b2b_pipeline.connectors.base import Account, Source, Stream, Window
-from b2b_pipeline.errors import PermanentError, PipelineError, SplitError
+from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Stream, Window
+from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
 from b2b_pipeline.landing import Landing, Slice
 
 
 @dataclass
 class IngestReport:
-    """What was landed. `rows` counts records by day; `failed` names the accounts that failed, with the error."""
+    """What was landed. `rows` counts records by day; `failed` names the accounts that failed, with the error.
+
+    `skipped` are accounts that cannot be read: a warning, with which the days are there all the same.
+    """
 
     slices: list[Slice] = field(default_factory=list)
     rows: Counter[str] = field(default_factory=Counter)
     failed: dict[str, PipelineError] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 def ingest(
     source: Source,
     stream: Stream,
     client: Any,
-    accounts: list[Account],
+    accounts: Accounts,
     start: date,
     end: date,
     *,
@@ -37,38 +42,88 @@ def ingest(
     run_id: str,
     now: datetime | None = None,
 ) -> IngestReport:
-    """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others."""
+    """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others.
+
+    Days after an account's configured end are not asked for. What the same run has landed before is not read again.
+    """
     now = now or datetime.now(UTC)
-    report = IngestReport()
-    for account in accounts:
+    report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
+    for account in accounts.read:
+        last = config.last_day(source.name, account.id)
+        until = min(end, last + timedelta(days=1)) if last else end
+        if start >= until:
+            continue
         try:
-            window = widen(source, stream, client, account, start, end, config=config, landing=landing, now=now)
-            waiting = deque(chunks(window, stream.policy.max_days, config.zone))
-            while waiting:
-                part = waiting.popleft()
-                try:
-                    landed = landing.write(
-                        source.name, stream, account, part, stream.fetch(client, account, part),
-                        zone=config.zone, api_version=source.api_version, run_id=run_id,
-                        provisional_days=provisional(stream, account, part, now),
-                    )  # fmt: skip
-                except SplitError:
-                    if part.end - part.start <= timedelta(days=1):
-                        raise
-                    waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, config.zone))))
-                    continue
+            window = widen(source, stream, client, account, start, until, config=config, landing=landing, now=now)
+            for landed in _land(source, stream, client, account, window, config, landing, run_id, now):
                 report.slices.append(landed)
                 report.rows.update({day: count for day, (count, _) in landed.days.items()})
+        except SkippedError as error:
+            report.skipped.append(Skipped(account.id, str(error), error.closed))
         except PipelineError as error:
             report.failed[account.id] = error
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            # The message of such an error may quote personal data; the name of a missing field does not.
-            what = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else type(error).__name__
-            report.failed[account.id] = PermanentError(
-                f"{source.name}/{stream.name}: an answer is not of the documented shape ({what})"
-            )
+            report.failed[account.id] = PermanentError(f"{source.name}/{stream.name}: {misshapen(error)}")
             report.failed[account.id].__cause__ = error
+    read = {item.account["id"] for item in report.slices}
+    today = now.astimezone(config.zone).date()
+    note_absences(landing.root, source.name, stream.name, report.skipped, read, now, today)
     return report
+
+
+def misshapen(error: Exception) -> str:
+    """What a Python error in reading an answer means. Its message may quote personal data; a field's name does not."""
+    what = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else type(error).__name__
+    return f"an answer is not of the documented shape ({what})"
+
+
+def _left_out(
+    source: Source, stream: Stream, accounts: Accounts, start: date, config: Config, landing: Landing
+) -> list[Skipped]:
+    """Accounts that cannot be read, and those that the credentials reached once; without those that have ended."""
+    skipped = list(accounts.skipped)
+    settings = config.sources.get(source.name)
+    if settings is None or not settings.accounts:
+        known = {account.id for account in accounts.read} | {item.account for item in skipped}
+        once = {item.account["id"] for item in landing.slices(source.name, stream.name)}
+        skipped += [Skipped(account, "not among the accounts any more") for account in sorted(once - known)]
+    return [item for item in skipped if (config.last_day(source.name, item.account) or start) >= start]
+
+
+def _land(
+    source: Source,
+    stream: Stream,
+    client: Any,
+    account: Account,
+    window: Window,
+    config: Config,
+    landing: Landing,
+    run_id: str,
+    now: datetime,
+) -> Iterator[Slice]:
+    """The slices of one account's window: one for each piece that the vendor takes, halved where it is too large."""
+    done = [item for item in landing.slices(source.name, stream.name, account.id) if item.run_id == run_id]
+    waiting = deque(chunks(window, stream.policy.max_days, config.zone))
+    while waiting:
+        part = waiting.popleft()
+        if landed := next((item for item in done if _covers(item, part)), None):
+            yield landed
+            continue
+        try:
+            yield landing.write(
+                source.name, stream, account, part, stream.fetch(client, account, part),
+                zone=config.zone, api_version=source.api_version, run_id=run_id,
+                provisional_days=provisional(stream, account, part, now),
+            )  # fmt: skip
+        except SplitError:
+            if part.end - part.start <= timedelta(days=1):
+                raise
+            waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, config.zone))))
+
+
+def _covers(item: Slice, part: Window) -> bool:
+    since, until = datetime.fromisoformat(item.since), datetime.fromisoformat(item.until)
+    return since <= part.since and part.until <= until and item.start <= str(part.start) and str(part.end) <= item.end
 
 
 def widen(

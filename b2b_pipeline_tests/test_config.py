@@ -110,7 +110,7 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("timezone:", "time_zone:", "1: time_zone: unknown key: did you mean timezone?"),
         ("accounts:", "acounts:", "8: sources.hubspot.acounts: unknown key: did you mean accounts?"),
-        ("accounts:", "zzz:", "8: sources.hubspot.zzz: unknown key: known are accounts, fields, options"),
+        ("accounts:", "zzz:", "8: sources.hubspot.zzz: unknown key: known are accounts, ended, fields, options"),
         ("Europe/Berlin", "Europe/Berln", "1: timezone: unknown time zone 'Europe/Berln': did you mean Europe/Berlin?"),
         ("Europe/Berlin", "GMT plus one", "1: timezone: unknown time zone 'GMT plus one': use one such as"),
         ("EUR", "eur", "2: currency: unknown currency 'eur': did you mean EUR?"),
@@ -123,6 +123,8 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ("2026-01-01", "20260101", "3: start_date: "),
         ("2026-01-01", "1026-01-01", "3: start_date: 1026-01-01 is before the first exchange rates of the ECB"),
         ("start_date: 2026-01-01\n", "", "1: start_date: is missing: the first day of the history, such as 2026-01-31"),
+        ("accounts: [0042, 123]", "streams: [contcat]", "8: sources.hubspot.streams.0: unknown stream: did you mean"),
+        ("accounts: [0042, 123]", "ended: {0042: soon}", "8: sources.hubspot.ended.0042: Input should be a valid date"),
         ("[0042, 123]", "0042", "8: sources.hubspot.accounts: Input should be a valid list, not '0042'"),
         ("  hubspot:\n", "  hubspot: yes\n  google_ads:\n", "7: sources.hubspot: Input should be a valid dictionary"),
         ("  salesforce:\n", "\tsalesforce:\n", "6: not valid YAML: found character '\\t'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,9 +13,10 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Table
 
+from b2b_pipeline.absences import note_absences
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.connectors.base import Account, Page, Window
+from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
 from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.query import ask
@@ -41,13 +43,16 @@ class Books:
         self.landing = Landing(folder, Pseudonyms(b"key", folder / "forgotten.json"))
         self.warehouse = Warehouse(f"duckdb:///{folder / 'warehouse.duckdb'}")
         self.accounts: list[str] = []
+        self.ended: dict[str, str] = {}
+        self.streams: list[str] = []
         self.system_of_record = "hubspot"
         upgrade(self.warehouse)
         self._now = datetime(2026, 5, 7, 6, tzinfo=UTC)
 
     @property
     def config(self) -> Config:
-        sources = {"google_ads": {"accounts": self.accounts}, "hubspot": {}}
+        ads = {"accounts": self.accounts, "ended": self.ended}
+        sources = {"google_ads": ads, "hubspot": {"streams": self.streams}}
         return Config.model_validate(
             {"start_date": START, "system_of_record": self.system_of_record, "sources": sources}
         )
@@ -121,6 +126,60 @@ def test_configured_accounts_are_expected_however_they_are_written(books: Books)
     books.land(SPEND, 1, 6, account="4100000009")  # no longer configured
     unread = "google_ads/campaign_daily was not read for this day (410-000-0002)"
     assert books.gaps(SPEND) == {f"410-000-0002/{day}": unread for day in range(1, 7)}
+
+
+def skip(books: Books, account: str, *days: int, closed: bool, read: Sequence[str] = ()) -> None:
+    """What pulls in the mornings of May noted of an account."""
+    for day in days:
+        now = datetime(2026, 5, day, 3, tzinfo=UTC)
+        skipped = [Skipped(account, "the account is CANCELED", closed)]
+        note_absences(books.landing.root, *SPEND, skipped, read, now, now.date())
+
+
+def test_a_closed_account_ends_on_the_day_that_it_was_first_seen_closed(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    books.land(SPEND, 1, 2, account="2")
+    skip(books, "2", 4, 5, 6, 7, closed=True)
+    because = "google_ads/campaign_daily was not read for this day (2): 2: the account is CANCELED, since 2026-05-04"
+    gaps = books.gaps(SPEND)
+    assert gaps.keys() == {"2/3", "2/4"}, "before it was seen closed it may have spent"
+    assert gaps["2/3"].startswith(because)
+    assert "give its last day under `ended`" in gaps["2/3"]
+
+
+def test_days_after_the_configured_end_of_an_account_are_whole_without_it(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    books.land(SPEND, 1, 4, account="2", provisional_days=["2026-05-04"])
+    skip(books, "2", 7, closed=True)
+    assert books.gaps(SPEND).keys() == {"2/4", "2/5", "2/6"}
+    books.ended = {"2": "2026-05-03"}
+    assert books.gaps(SPEND) == {}
+    books.ended = {"2": "2026-05-04"}
+    assert books.gaps(SPEND) == {"2/4": "google_ads: the day was not over in America/New_York"}
+    bad = books.land(SPEND, 5, 5, account="2")
+    books.fail(bad, "too many bad rows")
+    assert books.gaps(SPEND).keys() == {"2/4", "2/5"}, "what was read and not loaded is missing all the same"
+
+
+def test_an_account_that_never_landed_counts_only_when_it_may_have_something(books: Books) -> None:
+    books.land(SPEND, 1, 6)
+    skip(books, "3", 7, closed=True)
+    assert books.gaps(SPEND) == {}, "a closed account that nobody listed"
+    skip(books, "4", 7, closed=False)
+    assert books.gaps(SPEND).keys() == {f"4/{day}" for day in range(1, 7)}
+    books.accounts = ["1", "3"]
+    assert books.gaps(SPEND).keys() == {f"3/{day}" for day in range(1, 7)}
+
+
+def test_a_stream_that_is_switched_off_is_no_source_of_anything(books: Books) -> None:
+    for stream in (SPEND, LEADS, DEALS):
+        books.land(stream, 1, 6)
+    assert "hubspot/email_event was not read for this day" in books.reasons("email_sends")["email_sends"]
+    books.streams = ["contact", "deal"]
+    assert books.reasons("leads", "won") == {}
+    at = date(2026, 5, 6)
+    (answer,) = ask(books.warehouse, books.config, ["email_sends"], at, at)
+    assert (answer.value, answer.why_null) == (None, "nothing that is switched on gives email sends")
 
 
 def test_of_a_report_that_failed_whole_only_the_days_it_speaks_for_are_missing(books: Books) -> None:

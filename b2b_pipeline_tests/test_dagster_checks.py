@@ -138,6 +138,9 @@ def test_a_quarantined_row_is_a_warning_and_a_failed_file_an_error(finished: Orc
     assert load().passed
 
 
+KEY = dg.AssetKey(["raw", "google_ads", "campaign_daily"])
+
+
 @pytest.mark.parametrize(
     ("left", "passed", "severity"),
     [(91, True, WARN), (90, False, WARN), (31, False, WARN), (30, False, ERROR), (-1, False, ERROR)],
@@ -146,14 +149,14 @@ def test_an_api_version_warns_90_days_before_its_end_and_fails_30_days_before(
     left: int, passed: bool, severity: dg.AssetCheckSeverity
 ) -> None:
     source = replace(SOURCES["google_ads"], sunset=date(2027, 3, 1))
-    result = sunset_result(source, date(2027, 3, 1) - timedelta(days=left))
+    result = sunset_result(source, KEY, date(2027, 3, 1) - timedelta(days=left))
     assert result.passed is passed
     assert passed or result.severity == severity
     assert values(result.metadata) == {"version": source.api_version, "sunset": "2027-03-01"}
 
 
 def test_an_api_version_whose_end_is_not_announced_passes() -> None:
-    assert sunset_result(replace(SOURCES["google_ads"], sunset=None), date(2027, 3, 1)).passed
+    assert sunset_result(replace(SOURCES["google_ads"], sunset=None), KEY, date(2027, 3, 1)).passed
 
 
 def test_freshness_fails_for_a_day_withheld_and_passes_once_it_is_there(empty: Orchestra) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pytest
@@ -14,11 +14,12 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
+from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.orchestration.common import failure, translated
 from b2b_pipeline.sandbox.faults import add_fault, clear_faults
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
-from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, failures, memory_folder
+from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, failures, memory_folder, values
 from b2b_pipeline_tests.installation import CREDENTIALS, START, UNTIL
 
 CAMPAIGN_DAYS = "raw/google_ads/campaign_daily"
@@ -105,9 +106,35 @@ def test_an_account_that_fails_is_named_and_the_other_one_s_days_are_loaded(orch
     assert orchestra.pipeline.warehouse.rows(query) == [{"account_id": ids[1], "days": 20}]
 
 
-def accounts(orchestra: Orchestra) -> list[Account]:
+def test_an_account_that_was_cancelled_costs_the_others_nothing(orchestra: Orchestra) -> None:
+    gone, other = (account.id for account in accounts(orchestra))
+    with orchestra.installation.world.connect() as connection:
+        connection.execute("update ad_account set status = 'CANCELED' where id = ?", (gone,))
+    orchestra.materialise(CAMPAIGN_DAYS, start=START, end=UNTIL)
+    days = orchestra.metadata(CAMPAIGN_DAYS)
+    assert len(days) == 20, "no night reads them again"
+    assert days[UNTIL.isoformat()]["left_out"] == f"{gone}: the account is CANCELED"
+    assert {item.account["id"] for item in orchestra.pipeline.landing.slices("google_ads", "campaign_daily")} == {other}
+    check = orchestra.check(CAMPAIGN_DAYS, "left_out")
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert values(check.metadata)["left_out"].startswith(f"{gone}: the account is CANCELED, since 2026-06-29; if it is")
+
+
+def test_a_stream_whose_scope_is_not_granted_is_left_out_and_the_others_go_on(orchestra: Orchestra) -> None:
+    add_fault(orchestra.installation.world, "hubspot", "missing_scope", path_contains="/email/public", scope="content")
+    orchestra.run("ingest_hubspot", UNTIL)
+    for stream in ("contact", "email_event"):
+        assert orchestra.metadata(f"raw/hubspot/{stream}").keys() == {UNTIL.isoformat()}
+    assert "missing scopes: content" in orchestra.metadata("raw/hubspot/email_event")[UNTIL.isoformat()]["left_out"]
+    orchestra.run("derive", UNTIL)
+    pipeline = orchestra.pipeline
+    (answer,) = ask(pipeline.warehouse, pipeline.config, ["email_sends"], UNTIL, UNTIL)
+    assert "missing scopes: content" in answer.reasons[0]
+
+
+def accounts(orchestra: Orchestra) -> Sequence[Account]:
     source, config = SOURCES["google_ads"], orchestra.pipeline.config
-    return source.accounts(source.connect(config), config)
+    return source.accounts(source.connect(config), config).read
 
 
 def test_no_event_tells_a_secret_or_an_e_mail_address(orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch) -> None:

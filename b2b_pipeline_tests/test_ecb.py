@@ -41,7 +41,7 @@ def window(start: str, end: str) -> Window:
 def fetch(asked: Window, config: Config | None = None) -> list[dict[str, Any]]:
     config = config or make_config()
     client = ecb.connect(config)
-    [account] = ecb.accounts(client, config)
+    [account] = ecb.accounts(client, config).read
     return [dict(r) for page in SOURCE.stream("exchange_rate").fetch(client, account, asked) for r in page.records]
 
 
@@ -60,7 +60,7 @@ def test_fixings_become_rates_and_holidays_do_not() -> None:
         "format": "csvdata",
     }
     context = MappingContext(
-        make_config(), "ecb", "exchange_rate", ecb.accounts(ecb.connect(make_config()), make_config())[0]
+        make_config(), "ecb", "exchange_rate", ecb.accounts(ecb.connect(make_config()), make_config()).read[0]
     )
     frame = ecb.fx_rate(pd.json_normalize(records).astype(object), context)
     expected = pd.DataFrame(

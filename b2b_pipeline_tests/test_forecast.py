@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
 from b2b_pipeline.connectors.http import Session
@@ -27,6 +29,11 @@ ZONE = ZoneInfo("UTC")
 @pytest.fixture
 def landing(tmp_path: Path) -> Landing:
     return Landing(tmp_path / "landing", Pseudonyms(b"key", tmp_path / "none"))
+
+
+def config(source: str, accounts: Sequence[str] = (), **settings: Any) -> Config:
+    sources = {source: {"accounts": list(accounts), **settings}}
+    return Config.model_validate({"start_date": JANUARY, "system_of_record": "files", "sources": sources})
 
 
 def land_nightly(landing: Landing, source: str, stream: str, rows: int) -> None:
@@ -55,14 +62,14 @@ def land_nightly(landing: Landing, source: str, stream: str, rows: int) -> None:
 def test_without_history_it_is_the_least_that_must_be_asked(
     source: str, accounts: list[str], calls: int, landing: Landing
 ) -> None:
-    told = forecast(source, RUNS, landing, accounts)
+    told = forecast(source, RUNS, landing, config(source, accounts))
     assert (told.days, told.calls, told.is_minimum) == (360, calls, True)
     assert told.seconds == pytest.approx(calls * SECONDS_PER_CALL)
     assert told.quota == SOURCES[source].daily_calls
 
 
 def test_nothing_to_read_takes_nothing(landing: Landing) -> None:
-    told = forecast("google_ads", [], landing, ["1", "2"])
+    told = forecast("google_ads", [], landing, config("google_ads", ["1", "2"]))
     assert (told.days, told.calls, told.seconds) == (0, 0, 0)
 
 
@@ -71,19 +78,26 @@ def test_nothing_to_read_takes_nothing(landing: Landing) -> None:
 
 def test_what_changes_every_day_takes_more_pages_the_longer_the_time(landing: Landing) -> None:
     land_nightly(landing, "salesforce", "lead", 100)
-    told = forecast("salesforce", RUNS, landing, [])
+    told = forecast("salesforce", RUNS, landing, config("salesforce"))
     assert told.calls == 8 * 3 * (2 + 1) + 3 * (2 + 1 + 100 * 120 // 2000)
     assert not told.is_minimum
 
 
 def test_a_list_takes_as_many_pages_for_a_year_as_for_a_night(landing: Landing) -> None:
     land_nightly(landing, "google_ads", "campaign", 2500)
-    assert forecast("google_ads", RUNS, landing, []).calls == 3 * 3 * (2 + 1) + 3 * (2 + 1 + 2500 // 1000)
+    assert forecast("google_ads", RUNS, landing, config("google_ads")).calls == 3 * 3 * (2 + 1) + 3 * (
+        2 + 1 + 2500 // 1000
+    )
 
 
 def test_accounts_that_have_landed_count_rather_than_those_configured(landing: Landing) -> None:
     land_nightly(landing, "google_ads", "campaign_daily", 1)
-    assert forecast("google_ads", RUNS[:1], landing, ["1", "2", "3"]).calls == 4 * (2 + 1)
+    assert forecast("google_ads", RUNS[:1], landing, config("google_ads", ["1", "2", "3"])).calls == 4 * (2 + 1)
+
+
+def test_streams_that_are_switched_off_are_not_asked_for(landing: Landing) -> None:
+    only = config("google_ads", streams=["campaign_daily", "campaign"])
+    assert forecast("google_ads", RUNS, landing, only).calls == 2 * 3 * (2 + 1)
 
 
 # -- against what is really asked
@@ -108,14 +122,16 @@ def test_the_calls_told_are_near_those_that_are_made(installed: Installation, mo
         return send(session, method, path, *arguments, **content)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Session, "_send", counted)
-    first = {name: forecast(name, [(START, UNTIL)], pipeline.landing, []) for name in pipeline.config.sources}
+    first = {
+        name: forecast(name, [(START, UNTIL)], pipeline.landing, pipeline.config) for name in pipeline.config.sources
+    }
     with served(installed.world):
         for source in pipeline.config.sources:
             for stream in SOURCES[source].streams:
                 assert not pipeline.ingest(source, stream.name, START, UNTIL + timedelta(days=1), "test").failed
     assert set(made) == set(first)
     for source, calls in made.items():
-        told = forecast(source, [(START, UNTIL)], pipeline.landing, [])
+        told = forecast(source, [(START, UNTIL)], pipeline.landing, pipeline.config)
         assert (first[source].is_minimum, told.is_minimum) == (True, False)
         assert first[source].calls <= told.calls
         assert calls / 2 <= told.calls <= 2 * calls + 2, f"{source}: told {told.calls}, made {calls}"

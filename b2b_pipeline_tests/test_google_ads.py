@@ -23,9 +23,9 @@ from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.config import Config, SourceConfig
 from b2b_pipeline.connectors import google_ads
-from b2b_pipeline.connectors.base import Account, MappingContext, Window
+from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
 from b2b_pipeline.connectors.google_ads import SOURCE, classify
-from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait
+from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SplitError, TransientError
 from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.generate import make_world
@@ -159,13 +159,57 @@ def test_google_has_every_field_that_a_query_selects(name: str) -> None:
 def test_accounts_are_the_enabled_clients_below_the_manager(vendor: responses.RequestsMock) -> None:
     vendor.post(CLIENTS, json=fixture("customer_client"))
     client = google_ads.connect(make_config())
-    assert google_ads.accounts(client, make_config()) == [
-        ACCOUNT,
-        Account("4100000002", "North America", "USD", "America/New_York"),
-    ]
-    assert google_ads.accounts(client, make_config(accounts=["410-000-0001"])) == [ACCOUNT]
-    with pytest.raises(ConfigError, match="4100000003 not among the enabled client accounts"):
+    found = google_ads.accounts(client, make_config())
+    assert found.read == [ACCOUNT, Account("4100000002", "North America", "USD", "America/New_York")]
+    assert found.skipped == [Skipped("4100000003", "the account is CANCELED", closed=True)]
+    assert google_ads.accounts(client, make_config(accounts=["410-000-0001"])) == Accounts([ACCOUNT], [])
+    with pytest.raises(ConfigError, match="none of them can be read: 4100000003: the account is CANCELED"):
         google_ads.accounts(client, make_config(accounts=["4100000003"]))
+    with pytest.raises(ConfigError, match="4100000009 not among the accounts that the credentials reach"):
+        google_ads.accounts(client, make_config(accounts=["410-000-0001", "4100000009"]))
+    gone = make_config(accounts=["4100000001", "4100000009"], ended={"410-000-0009": "2026-05-31"})
+    assert google_ads.accounts(client, gone).read == [ACCOUNT], "of an account that has ended nothing is expected"
+
+
+def client_row(account: str, **more: Any) -> dict[str, Any]:
+    return {
+        "customerClient": {"id": account, "descriptiveName": account, "manager": False, "status": "ENABLED", **more}
+    }
+
+
+def test_an_account_that_is_half_set_up_costs_the_others_nothing(vendor: responses.RequestsMock) -> None:
+    """As recorded of an agency's manager: an enabled client without currency and time zone."""
+    brazil = {"currencyCode": "BRL", "timeZone": "America/Sao_Paulo"}
+    rows = [client_row("5927993611", **brazil), client_row("8277801207"), client_row("1", status="SUSPENDED", **brazil)]
+    vendor.post(CLIENTS, json={"results": rows, "fieldMask": "customerClient.id"})
+    client = google_ads.connect(make_config())
+    for listed in ([], ["592-799-3611", "827-780-1207"]):
+        found = google_ads.accounts(client, make_config(accounts=listed))
+        assert [account.id for account in found.read] == ["5927993611"]
+        assert "8277801207" in {item.account for item in found.skipped if "no currency or time zone" in item.reason}
+
+
+def test_without_a_manager_every_account_that_the_user_was_invited_to_is_read_by_itself(
+    vendor: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_ADS_LOGIN_CUSTOMER_ID")
+    url = "https://googleads.googleapis.com/v26/customers"
+    names = ["customers/4100000000", "customers/7", "customers/8"]
+    vendor.get(f"{url}:listAccessibleCustomers", json={"resourceNames": names})
+    vendor.post(CLIENTS, json=fixture("customer_client"))
+    direct = client_row("7", currencyCode="EUR", timeZone="Europe/Berlin")
+    vendor.post(f"{url}/7/googleAds:search", json={"results": [direct], "fieldMask": "x"})
+    closed = failure(403, "authorizationError", "CUSTOMER_NOT_ENABLED")
+    vendor.post(f"{url}/8/googleAds:search", json=closed, status=403)
+    vendor.post(SEARCH, json=fixture("campaign"))
+    client = google_ads.connect(make_config())
+    found = google_ads.accounts(client, make_config())
+    assert [account.id for account in found.read] == ["4100000001", "4100000002", "7"]
+    assert [(item.account, item.closed) for item in found.skipped] == [("4100000003", True), ("8", True)]
+    client.rows(ACCOUNT.id, google_ads.CAMPAIGN)
+    client.rows("7", google_ads.CAMPAIGN)
+    logins = [call.request.headers["login-customer-id"] for call in vendor.calls if "search" in str(call.request.url)]
+    assert logins == ["4100000000", "7", "8", "4100000000", "7"]
 
 
 def test_the_restatement_window_is_the_longest_look_back_of_an_enabled_conversion_action(
@@ -307,6 +351,8 @@ DIALECT: list[tuple[str, int, Any, dict[str, str], Outcome]] = [
      Fatal("TWO_STEP_VERIFICATION_NOT_ENROLLED", auth=True)),
     ("no permission", 403, failure(403, "authorizationError", "USER_PERMISSION_DENIED"), {},
      Fatal("USER_PERMISSION_DENIED", auth=True)),
+    ("an account that is not enabled", 403, failure(403, "authorizationError", "CUSTOMER_NOT_ENABLED"), {},
+     Skip("CUSTOMER_NOT_ENABLED: not yet enabled, or deactivated", closed=True)),
     ("a missing scope", 403, platform(403, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"), {},
      Fatal("ACCESS_TOKEN_SCOPE_INSUFFICIENT", auth=True)),
     ("a missing developer token, before September 2026", 400,
@@ -379,7 +425,7 @@ def test_campaigns_add_up_to_the_account_and_to_what_the_sandbox_spent(
             return [dict(r) for page in SOURCE.stream(stream).fetch(client, account, window) for r in page.records]
 
         add_fault(world, "google_ads", "expire_token", path_contains="googleAds:search")
-        accounts = google_ads.accounts(client, make_config())
+        accounts = google_ads.accounts(client, make_config()).read
         for account in accounts:
             spend = mapped("campaign_daily", "spend", read("campaign_daily", account))
             spent = spend["spend"].map(Decimal).groupby(spend["date_day"]).sum()

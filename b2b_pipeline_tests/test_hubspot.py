@@ -21,7 +21,7 @@ from pandas.testing import assert_frame_equal
 from b2b_pipeline.config import Config, SourceConfig
 from b2b_pipeline.connectors import hubspot
 from b2b_pipeline.connectors.base import Account, MappingContext, Window
-from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait
+from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
 from b2b_pipeline.connectors.hubspot import SOURCE, classify
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
@@ -552,7 +552,7 @@ def test_the_account_is_that_of_the_credentials_and_no_other(vendor: responses.R
     vendor.get(f"{API}/account-info/2026-03/details", json=fixture("account"))
     config = make_config(accounts=["1234"])
     client = hubspot.connect(config)
-    assert SOURCE.accounts(client, make_config()) == [ACCOUNT]
+    assert SOURCE.accounts(client, make_config()).read == [ACCOUNT]
     with pytest.raises(ConfigError, match=r"belong to account 2519445, .* names 1234"):
         SOURCE.accounts(client, config)
 
@@ -635,7 +635,7 @@ DIALECT: list[tuple[int, dict[str, str], Any, Outcome]] = [
     (429, {"Content-Type": "text/html"}, PAGE, Wait(10)),
     (401, {}, EXPIRED, Reauth("EXPIRED_AUTHENTICATION")),
     (401, {}, refusal("No credentials found.", "INVALID_AUTHENTICATION"), Reauth("INVALID_AUTHENTICATION")),
-    (403, {}, MISSING_SCOPES, Fatal(f"missing scopes: {', '.join(SCOPES)}", auth=True)),
+    (403, {}, MISSING_SCOPES, Skip(f"missing scopes: {', '.join(SCOPES)}")),
     (403, {"Content-Type": "text/html"}, PAGE, Fatal("not allowed (no reason given)", auth=True)),
     (530, {}, PAGE, Fatal("the access token is malformed", auth=True)),
     (414, {}, PAGE, Split("the address is too long")),
@@ -697,7 +697,7 @@ def test_everything_that_the_sandbox_has_is_read_and_none_of_it_is_refused(
         client = hubspot.connect(config)
         add_fault(world, "hubspot", "expire_token", path_contains="/search")
         add_fault(world, "hubspot", "throttle", path_contains="/batch/read", retry_after=0)
-        [account] = SOURCE.accounts(client, config)
+        [account] = SOURCE.accounts(client, config).read
         read: dict[str, list[dict[str, Any]]] = {}
         for stream in SOURCE.streams:
             pages = stream.fetch(client, account, window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.connectors.base import Account, Page, Source, Stream, Window, WindowPolicy
-from b2b_pipeline.errors import SplitError, TransientError
+from b2b_pipeline.connectors.base import Account, Accounts, Page, Skipped, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.errors import SkippedError, SplitError, TransientError
 from b2b_pipeline.ingest import IngestReport, chunks, ingest, provisional, widen
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.privacy import Pseudonyms
@@ -44,11 +45,19 @@ def window_of(landing: Landing, what: Stream, start: date, end: date, now: datet
 
 
 def run(
-    landing: Landing, what: Stream, *accounts: Account, start: date = YESTERDAY, now: datetime = NOW
+    landing: Landing,
+    what: Stream,
+    *accounts: Account,
+    start: date = YESTERDAY,
+    now: datetime = NOW,
+    run_id: str = "r",
+    config: Config = CONFIG,
+    skipped: Sequence[Skipped] = (),
 ) -> IngestReport:
     return ingest(
-        source(), what, None, list(accounts or [ONE]), start, TODAY, config=CONFIG, landing=landing, run_id="r", now=now
-    )
+        source(), what, None, Accounts(accounts or [ONE], skipped), start, TODAY,
+        config=config, landing=landing, run_id=run_id, now=now,
+    )  # fmt: skip
 
 
 def test_a_report_reads_its_restated_days_again_by_the_account_s_own_settings(landing: Landing) -> None:
@@ -124,3 +133,78 @@ def test_one_day_that_is_too_large_fails_the_account_and_not_the_others(landing:
     report = run(landing, stream("report", fetch), ONE, Account("2"), Account("3"))
     assert {account: str(error) for account, error in report.failed.items()} == {"1": "too large", "2": "away"}
     assert [item.account["id"] for item in landing.slices("ecb", "thing")] == ["3"]
+
+
+def reading(*ids: str) -> tuple[list[str], Any]:
+    """A fetch that notes which accounts it was asked for, and cannot read those in `ids`."""
+    asked: list[str] = []
+
+    def fetch(client: None, account: Account, window: Window) -> Iterator[Page]:
+        asked.append(account.id)
+        if account.id in ids:
+            raise SkippedError("CUSTOMER_NOT_ENABLED", closed=True)
+        yield Page([{"day": day.isoformat()} for day in window.days()])
+
+    return asked, fetch
+
+
+def test_an_account_that_cannot_be_read_is_told_and_fails_nothing(landing: Landing) -> None:
+    _, fetch = reading("2")
+    half = Skipped("3", "the account is not set up", closed=True)
+    report = run(landing, stream("report", fetch), ONE, Account("2"), skipped=[half])
+    assert not report.failed
+    assert report.skipped == [half, Skipped("2", "CUSTOMER_NOT_ENABLED", closed=True)]
+    assert [item.account["id"] for item in report.slices] == ["1"]
+    assert {item.account: item.reason for item in absences(landing.root, "ecb", "thing")} == {
+        "3": "the account is not set up", "2": "CUSTOMER_NOT_ENABLED",
+    }  # fmt: skip
+
+
+def test_an_account_was_closed_on_the_days_between_two_sights_of_it_and_not_before(landing: Landing) -> None:
+    closed = [Skipped("2", "the account is CANCELED", closed=True)]
+    for night in range(3):
+        run(landing, stream("report"), ONE, skipped=closed, now=NOW + timedelta(days=night), run_id=str(night))
+    (noted,) = absences(landing.root, "ecb", "thing")
+    days = [date(2026, 5, day) for day in range(19, 26)]
+    assert [day.day for day in days if noted.explains(day)] == [22], "the 21st, its last day, may have had clicks"
+    run(landing, stream("report"), ONE, Account("2"), now=NOW + timedelta(days=6), run_id="open again")
+    run(landing, stream("report"), ONE, skipped=closed, now=NOW + timedelta(days=9), run_id="closed again")
+    first, second = absences(landing.root, "ecb", "thing")
+    assert (first.seen, first.over, second.since, second.over) == ("2026-05-23", True, "2026-05-30", False)
+
+
+def test_an_account_that_the_credentials_no_longer_reach_is_told_unless_others_are_listed(landing: Landing) -> None:
+    run(landing, stream("report"), ONE, Account("2"))
+    told = run(landing, stream("report"), ONE, run_id="later").skipped
+    assert told == [Skipped("2", "not among the accounts any more")]
+    listed = Config.model_validate(CONFIG.model_dump() | {"sources": {"ecb": {"accounts": ["1"]}}})
+    assert run(landing, stream("report"), ONE, run_id="listed", config=listed).skipped == []
+
+
+def test_an_account_is_read_up_to_its_configured_end(landing: Landing) -> None:
+    asked, fetch = reading()
+    ended = Config.model_validate(CONFIG.model_dump() | {"sources": {"ecb": {"ended": {"1": "2026-05-19"}}}})
+    gone = Skipped("1", "the account is CANCELED", closed=True)
+    run(landing, stream("report", fetch), ONE, start=date(2026, 5, 18), config=ended)
+    assert [(item.start, item.end) for item in landing.slices("ecb", "thing")] == [("2026-05-18", "2026-05-20")]
+    report = run(landing, stream("report", fetch), ONE, config=ended, run_id="later", skipped=[gone])
+    assert (asked, report.slices, report.skipped) == (["1"], [], []), "nothing is asked, and nothing is told"
+
+
+def test_what_a_run_has_landed_is_not_read_again_when_the_run_is_tried_again(landing: Landing) -> None:
+    asked: list[str] = []
+
+    def fetch(client: None, account: Account, window: Window) -> Iterator[Page]:
+        asked.append(f"{account.id} {window.start:%d}")
+        if account.id == "2" and window.start.day == 15 and asked.count("2 15") == 1:
+            raise TransientError("away")
+        yield Page([{"day": day.isoformat()} for day in window.days()])
+
+    what = stream("report", fetch, max_days=5)
+    first = run(landing, what, ONE, Account("2"), start=date(2026, 5, 10))
+    again = run(landing, what, ONE, Account("2"), start=date(2026, 5, 10), now=NOW + timedelta(minutes=1))
+    assert (list(first.failed), again.failed) == (["2"], {})
+    assert asked == ["1 10", "1 15", "1 20", "2 10", "2 15", "2 15", "2 20"]
+    assert sum(again.rows.values()) == 22, "the days of both accounts are there"
+    run(landing, what, ONE, start=date(2026, 5, 10), run_id="another")
+    assert asked[-3:] == ["1 10", "1 15", "1 20"]

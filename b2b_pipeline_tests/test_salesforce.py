@@ -513,7 +513,7 @@ def test_the_refresh_token_is_used_where_there_is_one(
     first, second = (parse_qs(str(call.request.body)) for call in vendor.calls)
     assert first["grant_type"] == ["client_credentials"]
     assert (second["grant_type"], second["refresh_token"]) == (["refresh_token"], ["fixture-refresh"])
-    assert salesforce.accounts(client, make_config(accounts=["00DWx0000000001"]))[0].id == "00DWx0000000001MAA"
+    assert salesforce.accounts(client, make_config(accounts=["00DWx0000000001"])).read[0].id == "00DWx0000000001MAA"
 
 
 def test_the_org_of_the_credentials_must_be_the_configured_one(vendor: responses.RequestsMock) -> None:

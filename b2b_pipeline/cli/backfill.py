@@ -79,7 +79,7 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
     if not runs:
         yield "no source is switched on: only files are read"
     for name, ranges in runs.items():
-        told = forecast(name, ranges, found.landing, found.config.sources[name].accounts)
+        told = forecast(name, ranges, found.landing, found.config)
         quota = f"{told.calls / told.quota:.1%} of {told.quota:,} a day" if told.quota else "no daily quota known"
         about = "at least" if told.is_minimum and told.calls else "about"
         size = f"{name}: {told.days} days in {len(ranges)} runs"
@@ -128,9 +128,13 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
 
 
 def _left_out(found: Pipeline) -> Iterator[str]:
-    """What is landed, but in no table."""
+    """What is landed, but in no table, and what could not be read."""
+    from b2b_pipeline.absences import still_absent
     from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 
+    for source in found.config.sources:
+        told = {str(item): None for item in still_absent(found.landing.root, source, found.config)}
+        yield from (f"left out: {source} account {line}" for line in told)
     yield from (f"refused: {line}" for line in refused_slices(found.warehouse))
     yield from (f"quarantined: {line}" for line in quarantined_rows(found.warehouse))
 

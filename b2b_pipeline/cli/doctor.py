@@ -24,9 +24,10 @@ def doctor() -> None:
             section = name
             typer.secho(name, bold=True)
         mark = typer.style("ok  ", fg="green") if finding.ok else typer.style("FAIL", fg="red", bold=True)
+        mark = typer.style("warn", fg="yellow") if finding.warning else mark
         typer.echo(f"  {mark} {printable(mask(finding.what))}")
-        if not finding.ok:
-            failed += 1
+        failed += not finding.ok
+        if not finding.ok or finding.warning:
             typer.echo(f"       -> {printable(mask(finding.fix))}")
     typer.echo(f"{failed} failed" if failed else "all is well")
     if failed:

@@ -6,11 +6,13 @@ Nothing here or in any connector knows Dagster. A connector module exports one `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
+
+from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +62,44 @@ class Account:
     name: str = ""
     currency: str | None = None
     time_zone: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An account that cannot be read, and why: a warning, never an error. `closed`: nothing happens in it any more."""
+
+    account: str
+    reason: str
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The accounts to read, and those that are left out."""
+
+    read: Sequence[Account]
+    skipped: Sequence[Skipped] = ()
+
+
+def choose(
+    found: Sequence[Account | Skipped], configured: Sequence[str], where: str, ended: Collection[str] = ()
+) -> Accounts:
+    """Of what a vendor lists, the configured accounts (all, when none is), without those that cannot be read.
+
+    Raises ConfigError, which names `where` they are configured, for one that is not there at all and when none is left.
+    Of those that have `ended` nothing is expected.
+    """
+    by_id = {item.id if isinstance(item, Account) else item.account: item for item in found}
+    if missing := [account for account in configured if account not in by_id and account not in ended]:
+        known = ", ".join(sorted(by_id)) or "there are none"
+        raise ConfigError(f"{where}: {', '.join(missing)} not among the accounts that the credentials reach: {known}")
+    chosen = [by_id[account] for account in configured or sorted(by_id) if account in by_id]
+    read = [item for item in chosen if isinstance(item, Account)]
+    skipped = [item for item in chosen if isinstance(item, Skipped)]
+    if configured and not read and not ended:
+        told = "; ".join(f"{item.account}: {item.reason}" for item in skipped)
+        raise ConfigError(f"{where}: none of them can be read: {told}")
+    return Accounts(read, skipped)
 
 
 @dataclass(frozen=True)
@@ -122,11 +162,12 @@ class Stream:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `b2b doctor`. `fix` is the exact thing to do; empty when `ok`."""
+    """One line of `b2b doctor`. `fix` is the exact thing to do; empty when `ok`. A `warning` is ok, and has one."""
 
     ok: bool
     what: str
     fix: str = ""
+    warning: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +199,7 @@ class Source:
     api_version: str
     streams: tuple[Stream, ...]
     connect: Callable[[Config], Any]
-    accounts: Callable[[Any, Config], list[Account]]
+    accounts: Callable[[Any, Config], Accounts]
     probe: Callable[[Any, Config], list[Finding]]
     environment: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
@@ -169,3 +210,8 @@ class Source:
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)
+
+    def switched_on(self, config: Config) -> list[Stream]:
+        """Its streams that are read: all, unless the configuration names some."""
+        named = config.sources[self.name].streams
+        return [stream for stream in self.streams if not named or stream.name in named]

@@ -18,6 +18,7 @@ import pandas as pd
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import (
     Account,
+    Accounts,
     Finding,
     MappingContext,
     Page,
@@ -83,9 +84,9 @@ def connect(config: Config) -> Client:
     return Client(session, tuple(currencies))
 
 
-def accounts(client: Client, config: Config) -> list[Account]:
+def accounts(client: Client, config: Config) -> Accounts:
     """One account that stands for the ECB; its days are Frankfurt's."""
-    return [Account("ecb", "European Central Bank", "EUR", "Europe/Berlin")]
+    return Accounts([Account("ecb", "European Central Bank", "EUR", "Europe/Berlin")])
 
 
 def probe(client: Client, config: Config) -> list[Finding]:

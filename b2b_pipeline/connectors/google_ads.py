@@ -11,21 +11,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
     Account,
+    Accounts,
     Control,
     Finding,
     Page,
     Record,
+    Skipped,
     Source,
     Stream,
     Window,
     WindowPolicy,
+    choose,
 )
 from b2b_pipeline.connectors.google_ads_rows import campaign, spend
 from b2b_pipeline.connectors.http import (
@@ -36,6 +39,7 @@ from b2b_pipeline.connectors.http import (
     Outcome,
     Reauth,
     Session,
+    Skip,
     Split,
     Stop,
     Wait,
@@ -44,7 +48,7 @@ from b2b_pipeline.connectors.http import (
     place,
     retry_after,
 )
-from b2b_pipeline.errors import ConfigError, PipelineError, SplitError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, SplitError, TransientError
 from b2b_pipeline.privacy import keep_secret
 from b2b_pipeline.settings import base_url, credential_store, secret
 
@@ -56,6 +60,7 @@ if TYPE_CHECKING:
 API = "https://googleads.googleapis.com"
 TOKEN_URL = "https://oauth2.googleapis.com/token"
 VERSION = "v26"
+CLOSED = {"CANCELED", "CLOSED", "SUSPENDED"}  # no ad of such an account is served
 RESTATE_DAYS = 30  # recent cost and conversions are provisional even where conversion actions look back less
 
 CAMPAIGN_DAILY = """
@@ -91,11 +96,22 @@ FROM customer_client"""
 
 @dataclass(frozen=True)
 class Client:
-    """The API as one login sees it: everything below the account `login_customer_id`."""
+    """The API as one user sees it: all below the account `login_customer_id`, else below each that the user reaches.
+
+    `logins`: customer id -> the account by which it is reached, where that is not itself.
+    """
 
     session: Session
     version: str
     login_customer_id: str
+    logins: dict[str, str] = field(default_factory=dict)
+
+    def roots(self) -> list[str]:
+        """The accounts to start from."""
+        if self.login_customer_id:
+            return [self.login_customer_id]
+        names = self.session.get(f"{self.version}/customers:listAccessibleCustomers").json().get("resourceNames", [])
+        return sorted(name.removeprefix("customers/") for name in names)
 
     def search(self, customer_id: str, query: str) -> list[Page]:
         """Every page of a query, at most 10,000 rows each; all is asked again, once, when a page token expires.
@@ -114,8 +130,10 @@ class Client:
         path = f"{self.version}/customers/{customer_id}/googleAds:search"
         question = {"query": " ".join(query.split()), "searchSettings": {"returnTotalResultsCount": True}}
 
+        login = {"login-customer-id": self.logins.get(customer_id, self.login_customer_id or customer_id)}
+
         def ask(token: str | None) -> Answer:
-            return self.session.post(path, question | ({"pageToken": token} if token else {}))
+            return self.session.post(path, question | ({"pageToken": token} if token else {}), **login)
 
         pages, announced = [], None
         for answer in follow(ask, lambda answer: answer.json().get("nextPageToken")):
@@ -135,8 +153,8 @@ def connect(config: Config) -> Client:
     version = config.sources["google_ads"].options.get("api_version", VERSION)
     if not re.fullmatch(r"v\d+", version):
         raise ConfigError(f"sources.google_ads.options.api_version: {version!r} is not a version such as {VERSION}")
-    login = _digits(secret("GOOGLE_ADS_LOGIN_CUSTOMER_ID"))
-    headers = {"login-customer-id": login}
+    login = os.environ.get("GOOGLE_ADS_LOGIN_CUSTOMER_ID", "").strip()
+    headers = {}
     # Google has ignored developer tokens since 2026-09-09: the Cloud project of the client id says what may be called.
     if developer_token := os.environ.get("GOOGLE_ADS_DEVELOPER_TOKEN"):
         keep_secret(developer_token)
@@ -151,27 +169,42 @@ def connect(config: Config) -> Client:
     auth = OAuthToken(
         TOKEN_URL if base == API else f"{base}/token", form, store=credential_store("google_ads"), lifetime=3600
     )
-    return Client(Session(base, classify=classify, auth=auth, headers=headers), version, login)
+    session = Session(base, classify=classify, auth=auth, headers=headers)
+    return Client(session, version, _digits(login) if login else "")
 
 
-def accounts(client: Client, config: Config) -> list[Account]:
-    """The enabled client accounts below the login account, or those of them that the configuration lists.
+def accounts(client: Client, config: Config) -> Accounts:
+    """The client accounts that the user reaches, at whatever level, or those of them that the configuration lists.
 
-    Raises ConfigError for a listed account that is not among them.
+    One that is closed, or half set up, is left out. Raises ConfigError for a listed account that is not there.
     """
-    clients = [row["customerClient"] for row in client.rows(client.login_customer_id, CUSTOMER_CLIENT)]
-    found = {
-        item["id"]: Account(item["id"], item.get("descriptiveName", ""), item["currencyCode"], item["timeZone"])
-        for item in clients
-        if not item.get("manager") and item.get("status") == "ENABLED"
-    }
-    wanted = [_digits(account) for account in config.sources["google_ads"].accounts] or sorted(found)
-    if missing := [account for account in wanted if account not in found]:
-        raise ConfigError(
-            f"sources.google_ads.accounts: {', '.join(missing)} not among the enabled client accounts below "
-            f"{client.login_customer_id}: {', '.join(sorted(found)) or 'there are none'}"
-        )
-    return [found[account] for account in wanted]
+    settings = config.sources["google_ads"]
+    found: dict[str, Account | Skipped] = {}
+    for root in client.roots():
+        try:
+            rows = client.rows(root, CUSTOMER_CLIENT)
+        except SkippedError as error:
+            if root == client.login_customer_id:
+                raise AuthError(f"{error}: set GOOGLE_ADS_LOGIN_CUSTOMER_ID to an account that is in use") from None
+            found.setdefault(root, Skipped(root, str(error), error.closed))
+            continue
+        for item in (row["customerClient"] for row in rows):
+            if not item.get("manager"):
+                found.setdefault(item["id"], _account(item))
+                client.logins.setdefault(item["id"], root)
+    wanted = [_digits(account) for account in settings.accounts]
+    ended = {_digits(account) for account in settings.ended}
+    return choose(list(found.values()), wanted, "sources.google_ads.accounts", ended)
+
+
+def _account(item: Mapping[str, Any]) -> Account | Skipped:
+    """A `customerClient`: one that is listed twice, below two managers, is the same."""
+    status = item.get("status", "UNKNOWN")
+    if status != "ENABLED":
+        return Skipped(item["id"], f"the account is {status}", closed=status in CLOSED)
+    if not item.get("currencyCode") or not item.get("timeZone"):
+        return Skipped(item["id"], "the account is not set up: it has no currency or time zone", closed=True)
+    return Account(item["id"], item.get("descriptiveName", ""), item["currencyCode"], item["timeZone"])
 
 
 def restate_days(client: Client, account: Account) -> int:
@@ -201,15 +234,18 @@ def probe(client: Client, config: Config) -> list[Finding]:
             *findings,
             Finding(False, f"Google Ads: {error}", "check the GOOGLE_ADS_ variables and the account list"),
         ]
-    if not reachable:
-        what = f"Google Ads: no enabled client account below {client.login_customer_id}"
+    if not reachable.read:
+        what = f"Google Ads: no client account in use below {client.login_customer_id or 'any that the user reaches'}"
         return [*findings, Finding(False, what, "set GOOGLE_ADS_LOGIN_CUSTOMER_ID to the manager of your accounts")]
-    for account in reachable:
+    for account in reachable.read:
         label = f"Google Ads {client.version}, account {account.id} ({account.currency}, {account.time_zone})"
         try:
             days = restate_days(client, account)
             client.rows(account.id, ACCOUNT_DAILY.format(days="segments.date DURING YESTERDAY"))
             findings.append(Finding(True, f"{label}: re-reads {days} days"))
+        except SkippedError as error:
+            fix = f"list the others under sources.google_ads.accounts, or give {account.id}'s last day under `ended`"
+            findings.append(Finding(True, f"{label} is left out: {error}", fix, warning=True))
         except PipelineError as error:
             fix = f"give the Google user of the refresh token read access to {account.id}"
             findings.append(Finding(False, f"{label}: {error}", fix))
@@ -270,6 +306,8 @@ def classify(response: requests.Response) -> Outcome:
     error, code = _first_error(failure)
     if code in _QUOTA_WAIT or status == 429:
         return _throttled(_retry_delay(error) or retry_after(response, _QUOTA_WAIT.get(code, 60.0)), code)
+    if code == "CUSTOMER_NOT_ENABLED":
+        return Skip("CUSTOMER_NOT_ENABLED: not yet enabled, or deactivated", closed=True)
     if code == "EXPIRED_PAGE_TOKEN":
         return Split(code)
     if code in _TRANSIENT or status >= 500:
@@ -362,9 +400,10 @@ SOURCE = Source(
         "GOOGLE_ADS_CLIENT_SECRET": "its secret",
         "GOOGLE_ADS_REFRESH_TOKEN": "refresh token of a user who can read the accounts, "
         "scope https://www.googleapis.com/auth/adwords",
-        "GOOGLE_ADS_LOGIN_CUSTOMER_ID": "customer id of your manager account, or of the one account without a manager",
+        "GOOGLE_ADS_LOGIN_CUSTOMER_ID": "customer id of your manager account; without it, all accounts that the user "
+        "was invited to, and those below them",
         "GOOGLE_ADS_DEVELOPER_TOKEN": "developer token, where you still have one: Google ignores it since 2026-09-09",
     },
-    optional=frozenset({"GOOGLE_ADS_DEVELOPER_TOKEN"}),
+    optional=frozenset({"GOOGLE_ADS_LOGIN_CUSTOMER_ID", "GOOGLE_ADS_DEVELOPER_TOKEN"}),
     daily_calls=15_000,  # operations, basic access; a query is one whatever its pages
 )

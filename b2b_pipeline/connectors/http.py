@@ -74,9 +74,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Skip:
-    """This one thing cannot be had; go on with the rest."""
+    """This one thing cannot be had; go on with the rest. `closed`: it is an account that has ended."""
 
     reason: str
+    closed: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,8 +247,8 @@ class Session:
                     raise QuotaError(told, until)
                 case Split():
                     raise SplitError(told)
-                case Skip():
-                    raise SkippedError(told)
+                case Skip(_, closed):
+                    raise SkippedError(told, closed)
                 case Fatal(_, auth):
                     raise (AuthError if auth else PermanentError)(told)
 

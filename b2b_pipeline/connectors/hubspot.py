@@ -20,7 +20,7 @@ from b2b_pipeline import settings
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import hubspot_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
-from b2b_pipeline.connectors.base import Account, Finding, Page, Record, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.connectors.http import (
     Answer,
     Auth,
@@ -29,6 +29,7 @@ from b2b_pipeline.connectors.http import (
     Outcome,
     Reauth,
     Session,
+    Skip,
     Split,
     Stop,
     Wait,
@@ -38,7 +39,7 @@ from b2b_pipeline.connectors.http import (
     place,
     retry_after,
 )
-from b2b_pipeline.errors import ConfigError, PermanentError, TransientError
+from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
 VERSION = "2026-03"
 BASE_URL = "https://api.hubapi.com"
@@ -99,7 +100,7 @@ def classify(response: requests.Response) -> Outcome:
         return Reauth(category)
     if status == 403:
         scopes = ", ".join(_scopes(error))
-        return Fatal(f"missing scopes: {scopes}" if scopes else f"not allowed ({category})", auth=True)
+        return Skip(f"missing scopes: {scopes}") if scopes else Fatal(f"not allowed ({category})", auth=True)
     if status == 530:
         return Fatal("the access token is malformed", auth=True)
     if status == 414:
@@ -330,7 +331,7 @@ def connect(config: Config) -> HubSpot:
     return HubSpot(Session(base, classify=classify, auth=auth), config)
 
 
-def accounts(client: HubSpot, config: Config) -> list[Account]:
+def accounts(client: HubSpot, config: Config) -> Accounts:
     """The one account that the credentials belong to. Raises ConfigError when `accounts` names another."""
     details = _details(client)
     account = Account(
@@ -342,7 +343,7 @@ def accounts(client: HubSpot, config: Config) -> list[Account]:
             f"the HubSpot credentials belong to account {account.id}, but sources.hubspot.accounts in pipeline.yaml "
             f"names {', '.join(configured)}: put {account.id} there, or use that account's credentials"
         )
-    return [account]
+    return Accounts([account])
 
 
 def _details(client: HubSpot) -> Record:
@@ -361,11 +362,13 @@ def probe(client: HubSpot, config: Config) -> list[Finding]:
         return [Finding(False, f"HubSpot: {error}", fix)]
     account = f"{details['portalId']}, {details['timeZone']}, {details['companyCurrency']}"
     findings = [Finding(True, f"HubSpot account {account}")]
-    for stream, (path, scopes) in PROBES.items():
+    on = {stream.name for stream in SOURCE.switched_on(config)}
+    for stream, (path, scopes) in ((name, probe) for name, probe in PROBES.items() if name in on):
         try:
             client.session.get(path, {"limit": 1})
-        except PermanentError as error:
-            findings.append(Finding(False, f"HubSpot {stream}: {error}", f"give the app the scopes {scopes}"))
+        except (PermanentError, SkippedError) as error:
+            fix = f"give the app the scopes {scopes}, or list the other streams under sources.hubspot.streams"
+            findings.append(Finding(False, f"HubSpot {stream}: {error}", fix))
         else:
             findings.append(Finding(True, f"HubSpot {stream} is readable"))
     return [*findings, *_field_findings(client, config)]

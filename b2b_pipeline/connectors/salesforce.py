@@ -17,7 +17,17 @@ from urllib.parse import urlsplit
 
 from b2b_pipeline.connectors import salesforce_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken
-from b2b_pipeline.connectors.base import Account, Finding, Mapping_, Page, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Finding,
+    Mapping_,
+    Page,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+)
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
@@ -107,7 +117,7 @@ def connect(config: Config) -> Client:
     return client
 
 
-def accounts(client: Client, config: Config) -> list[Account]:
+def accounts(client: Client, config: Config) -> Accounts:
     """The org that the credentials belong to. Raises ConfigError when the configuration names another one."""
     settings = config.sources["salesforce"]
     if settings.accounts and client.organization[:15] not in {account[:15] for account in settings.accounts}:
@@ -115,7 +125,8 @@ def accounts(client: Client, config: Config) -> list[Account]:
             f"sources.salesforce.accounts: the credentials belong to {client.organization}, "
             f"not to {', '.join(settings.accounts)}"
         )
-    return [Account(client.organization, urlsplit(client.session.base_url).netloc, settings.options.get("currency"))]
+    name, currency = urlsplit(client.session.base_url).netloc, settings.options.get("currency")
+    return Accounts([Account(client.organization, name, currency)])
 
 
 # -- doctor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.absences import absences
+from b2b_pipeline.config import Config, plain_id
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.core.feeds import feeds
@@ -73,7 +73,7 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
         rows = [
             row
             for name in config.sources
-            for stream in SOURCES[name].streams
+            for stream in SOURCES[name].switched_on(config)
             if stream.feeds and stream.kind != "snapshot"
             for row in _of_stream(landing, config, name, stream, days, errors)
         ]
@@ -90,12 +90,20 @@ def _of_stream(
     for item in landing.slices(source, stream.name):
         if item.complete:
             by_account.setdefault(item.account["id"], []).append(item)
-    for account in _accounts(config.sources[source].accounts, by_account):
+    noted = absences(landing.root, source, stream.name)
+    known = {*by_account, *(item.account for item in noted if not item.closed and not item.over)}
+    for account in _accounts(config.sources[source].accounts, known):
         slices = by_account.get(account, [])
         reasons = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
         unread = f"{source}/{stream.name} was not read for this day" + (f" ({account})" if len(by_account) > 1 else "")
+        missing = [item for item in noted if plain_id(item.account) == plain_id(account)]
+        unread += "".join(f": {item}" for item in missing[-1:] if not item.over)
+        last = config.last_day(source, account)
         for day in days:
             reason = reasons.get(day.isoformat(), unread)
+            is_over = (last is not None and day > last) or any(item.explains(day) for item in missing)
+            if is_over and reason not in errors.values():
+                reason = ""
             yield {
                 "source": source, "stream": stream.name, "source_account": account, "date_day": day,
                 "is_complete": not reason, "reason": reason or None,
@@ -103,16 +111,10 @@ def _of_stream(
 
 
 def _accounts(configured: Iterable[str], landed: Iterable[str]) -> list[str]:
-    """The configured accounts, as they land, else all that landed. One that never landed stays as it is written.
+    """The configured accounts, as they land, else all that landed. One that never landed stays as it is written."""
 
-    People write ids with dashes (Google Ads) or without their checksum (Salesforce: 15 of 18 characters).
-    """
-
-    def plain(account: str) -> str:
-        return re.sub(r"\W", "", account)[:15]
-
-    known = {plain(account): account for account in landed}
-    return [known.get(plain(account), account) for account in configured] or sorted(known.values()) or [""]
+    known = {plain_id(account): account for account in landed}
+    return [known.get(plain_id(account), account) for account in configured] or sorted(known.values()) or [""]
 
 
 def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:

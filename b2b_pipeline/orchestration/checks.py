@@ -10,6 +10,7 @@ from statistics import median
 import dagster as dg
 from sqlalchemy import Table, func, select
 
+from b2b_pipeline.absences import still_absent
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
 from b2b_pipeline.core.control import reconcile
@@ -34,9 +35,10 @@ def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
     for table in tables.CORE:
         yield _of_table(table, calendar)
     for source in (SOURCES[name] for name in calendar.config.sources):
-        if source.control is not None:
+        on = [stream.name for stream in source.switched_on(calendar.config)]
+        if source.control is not None and {source.control.stream, source.control.totals} <= {*on}:
             yield _reconciliation(source, source.control)
-        yield _api_version(source, calendar)
+        yield _of_source(source, on, calendar)
     yield _freshness(calendar)
     yield _completeness(calendar)
 
@@ -152,22 +154,55 @@ def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinitio
     return reconciliation
 
 
-def _api_version(source: Source, calendar: Calendar) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=raw_key(source.name, source.streams[0].name),
-        name="api_version",
-        description=f"{source.title} keeps this API version long enough: warns {SUNSET_WARNING.days} days before its "
-        f"end, fails {SUNSET_FAILURE.days} days before it.",
+def _of_source(source: Source, streams: Sequence[str], calendar: Calendar) -> dg.AssetChecksDefinition:
+    version, left_out = raw_key(source.name, streams[0]), {raw_key(source.name, stream): stream for stream in streams}
+
+    @dg.multi_asset_check(
+        name=f"{source.name}_checks",
+        specs=[
+            dg.AssetCheckSpec(
+                "api_version",
+                asset=version,
+                description=f"{source.title} keeps this API version long enough: warns {SUNSET_WARNING.days} days "
+                f"before its end, fails {SUNSET_FAILURE.days} days before it.",
+            ),
+            *(
+                dg.AssetCheckSpec("left_out", asset=key, description="Every account of this stream could be read.")
+                for key in left_out
+            ),
+        ],
+        can_subset=True,
     )
-    def api_version() -> dg.AssetCheckResult:
-        return sunset_result(source, calendar.now().date())
+    def of_source(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        asked = context.selected_asset_check_keys
+        if dg.AssetCheckKey(version, "api_version") in asked:
+            yield sunset_result(source, version, calendar.now().date())
+        for key, stream in left_out.items():
+            if dg.AssetCheckKey(key, "left_out") in asked:
+                yield _left_out(source.name, stream, key, pipeline)
 
-    return api_version
+    return of_source
 
 
-def sunset_result(source: Source, today: date) -> dg.AssetCheckResult:
+def _left_out(source: str, stream: str, key: dg.AssetKey, pipeline: Pipeline) -> dg.AssetCheckResult:
+    """Accounts that the last pull could not read; one whose end is configured is nobody's concern."""
+    found = still_absent(pipeline.landing.root, source, pipeline.config, stream)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name="left_out",
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"left_out": told([str(item) for item in found])},
+    )
+
+
+def sunset_result(source: Source, key: dg.AssetKey, today: date) -> dg.AssetCheckResult:
     left = source.sunset - today if source.sunset else timedelta.max
     return dg.AssetCheckResult(
+        asset_key=key,
+        check_name="api_version",
         passed=left > SUNSET_WARNING,
         severity=dg.AssetCheckSeverity.WARN if left > SUNSET_FAILURE else dg.AssetCheckSeverity.ERROR,
         metadata={"version": source.api_version, "sunset": str(source.sunset or "not announced")},

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster import AssetSelection
 
+from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar
@@ -79,13 +80,14 @@ def _nightly(source: str, calendar: Calendar) -> dg.ScheduleDefinition:
         today = context.scheduled_execution_time.astimezone(calendar.config.zone).date()
         if today <= calendar.config.start_date:
             return dg.SkipReason(f"start_date {calendar.config.start_date} is not over yet")
-        start, end = nightly_range(today, calendar.config.start_date, _materialised(context.instance, source))
+        done = _materialised(context.instance, source, calendar.config)
+        start, end = nightly_range(today, calendar.config.start_date, done)
         return range_request(start, end, f"{source}:{end}")
 
     return nightly
 
 
-def _materialised(instance: dg.DagsterInstance, source: str) -> set[str]:
+def _materialised(instance: dg.DagsterInstance, source: str, config: Config) -> set[str]:
     """Days on which every stream of the source is materialised."""
-    keys = [raw_key(source, stream.name) for stream in SOURCES[source].streams]
+    keys = [raw_key(source, stream.name) for stream in SOURCES[source].switched_on(config)]
     return set.intersection(*(set(instance.get_materialized_partitions(key)) for key in keys))

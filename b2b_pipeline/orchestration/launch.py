@@ -56,7 +56,7 @@ class Launcher:
 
     def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
         """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""
-        keys = [raw_key(source, stream.name) for stream in SOURCES[source].streams]
+        keys = [raw_key(source, stream.name) for stream in SOURCES[source].switched_on(self._pipeline.config)]
         return self._gaps(keys, start, end)
 
     def underived(self, start: date, end: date) -> list[tuple[date, date]]:

@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "throttle": (_APIS, {"retry_after": None, "daily": False}),  # seconds; a daily quota is used up
     "server_error": (_ANY, {"status": 500}),  # 500, 502 or 503, with an HTML page
     "withhold": (_ANY, {}),  # an error 500 in the vendor's dialect, until cleared
+    "missing_scope": (("hubspot",), {"scope": "content"}),  # that the app was not granted, until cleared
     "html_page": (_ANY, {}),  # status 200
     "error_in_200": (_APIS, {}),
     "cut_body": (_ANY, {}),  # half of the answer, then a clean end: no Content-Length gives it away
@@ -52,6 +53,7 @@ KINDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 
+LASTING = {"withhold", "missing_scope"}
 # Shown in the true answer; the others are answers in the vendor's place, or a wait.
 ALTERING = {"cut_body", "repeat_cursor", "total_mismatch", "drop_field", "add_field"}
 
@@ -91,7 +93,7 @@ def add_fault(
     with world.connect() as connection:
         cursor = connection.execute(
             "insert into fault (vendor, kind, path_contains, remaining, options) values (?, ?, ?, ?, ?)",
-            (vendor, kind, path_contains, FOREVER if kind == "withhold" else count, json.dumps(defaults | options)),
+            (vendor, kind, path_contains, FOREVER if kind in LASTING else count, json.dumps(defaults | options)),
         )
     return int(cursor.lastrowid or 0)
 
@@ -224,6 +226,13 @@ def _internal_error(fault: Fault, status: int = 500) -> Response:
     return answer
 
 
+def _missing_scope(fault: Fault) -> Response:
+    needed = {"requiredGranularScopes": [fault.options["scope"]]}
+    error = {"message": "One or more of the following scopes are required.", "context": needed}
+    message = "This app hasn't been granted all required scopes to make this call."
+    return dialects.hubspot(403, "MISSING_SCOPES", message, errors=[error])
+
+
 def _expired_token(fault: Fault) -> Response:
     if fault.vendor == "google_ads":
         return dialects.google_ads(
@@ -246,6 +255,7 @@ INSTEAD: dict[str, Callable[[Fault], Response]] = {
     "throttle": _throttle,
     "server_error": _server_error,
     "withhold": _internal_error,
+    "missing_scope": _missing_scope,
     "html_page": lambda fault: dialects.html(200, "Scheduled maintenance"),
     "error_in_200": lambda fault: _internal_error(fault, 200),
     "expire_token": _expired_token,
