@@ -409,6 +409,18 @@ def test_a_deal_becomes_an_opportunity_in_its_own_currency(vendor: responses.Req
     )
 
 
+def test_a_close_date_without_a_time_is_that_day_west_of_utc_too() -> None:
+    config = make_config().model_copy(update={"timezone": "America/New_York"})
+    days = ("2026-10-05T00:00:00.000Z", "2026-10-05T00:00:00Z", "2026-10-05", "2026-10-05T03:59:00Z", "soon")
+    deals = [
+        {"id": str(number), "createdAt": "2026-10-01T10:00:00Z", "updatedAt": "2026-10-01T10:00:00Z",
+         "archived": False, "properties": {"closedate": day}}
+        for number, day in enumerate(days)
+    ]  # fmt: skip
+    frame = mapped("deal", "opportunity", deals, config)
+    assert frame["close_date"].tolist() == ["2026-10-05", "2026-10-05", "2026-10-05", "2026-10-04", "soon"]
+
+
 def test_a_deal_has_a_role_per_contact_and_a_stage_event_per_stage(vendor: responses.RequestsMock) -> None:
     serve_deals(vendor)
     records = fetch("deal")

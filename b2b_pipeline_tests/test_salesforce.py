@@ -25,6 +25,7 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop
 from b2b_pipeline.connectors.salesforce import SOURCE
 from b2b_pipeline.connectors.salesforce_client import BULK_DEADLINE, Client, classify
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.mapping import start_of_day
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.sandbox.faults import add_fault
@@ -163,7 +164,7 @@ def test_leads_of_all_pages_become_rows_with_their_conversion_merge_and_exclusio
         [TESTER, tester, "2026-10-02", "2026-10-02 08:00:00", "N/A", "Germany", None, working, "mql", False, False,
          None, None, None, "*+test*"],
         [KOFI, kofi, "2026-10-02", "2026-10-02 07:00:00", 'Harbour & Sons "Ltd"', "Germany", "EMEA",
-         "Closed - Converted", "sql", True, False, "006Wx0000000001MAA", "2026-10-05 00:00:00", None, "example.org"],
+         "Closed - Converted", "sql", True, False, "006Wx0000000001MAA", "2026-10-04 22:00:00", None, "example.org"],
     ]  # fmt: skip
     assert_rows(frame, columns, expected)
 
@@ -196,7 +197,7 @@ def test_a_lead_entered_a_stage_at_its_creation_unless_history_says_it_came_to_i
     expected = [
         (ADA, "10-01 22:30", "mql"),  # still has the status that she was created with
         (KOFI, "10-03 09:15", "mql"),
-        (KOFI, "10-05 00:00", "sql"),
+        (KOFI, "10-04 22:00", "sql"),  # the start of the 5th in Berlin
         (TESTER, "10-04 12:00", "mql"),  # has it now, but came to it later
     ]
     assert stage_entries(created, changed) == stage_entries(changed, created) == expected
@@ -340,11 +341,11 @@ def test_records_become_rows(
 
 
 TOUCHES = [
-    ["1", f"salesforce:lead:{ADA}", "2026-10-04 00:00:00", "2026-10-04", "events", False],
-    ["2", "salesforce:contact:003Wx0000000001MAA", "2026-10-04 00:00:00", "2026-10-04", "events", False],
+    ["1", f"salesforce:lead:{ADA}", "2026-10-03 22:00:00", "2026-10-04", "events", False],
+    ["2", "salesforce:contact:003Wx0000000001MAA", "2026-10-03 22:00:00", "2026-10-04", "events", False],
     ["3", "salesforce:contact:003Wx0000000001MAA", "2026-10-02 10:00:00", "2026-10-02", "unknown", False],
-    ["5", f"salesforce:lead:{TESTER}", "2026-10-04 00:00:00", "2026-10-04", "events", True],  # no longer responded
-    ["6", f"salesforce:lead:{KOFI}", "2026-10-04 00:00:00", "2026-10-04", "unknown", True],
+    ["5", f"salesforce:lead:{TESTER}", "2026-10-03 22:00:00", "2026-10-04", "events", True],  # no longer responded
+    ["6", f"salesforce:lead:{KOFI}", "2026-10-03 22:00:00", "2026-10-04", "unknown", True],
 ]
 
 
@@ -356,8 +357,42 @@ def assert_touches(records: list[dict[str, Any]]) -> None:
 
 def test_only_campaign_members_who_responded_are_touches(vendor: responses.RequestsMock) -> None:
     assert_touches(fetch("campaign_member"))
-    west = mapped("campaign_member", "touchpoint", fetch("campaign_member")[:1], make_config("America/New_York"))
-    assert west["date_day"].tolist() == ["2026-10-03"]  # midnight UTC of the day of the response
+
+
+@pytest.mark.parametrize(
+    ("zone", "starts"),
+    [
+        ("America/New_York", ["2026-10-05 14:30:00", "2026-10-01 04:00:00"]),
+        ("Asia/Tokyo", ["2026-10-05 14:30:00", "2026-09-30 15:00:00"]),
+    ],
+)
+def test_a_day_of_the_org_is_that_day_in_every_time_zone_and_nothing_happens_before_its_record_exists(
+    zone: str, starts: list[str]
+) -> None:
+    lead = {
+        "Id": ADA, "IsDeleted": False, "MasterRecordId": None, "Email": None, "Status": "Closed - Converted",
+        "CreatedDate": "2026-10-05T14:30:00.000+0000", "SystemModstamp": "2026-10-05T18:00:00.000+0000",
+        "IsConverted": True, "ConvertedDate": "2026-10-05", "ConvertedContactId": "003",
+    }  # fmt: skip
+    member = {
+        "Id": "00v1", "IsDeleted": False, "CampaignId": "701", "LeadId": ADA, "ContactId": None,
+        "CreatedDate": "2026-09-20T10:00:00.000+0000", "SystemModstamp": "2026-10-01T10:00:00.000+0000",
+        "HasResponded": True, "FirstRespondedDate": "2026-10-01", "Campaign": {"Type": "Webinar", "Name": "w"},
+    }  # fmt: skip
+    config = make_config(zone)
+    stages = mapped("lead", "stage_event", [lead], config)
+    touches = mapped("campaign_member", "touchpoint", [member], config)
+    assert stages["date_day"].tolist() == ["2026-10-05"]
+    assert touches["date_day"].tolist() == ["2026-10-01"]
+    found = [*stages["entered_at"], *touches["touched_at"], *mapped("lead", "lead", [lead], config)["converted_at"]]
+    assert [f"{stamp:%Y-%m-%d %H:%M:%S}" for stamp in found] == [*starts, starts[0]]
+
+
+def test_the_day_on_which_clocks_go_forward_at_midnight_begins_an_hour_later() -> None:
+    days = pd.Series(["2026-09-06", "someday", None], dtype=object)  # Chile, where this midnight does not exist
+    created = pd.Series(["2026-01-01T00:00:00Z"] * 3, dtype=object)
+    found = start_of_day(days, ZoneInfo("America/Santiago"), created)
+    assert found.tolist() == [pd.Timestamp("2026-09-06T04:00Z"), "someday", None]
 
 
 # -- bulk

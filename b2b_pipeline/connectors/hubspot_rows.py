@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
@@ -43,6 +44,8 @@ EVENT_TYPES = {
     "SENT": "sent", "DELIVERED": "delivered", "OPEN": "open", "CLICK": "click", "BOUNCE": "bounce",
     "SPAMREPORT": "spam", "DROPPED": "dropped",
 }  # fmt: skip
+UTC = ZoneInfo("UTC")
+MIDNIGHT = r"^\d{4}-\d\d-\d\d(?:T00:00(?::00(?:\.0+)?)?(?:Z|\+00:00))?$"
 NEVER_SENT = ("sent", "dropped", "other")  # events that need no earlier SENT event: they date themselves
 
 
@@ -351,9 +354,13 @@ def _flag(values: pd.Series) -> pd.Series:
 
 
 def _day_or_text(values: pd.Series, context: MappingContext) -> pd.Series:
-    """The day of a timestamp; what is none stays as it is, so that the contract sees it."""
+    """The day of a timestamp; what is none stays as it is, so that the contract sees it.
+
+    HubSpot writes a date without a time, such as Salesforce's close date, as midnight UTC: that day in any zone.
+    """
     days = local_day(values, context.config.zone)
-    return days.where(days.notna(), values)
+    dates = local_day(values, UTC).where(values.astype("string").str.contains(MIDNIGHT, na=False), None)
+    return dates.fillna(days).fillna(values)
 
 
 def _seconds(values: pd.Series) -> pd.Series:

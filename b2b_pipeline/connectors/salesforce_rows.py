@@ -1,7 +1,8 @@
 """Salesforce records to rows of the core tables, by docs/semantics.md.
 
 Records come from REST (typed JSON) or from the Bulk API (text): both read the same here. Record keys are
-`salesforce:lead:<id>` and `salesforce:contact:<id>`.
+`salesforce:lead:<id>` and `salesforce:contact:<id>`. `ConvertedDate`, `FirstRespondedDate` and `CloseDate` are of the
+type `date`: days of the org, which no time zone shifts (object reference, checked 2026-11-25).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from b2b_pipeline.core.mapping import (
     email_key,
     excluded_by,
     local_day,
+    start_of_day,
     utc,
 )
 
@@ -63,7 +65,7 @@ def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         converted_contact_id=column(records, "ConvertedContactId"),
         converted_account_id=column(records, "ConvertedAccountId"),
         converted_opp_id=column(records, "ConvertedOpportunityId"),
-        converted_at=utc(column(records, "ConvertedDate")),
+        converted_at=_start(records, column(records, "ConvertedDate"), context),
         merged_into=_key("lead", column(records, "MasterRecordId")),
         excluded_by=excluded_by(records).fillna(own),
     )
@@ -84,7 +86,8 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         converted,
         context,
         column(converted, "Id"),
-        entered_at=column(converted, "ConvertedDate"),
+        entered_at=_start(converted, column(converted, "ConvertedDate"), context),
+        date_day=column(converted, "ConvertedDate"),
         to_stage="sql",
         vendor_stage=column(converted, "Status"),
         updated_at=utc(column(converted, "SystemModstamp")),
@@ -255,7 +258,7 @@ def touchpoint(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per campaign member who has responded; one who no longer has, or was deleted, is a deleted touch."""
     responded = column(records, "FirstRespondedDate")
     members = records[_flag(records, "HasResponded").eq(True) | responded.notna()]
-    at = responded[members.index].fillna(column(members, "CreatedDate"))
+    responded, created = responded[members.index], column(members, "CreatedDate")
     contact = _key("contact", column(members, "ContactId"))
     kind = column(members, "Campaign.Type")
     return _rows(
@@ -263,8 +266,8 @@ def touchpoint(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         context,
         touch_id=column(members, "Id").map("salesforce:campaign_member:{}".format, na_action="ignore"),
         record_key=contact.where(contact.notna(), _key("lead", column(members, "LeadId"))),
-        touched_at=utc(at),
-        date_day=local_day(at, context.config.zone),
+        touched_at=_start(members, responded, context).fillna(utc(created)),
+        date_day=responded.fillna(local_day(created, context.config.zone)),
         channel=_channel(kind, context),
         campaign_id=column(members, "CampaignId"),
         touch_type="campaign_response",
@@ -304,9 +307,10 @@ def _stage_rows(
     vendor_stage: pd.Series[Any],
     updated_at: pd.Series[Any] | None,
     from_stage: pd.Series[Any] | None = None,
+    date_day: pd.Series[Any] | None = None,
     object_: str = "lead",
 ) -> pd.DataFrame:
-    """Stage events; `updated_at` is their version."""
+    """Stage events on the day of `entered_at`, if no other is given; `updated_at` is their version."""
     return _rows(
         records,
         context,
@@ -314,7 +318,7 @@ def _stage_rows(
         object_id=object_id,
         entered_at=utc(entered_at),
         changed_at=utc(entered_at),
-        date_day=local_day(entered_at, context.config.zone),
+        date_day=local_day(entered_at, context.config.zone) if date_day is None else date_day,
         from_stage=from_stage,
         to_stage=to_stage,
         vendor_stage=vendor_stage,
@@ -378,6 +382,11 @@ def _mapped(values: pd.Series[Any], words: Mapping[str, str]) -> pd.Series[Any]:
 
 def _created_day(records: pd.DataFrame, context: MappingContext) -> pd.Series[Any]:
     return local_day(column(records, "CreatedDate"), context.config.zone)
+
+
+def _start(records: pd.DataFrame, days: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
+    """When a day of the org begins for us, but not before the record was created."""
+    return start_of_day(days, context.config.zone, column(records, "CreatedDate"))
 
 
 def _instants(records: pd.DataFrame, path: str) -> pd.Series[pd.Timestamp]:

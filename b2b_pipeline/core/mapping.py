@@ -72,6 +72,19 @@ def utc(values: pd.Series) -> pd.Series:
     return stamps.where(stamps.notna(), values)
 
 
+def start_of_day(days: pd.Series, zone: ZoneInfo, not_before: pd.Series) -> pd.Series:
+    """Calendar days (ISO text) -> the UTC timestamp at which each begins in `zone`, or `not_before`, the later of both.
+
+    A vendor's date without a time is a day, not an instant: its column `date_day` is the date as given.
+    """
+    starts = pd.to_datetime(days, errors="coerce", format="%Y-%m-%d")
+    # Where midnight does not exist the day begins an hour later; where it comes twice, with the first.
+    starts = starts.dt.tz_localize(zone, ambiguous=True, nonexistent="shift_forward").dt.tz_convert("UTC")
+    earliest = pd.to_datetime(not_before, utc=True, errors="coerce", format="ISO8601")
+    later = starts.where(~(earliest > starts), earliest).astype(object)
+    return later.where(starts.notna(), days)
+
+
 def local_day(values: pd.Series, zone: ZoneInfo) -> pd.Series:
     """The calendar day in `zone` of each timestamp (as `utc` reads them), as ISO text; null where there is none."""
     stamps = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")

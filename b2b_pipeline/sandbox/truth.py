@@ -166,7 +166,7 @@ def truth(
             *ad_facts(connection, now, money),
             *cost_facts(costs, money),
             *person_facts(people, deals, zone),
-            *opportunity_facts(deals, zone),
+            *opportunity_facts(deals),
             *email_facts(connection, now, zone),
         ]
         asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]

@@ -6,13 +6,13 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from b2b_pipeline.sandbox.truth_files import Cost
-from b2b_pipeline.sandbox.truth_people import People, Person, Record, current, normal, seconds
+from b2b_pipeline.sandbox.truth_people import People, Person, Record, begins, current, day_in, normal, seconds
 
 CENT_OF_CENT = Decimal("1e-6")
 PAID = {"paid_search", "paid_social", "display", "video"}
@@ -144,7 +144,7 @@ def opportunities(
             continue
         person = None
         if leads := by_lead[record.id]:
-            first = min(leads, key=lambda lead: (lead.data["ConvertedDate"], lead.id))
+            first = min(leads, key=lambda lead: (converted(lead, zone), lead.id))
             person = people.of(f"salesforce:lead:{first.id}")
         elif roles := by_role[record.id]:
             best = min(roles, key=lambda r: (not r.data["IsPrimary"], seconds(r.data["CreatedDate"]), r.id))
@@ -156,6 +156,10 @@ def opportunities(
             amount = money.convert(Decimal(data["Amount"]), data["CurrencyIsoCode"], closed or opened)
         found.append(Opportunity(record.id, data["AccountId"], opened, closed, data["IsWon"], amount, person))
     return found
+
+
+def converted(lead: Record, zone: ZoneInfo) -> int:
+    return begins(lead.data["ConvertedDate"], lead.data["CreatedDate"], zone)
 
 
 def person_facts(people: People, deals: Sequence[Opportunity], zone: ZoneInfo) -> Iterator[Fact]:
@@ -172,18 +176,18 @@ def person_facts(people: People, deals: Sequence[Opportunity], zone: ZoneInfo) -
         if id(person) in with_won:
             yield Fact("leads_won", day, channel, one)
         if "mql" in person.entries:
-            day = day_in(zone, person.entries["mql"])
+            day = person.entries["mql"]
             yield Fact("mqls", day, channel, one)
             if person.reached("sql"):
                 yield Fact("mqls_reached_sql", day, channel, one)
         if "sql" in person.entries:
-            day = day_in(zone, person.entries["sql"])
+            day = person.entries["sql"]
             yield Fact("sqls", day, channel, one)
             if id(person) in with_opportunity:
                 yield Fact("sqls_with_opportunity", day, channel, one)
 
 
-def opportunity_facts(deals: Sequence[Opportunity], zone: ZoneInfo) -> Iterator[Fact]:
+def opportunity_facts(deals: Sequence[Opportunity]) -> Iterator[Fact]:
     """Opportunities opened, won and lost, their amounts, and who gets the credit."""
     one, customers = Decimal(1), set()
     for deal in sorted(deals, key=lambda d: (d.closed or date.max, d.id)):
@@ -207,12 +211,12 @@ def opportunity_facts(deals: Sequence[Opportunity], zone: ZoneInfo) -> Iterator[
             yield Fact("new_customers", deal.closed, channel, one)
         if deal.amount is not None:
             yield Fact("won_with_amount", deal.closed, channel, one)
-            yield from credit(deal, deal.closed, deal.amount, zone)
+            yield from credit(deal, deal.closed, deal.amount)
 
 
-def credit(deal: Opportunity, closed: date, amount: Decimal, zone: ZoneInfo) -> Iterator[Fact]:
+def credit(deal: Opportunity, closed: date, amount: Decimal) -> Iterator[Fact]:
     touches = deal.person.touches if deal.person else []
-    near = [touch for touch in touches if closed - LOOK_BACK <= day_in(zone, touch.at) <= closed]
+    near = [touch for touch in touches if closed - LOOK_BACK <= touch.day <= closed]
     first, last = (min(near).channel, max(near).channel) if near else (None, None)
     yield Fact("first_touch_revenue", closed, first, amount)
     yield Fact("last_touch_revenue", closed, last, amount)
@@ -251,7 +255,3 @@ def email_component(kind: str, payload: str) -> str | None:
         "BOUNCE": "bounces",
         "STATUSCHANGE": "unsubscribes",
     }.get(kind)
-
-
-def day_in(zone: ZoneInfo, at: int) -> date:
-    return datetime.fromtimestamp(at, zone).date()

@@ -7,7 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime, time
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -70,13 +70,14 @@ class Touch(NamedTuple):
     at: int
     id: str
     channel: str
+    day: date
 
 
 @dataclass
 class Person:
     lead_since: int | None = None  # the earliest counting lead record, in seconds
     is_excluded: bool = False
-    entries: dict[str, int] = field(default_factory=dict)  # stage -> first entry, in seconds
+    entries: dict[str, date] = field(default_factory=dict)  # stage -> day of the first entry
     touches: list[Touch] = field(default_factory=list)
 
     @property
@@ -87,8 +88,8 @@ class Person:
     def channel(self) -> str | None:
         return min(self.touches).channel if self.touches else None
 
-    def enter(self, stage: str, at: int) -> None:
-        self.entries[stage] = min(at, self.entries.get(stage, at))
+    def enter(self, stage: str, day: date) -> None:
+        self.entries[stage] = min(day, self.entries.get(stage, day))
 
     def reached(self, stage: str) -> bool:
         return any(STAGES.index(entered) >= STAGES.index(stage) for entered in self.entries)
@@ -118,9 +119,15 @@ def standing_contacts(connection: sqlite3.Connection, as_of: int) -> list[Record
 
 
 def seconds(text: str) -> int:
-    """A vendor's timestamp, or its date, which is midnight UTC, in whole seconds since the epoch."""
+    """A vendor's timestamp in whole seconds since the epoch."""
     moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    assert moment.tzinfo, "a date is a day, not a time"
+    return int(moment.timestamp())
+
+
+def begins(day: str, created: str, zone: ZoneInfo) -> int:
+    """When a day that Salesforce names begins for us, but not before the record was created."""
+    return max(local_midnight(date.fromisoformat(day), zone), seconds(created))
 
 
 def normal(email: str | None) -> str:
@@ -179,8 +186,8 @@ class People:
             self._count(f"files:lead:{row.badge}", local_midnight(row.day, zone), excluded(row.email))
         for node, touch in self._touches(connection, as_of, zone, contacts, event_leads):
             self.of(node).touches.append(touch)
-        for node, stage, at in self._entries(connection, as_of, contacts, leads):
-            self.of(node).enter(stage, at)
+        for node, stage, day in self._entries(connection, as_of, zone, contacts, leads):
+            self.of(node).enter(stage, day)
 
     def of(self, node: str) -> Person:
         return self._persons[self._top(node)]
@@ -217,32 +224,37 @@ class People:
         for contact in contacts:
             node, data = f"hubspot:contact:{contact.id}", contact.data
             first = seconds(data.get("hs_analytics_first_timestamp") or data["createdate"])
-            yield node, Touch(first, f"{node}:original", visit_channel(data))
+            yield node, Touch(first, f"{node}:original", visit_channel(data), day_in(zone, first))
             latest = data.get("hs_latest_source_timestamp")
             if latest and seconds(latest) != first:
                 channel = HUBSPOT_SOURCE.get(data.get("hs_latest_source") or "", "unknown")
-                yield node, Touch(seconds(latest), f"{node}:latest", channel)
+                again = seconds(latest)
+                yield node, Touch(again, f"{node}:latest", channel, day_in(zone, again))
         clicks = connection.execute(
             "select id, created, recipient, payload from email_event where type = 'CLICK' and visible_at <= ?", (as_of,)
         )
         for event, created, recipient, payload in clicks:
             if not json.loads(payload).get("filteredEvent"):
-                yield f"email:{normal(recipient)}", Touch(created // 1000, f"hubspot:email_event:{event}", "email")
+                at = created // 1000
+                touch = Touch(at, f"hubspot:email_event:{event}", "email", day_in(zone, at))
+                yield f"email:{normal(recipient)}", touch
         campaigns = {c.id: c.data["Type"] for c in current(connection, "salesforce", "Campaign", as_of)}
         for member in current(connection, "salesforce", "CampaignMember", as_of):
             data = member.data
             if data["HasResponded"] and not member.is_deleted:
                 who = f"lead:{data['LeadId']}" if data.get("LeadId") else f"contact:{data['ContactId']}"
-                at = seconds(data.get("FirstRespondedDate") or data["CreatedDate"])
+                at, answered = seconds(data["CreatedDate"]), data.get("FirstRespondedDate")
+                day = date.fromisoformat(answered) if answered else day_in(zone, at)
+                at = begins(answered, data["CreatedDate"], zone) if answered else at
                 channel = CAMPAIGN_TYPE.get(campaigns.get(data["CampaignId"], ""), "unknown")
-                yield f"salesforce:{who}", Touch(at, f"salesforce:campaign_member:{member.id}", channel)
+                yield f"salesforce:{who}", Touch(at, f"salesforce:campaign_member:{member.id}", channel, day)
         for row in event_leads:
             node = f"files:lead:{row.badge}"
-            yield node, Touch(local_midnight(row.day, zone), f"files:touchpoint:{row.badge}", "events")
+            yield node, Touch(local_midnight(row.day, zone), f"files:touchpoint:{row.badge}", "events", row.day)
 
     def _entries(
-        self, connection: sqlite3.Connection, as_of: int, contacts: list[Record], leads: list[Record]
-    ) -> Iterator[tuple[str, str, int]]:
+        self, connection: sqlite3.Connection, as_of: int, zone: ZoneInfo, contacts: list[Record], leads: list[Record]
+    ) -> Iterator[tuple[str, str, date]]:
         standing = {contact.id for contact in contacts if not contact.is_deleted}
         history = connection.execute(
             "select id, value, at from property_history where vendor = 'hubspot' and object = 'contacts'"
@@ -251,7 +263,7 @@ class People:
         )
         for contact, value, at in history:
             if contact in standing and value in LIFECYCLE:
-                yield f"hubspot:contact:{contact}", LIFECYCLE[value], at // 1000
+                yield f"hubspot:contact:{contact}", LIFECYCLE[value], day_in(zone, at // 1000)
         changes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for change in current(connection, "salesforce", "LeadHistory", as_of):
             if change.data["Field"] == "Status" and not change.is_deleted:
@@ -262,12 +274,12 @@ class People:
             node = f"salesforce:lead:{lead.id}"
             rows = sorted(changes[lead.id], key=lambda row: (row["CreatedDate"], row["Id"]))
             if (rows[0]["OldValue"] if rows else lead.data["Status"]) == WORKING:
-                yield node, "mql", seconds(lead.data["CreatedDate"])
+                yield node, "mql", day_in(zone, seconds(lead.data["CreatedDate"]))
             for row in rows:
                 if row["NewValue"] == WORKING:
-                    yield node, "mql", seconds(row["CreatedDate"])
+                    yield node, "mql", day_in(zone, seconds(row["CreatedDate"]))
             if lead.data["IsConverted"]:
-                yield node, "sql", seconds(lead.data["ConvertedDate"])
+                yield node, "sql", date.fromisoformat(lead.data["ConvertedDate"])
 
 
 class Excluded:
@@ -284,3 +296,7 @@ class Excluded:
 
 def local_midnight(day: date, zone: ZoneInfo) -> int:
     return int(datetime.combine(day, time(), zone).timestamp())
+
+
+def day_in(zone: ZoneInfo, at: int) -> date:
+    return datetime.fromtimestamp(at, zone).date()
