@@ -14,8 +14,8 @@ from b2b_pipeline.core.contract import Kind, enforce, kinds
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import propose
-from b2b_pipeline.files.reading import ROW, read_records
-from b2b_pipeline.files.rows import is_total, rows
+from b2b_pipeline.files.reading import FOOTER, ROW, read_records
+from b2b_pipeline.files.rows import TOTAL, left_out, rows
 from b2b_pipeline.files.sheet import SOURCE
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.tables import metadata
@@ -59,6 +59,7 @@ class CheckReport:
     mapping: str | None = None
     records: int = 0
     totals: int = 0
+    footers: int = 0
     tables: list[TableCheck] = field(default_factory=list)
     problem: str | None = None
     proposal: str | None = None
@@ -75,8 +76,9 @@ class CheckReport:
             return f"{self.file}: no mapping matches. A proposal, to complete and put under `files:`\n\n{self.proposal}"
         lines = [f"{self.file}: cannot be loaded: {self.problem}"] if self.problem is not None else []
         if self.tables:
-            left_out = f", {self.totals} of them left out as totals" if self.totals else ""
-            lines.append(f"{self.file}: mapping {self.mapping}, {self.records} rows{left_out}")
+            totals = f", {self.totals} of them left out as totals" if self.totals else ""
+            footers = f", {self.footers} footer line{'s' * (self.footers > 1)} left out" if self.footers else ""
+            lines.append(f"{self.file}: mapping {self.mapping}, {self.records} rows{totals}{footers}")
         for table in self.tables:
             repeated = f", {table.repeated} repeated" if table.repeated else ""
             lines.append(f"  {table.table}: {table.loaded} would load, {table.quarantined} quarantined{repeated}")
@@ -101,7 +103,10 @@ def check(path: Path, config: Config) -> CheckReport:
     context = MappingContext(config, SOURCE, mapping.feeds()[0], Account(path.name))
     tables = [_table(frame, mapping, table, context) for table in mapping.feeds()]
     problem = next((text for table in tables if (text := _too_many(table, config.limits.max_quarantined))), None)
-    return CheckReport(path.name, name, len(frame), int(is_total(frame, mapping).sum()), tables, problem)
+    without = left_out(frame, mapping)
+    footers = int((without == FOOTER).sum())
+    totals = int((without == TOTAL).sum())
+    return CheckReport(path.name, name, len(frame) - footers, totals, footers, tables, problem)
 
 
 def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: MappingContext) -> TableCheck:

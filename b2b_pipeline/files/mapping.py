@@ -23,6 +23,7 @@ What is not declared is not guessed: a cell that does not fit sends its row to q
 from __future__ import annotations
 
 import codecs
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from fnmatch import fnmatchcase
@@ -40,14 +41,21 @@ DELIMITERS = (",", ";", "\t", "|")
 
 def field_name(header: str) -> str:
     """The name under which a column is landed: dots would read as levels, a leading underscore is ours."""
-    return header.strip().lstrip("_").replace(".", "_")
+    return composed(header).strip().lstrip("_").replace(".", "_")
+
+
+def composed(text: str) -> str:
+    """Letters as one character each (NFC), and no invisible ones: names that look the same are the same."""
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFC", text) if unicodedata.category(c) != "Cf")
 
 
 def _text(value: Any) -> Any:
     """YAML reads `12` as a number and `2026-01-01` as a date; here they are text. What it made of `no` is not known."""
     if isinstance(value, bool):
         raise ValueError("YAML reads this as true or false: put it in quotes")
-    return str(value) if isinstance(value, int | float | date) else value
+    return unicodedata.normalize("NFC", str(value)) if isinstance(value, str | int | float | date) else value
 
 
 def _list(value: Any) -> Any:
@@ -504,8 +512,13 @@ class Read(_Section):
     """How the file is written.
 
     encoding: default UTF-8, or what the byte-order mark says. Never guessed: a file of another one is refused.
+    sheet: of a workbook; default the first that has all the columns.
     delimiter: default the one of comma, semicolon, tab, bar that makes the columns appear.
     header_row: line of the column names, from 1; default the first that has all of them.
+    header: the column names of a file that has none; with `header_row` in the place of those in that line.
+    skip_footer: so many rows at the end are no rows. Rows of one cell after a blank line, and such as say
+        `Grand Totals (3 records)`, `Confidential …` or `Copyright …`, are left out by themselves, and counted.
+    skip_totals: rows that are sums of others, one rule or several. `Total` in a row without a day is one by itself.
     nulls: what stands for an empty cell.
     decimal: decimal sign of numbers. Default: as each column shows beyond doubt (`1.234,56`); a cell that could be read
         both ways (`1,234`) is then quarantined.
@@ -514,7 +527,10 @@ class Read(_Section):
     encoding: str | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     header_row: Annotated[int, Field(ge=1)] | None = None
-    skip_totals: Totals | None = None
+    header: Annotated[list[Header], Field(min_length=1)] | None = None
+    sheet: Header | None = None
+    skip_footer: Annotated[int, Field(ge=0)] = 0
+    skip_totals: Annotated[list[Totals], BeforeValidator(_list)] = []
     nulls: list[Str] = ["", "-", "--", "n/a", "#n/a", "null"]
     decimal: Literal[".", ","] | None = None
 
@@ -557,7 +573,7 @@ class FileMapping(_Section):
 
     def headers(self) -> list[str]:
         """The columns that the file must have, each once, as the mapping writes them."""
-        totals = [self.read.skip_totals.column] if self.read.skip_totals else []
+        totals = [rule.column for rule in self.read.skip_totals]
         tables = self.tables.given().values()
         return list(dict.fromkeys([
             *(cell.source for table in tables for cell in table.cells() if cell.source is not None),

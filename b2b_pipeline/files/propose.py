@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -18,8 +17,9 @@ from pathlib import PurePath
 
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
+from b2b_pipeline.files.formats import HEADER_WITHIN, Row, decode, split
 from b2b_pipeline.files.mapping import DELIMITERS, Read
-from b2b_pipeline.files.reading import ADDRESS, Row, decode, head, split
+from b2b_pipeline.files.reading import ADDRESS
 
 SAMPLE = 100_000  # rows that are looked at
 LAST = 3  # rows at the end that may be totals
@@ -182,14 +182,16 @@ def _look(content: bytes) -> Export:
     width = _width(rows)
     if width < 2:
         raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
-    line, header = next(((line, cells_) for line, cells_ in rows if _is_header(cells_, width)), rows[0])
-    body: list[list[str]] = []
-    with suppress(ContractError):
-        body.extend(cells_ for at, cells_ in islice(split(text, delimiter), SAMPLE) if at > line)
+    line, header, *_ = next((row for row in rows if _is_header(row.cells, width)), rows[0])
+    body = [row.cells for row in islice(split(text, delimiter), SAMPLE) if row.line > line and row.problem is None]
     totals = [cells_ for cells_ in body[-LAST:] if any(SUM.match(cell.strip()) for cell in cells_[: len(header)])]
     rest = [cells_ for cells_ in body if cells_ not in totals]
     columns = [_seen(rest, number, title) for number, title in enumerate(header) if title.strip()]
     return Export(encoding, delimiter, line, header, columns, totals)
+
+
+def head(text: str, delimiter: str) -> list[Row]:
+    return [row for row in islice(split(text, delimiter), HEADER_WITHIN) if row.problem is None]
 
 
 def _columns_yaml(table: str, found: dict[str, Seen], columns: list[Seen]) -> list[str]:
@@ -223,7 +225,7 @@ def _decoded(content: bytes) -> tuple[str | None, str]:
 
 def _width(rows: list[Row]) -> int:
     """How many columns most rows have."""
-    widths = Counter(len(cells_) for _, cells_ in rows)
+    widths = Counter(len(row.cells) for row in rows)
     return max(widths, key=lambda width: (widths[width], width), default=0)
 
 

@@ -1,116 +1,116 @@
-"""From the bytes of a CSV export to raw records: text as received, one per row, and nothing guessed."""
+"""From the rows of an export to raw records: text as received, one per row, and nothing guessed."""
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import islice
 
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.mapping import DELIMITERS, FileMapping, field_name, personal_paths
-from b2b_pipeline.privacy import PREFIX
+from b2b_pipeline.files.formats import HEADER_WITHIN, Grid, Row, grids
+from b2b_pipeline.files.mapping import FileMapping, field_name, personal_paths
+from b2b_pipeline.privacy import PREFIX, normalise_email
 
-ROW, PROBLEM = (
-    "_row",
-    "_problem",
-)  # added to each record: its line in the file, and what is wrong with the row as a whole
+# Added to each record: its line in the file, what is wrong with the row as a whole, and that it is no row of the table.
+ROW, PROBLEM, LEFT_OUT = "_row", "_problem", "_left_out"
+FOOTER = "footer line"
 NOT_AN_ADDRESS = PREFIX + "invalid"  # stands for text in an e-mail column that is no address, and is not stored
-HEADER_WITHIN = 50
 ADDRESS = re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+\.[^@\s,;<>\"']+")
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
+# The one cell of a line that a report ends with.
+_FOOTER_TEXT = re.compile(
+    r"(grand |sub-?)?totals?\b|summe\b|gesamt|confidential|vertraulich|copyright\b|\(c\)|©|generated (by|on|at|with)\b"
+    r"|report (generated|run|created)|exported (by|on|at|from)\b|filtered by\b|as of\b|data as of\b|powered by\b"
+    r"|end of (report|file|data)|\(?\d[\d.,]* (records?|rows?)\b|all rights reserved",
+    re.IGNORECASE,
+)
 
-Row = tuple[int, list[str]]
+Record = dict[str, str | None]
 
 
-def read_records(content: bytes, mapping: FileMapping) -> list[dict[str, str | None]]:
+def read_records(content: bytes, mapping: FileMapping, max_bytes: int | None = None) -> list[Record]:
     """One record per row that is not blank: field name -> text as received, with `_row`, its line in the file.
 
+    A row that cannot be read, or is cut, has `_problem`; a line of the footer has `_left_out` and nothing else.
     Text in e-mail columns that is no address does not get through; addresses anywhere else are hashed by landing.
     Raises ContractError when the file as a whole cannot be read: empty, another encoding, no header, a missing or
-    doubled column, an open quote.
+    doubled column, or larger than `max_bytes` once it is unpacked.
     """
-    text = decode(content, mapping.read.encoding)
-    delimiter, header_line, header = _layout(text, mapping)
-    names = [field_name(cell) or f"column_{number}" for number, cell in enumerate(header, 1)]
-    doubled = [name for name, count in Counter(names).items() if count > 1]
-    if doubled:
-        raise ContractError(f"line {header_line}: column names appear twice: {', '.join(doubled)}")
-    records = [_record(names, line, cells) for line, cells in split(text, delimiter) if line > header_line]
-    if not records:
+    grid, header_line, header = _layout(grids(content, mapping.read, max_bytes), mapping)
+    names = _names(header, header_line, mapping)
+    rows = [row for row in grid.rows(len(names)) if row.line > header_line]
+    footer = _footer(rows, len(names), mapping.read.skip_footer, padded=grid.sheet is not None)
+    if not rows:
         raise ContractError(f"the file has a header (line {header_line}) and no rows")
+    needed = max(number for number, cell in enumerate(header, 1) if cell.strip())
+    records = [
+        dict.fromkeys(names, None) | {ROW: str(row.line), LEFT_OUT: FOOTER} if number in footer
+        else _record(names, needed, row)
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
     _keep_private(records, names, mapping)
     return records
 
 
-def decode(content: bytes, encoding: str | None) -> str:
-    """The text of a file in the declared encoding, else by its byte-order mark, else UTF-8. Raises ContractError."""
-    if not content.strip(b"\0 \t\r\n"):
-        raise ContractError("the file is empty")
-    marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
-    used = marked or encoding or "utf-8"
-    try:
-        text = content.decode("utf-8-sig" if used == "utf-8" else used)
-    except UnicodeError as error:
-        position = getattr(error, "start", 0)
-        line = content[:position].count(b"\n") + 1
-        raise ContractError(
-            f"line {line}: byte 0x{content[position : position + 1].hex()} is not {used}: declare "
-            "`read: {encoding: …}` (cp1252 is what Excel in western Europe writes)"
-        ) from None
-    if encoding not in (None, "utf-8") and not marked and not content.isascii() and _is_utf8(content):
-        raise ContractError(f"the file is UTF-8, not {encoding} as `read.encoding` says")
-    if not text.strip():
-        raise ContractError("the file is empty")
-    return text
+def _names(header: Sequence[str], line: int, mapping: FileMapping) -> list[str]:
+    """The name under which each column is landed. Raises ContractError when one that is mapped stands twice."""
+    names = [field_name(cell) or f"column_{number}" for number, cell in enumerate(header, 1)]
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    mapped = {field_name(header) for header in mapping.headers()}
+    if unclear := [name for name in doubled if name in mapped]:
+        raise ContractError(f"line {line}: column names appear twice: {', '.join(unclear)}")
+    seen: Counter[str] = Counter()
+    for number, name in enumerate(names):
+        seen[name] += 1
+        while seen[name] > 1 and (names[number] in names[:number]):
+            names[number] = f"{name}_{seen[name]}"
+            seen[name] += 1
+    return names
 
 
-def split(text: str, delimiter: str) -> Iterator[Row]:
-    """The rows that are not blank, each with the line it starts on. Raises ContractError on a quote that never ends."""
-    csv.field_size_limit(2**31 - 1)  # a cell of a megabyte is odd, not an error
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ContractError(
-            f"line {line}: the row cannot be read: {error} (is a quote not closed, or the file cut off?)"
-        ) from None
+def _footer(rows: Sequence[Row], width: int, declared: int, *, padded: bool) -> set[int]:
+    """Which rows are the report's footer: as many as declared; those of one cell at the end, after a blank line; and
+    any other with one filled cell that says what only a footer says. `padded`: every row has all cells."""
+    found = set(range(max(0, len(rows) - declared), len(rows))) if declared else set()
+    if width < 2:
+        return found
+    alone = {number: text for number, row in enumerate(rows) if (text := _only_cell(row)) is not None}
+    found |= {number for number, text in alone.items() if _FOOTER_TEXT.match(text)}
+    end = len(rows)
+    while end - 1 in alone or end - 1 in found:
+        end -= 1
+    starts = (
+        number
+        for number in range(end, len(rows))
+        if number in found or (number and rows[number].after_blank and (padded or len(rows[number].cells) == 1))
+    )
+    return found | set(range(next(starts, len(rows)), len(rows)))
 
 
-def head(text: str, delimiter: str, count: int = HEADER_WITHIN) -> list[Row]:
-    """The first rows, for finding the header. An open quote further down is no concern here."""
-    rows: list[Row] = []
-    with suppress(ContractError):
-        rows.extend(islice(split(text, delimiter), count))
-    return rows
+def _only_cell(row: Row) -> str | None:
+    """The text of a row with one filled cell."""
+    filled = [cell.strip() for cell in row.cells if cell.strip()]
+    return filled[0] if len(filled) == 1 and row.problem is None else None
 
 
-def _layout(text: str, mapping: FileMapping) -> tuple[str, int, list[str]]:
-    """Delimiter, line of the header, its cells."""
+def _layout(seen: Sequence[Grid], mapping: FileMapping) -> tuple[Grid, int, list[str]]:
+    """How to read the file so that the mapping's columns are there, the line of the header, its cells."""
+    if mapping.read.header is not None:
+        return _without_header(seen, mapping.read.header, mapping.read.header_row or 0)
     wanted = {field_name(header): header for header in mapping.headers()}
-    best: tuple[int, str, int, list[str]] = (-1, "", 0, [])
-    for delimiter in [mapping.read.delimiter] if mapping.read.delimiter else DELIMITERS:
-        for line, cells in head(text, delimiter):
+    best: tuple[int, Grid, int, list[str]] = (-1, seen[0], 0, [])
+    for grid in seen:
+        for line, cells, *_ in grid.head():
             if mapping.read.header_row not in (None, line):
                 continue
             found = len(wanted.keys() & {field_name(cell) for cell in cells})
             if found == len(wanted):
-                return delimiter, line, cells
-            best = max(best, (found, delimiter, line, cells), key=lambda item: item[0])
-    found, _, line, cells = best
+                return grid, line, cells
+            best = max(best, (found, grid, line, cells), key=lambda item: item[0])
+    found, grid, line, cells = best
     where = f"line {mapping.read.header_row}" if mapping.read.header_row else f"the first {HEADER_WITHIN} rows"
+    if grid.sheet is not None and len(seen) > 1:
+        where += f" of the sheets {', '.join(repr(item.sheet) for item in seen)}"
     if found <= 0:
         raise ContractError(f"no header in {where}: expected the columns {_listed(list(wanted.values()))}")
     present = [cell.strip() for cell in cells]
@@ -118,6 +118,15 @@ def _layout(text: str, mapping: FileMapping) -> tuple[str, int, list[str]]:
     raise ContractError(
         f"line {line}: {'; '.join(_missing(name, present) for name in missing)}. The file has {_listed(present)}"
     )
+
+
+def _without_header(seen: Sequence[Grid], header: list[str], line: int) -> tuple[Grid, int, list[str]]:
+    """The declared header, over the way to read the file that gives its first rows that many cells."""
+    fitting = {id(grid): sum(len(row.cells) == len(header) for row in grid.head()) for grid in seen}
+    grid = max(seen, key=lambda item: fitting[id(item)])
+    if not fitting[id(grid)]:
+        raise ContractError(f"no row has the {len(header)} cells that `read.header` names")
+    return grid, line, header
 
 
 def _missing(name: str, present: Sequence[str]) -> str:
@@ -131,18 +140,21 @@ def _listed(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
 
-def _record(names: list[str], line: int, cells: list[str]) -> dict[str, str | None]:
+def _record(names: list[str], needed: int, row: Row) -> Record:
+    """`needed`: as many cells as have a name; columns without one may be missing at the end of a row."""
+    cells, problem = row.cells, row.problem
     while len(cells) > len(names) and not cells[-1].strip():
         cells = cells[:-1]
-    record: dict[str, str | None] = dict(zip(names, cells, strict=False))
-    if len(cells) != len(names):
-        record = dict.fromkeys(names, None) | record
-        record[PROBLEM] = f"the row has {len(cells)} cells, the header {len(names)}"
-    record[ROW] = str(line)
+    record: Record = dict.fromkeys(names, None) | dict(zip(names, cells, strict=False))
+    if problem is None and not needed <= len(cells) <= len(names):
+        problem = f"the row has {len(cells)} cells, the header {len(names)}"
+    if problem is not None:
+        record[PROBLEM] = problem
+    record[ROW] = str(row.line)
     return record
 
 
-def _keep_private(records: list[dict[str, str | None]], names: list[str], mapping: FileMapping) -> None:
+def _keep_private(records: list[Record], names: list[str], mapping: FileMapping) -> None:
     """See to it that hashing the declared fields is enough, and that no null or nonsense becomes an identity."""
     personal, emails = set(personal_paths(mapping)), mapping.emails()
     nulls = {word.lower() for word in mapping.read.nulls} | {""}
@@ -154,13 +166,5 @@ def _keep_private(records: list[dict[str, str | None]], names: list[str], mappin
             plain = value.strip()
             if plain.lower() in nulls:
                 record[name] = None
-            elif name in emails and not ADDRESS.fullmatch(plain):
+            elif name in emails and not ADDRESS.fullmatch(normalise_email(plain)):
                 record[name] = NOT_AN_ADDRESS
-
-
-def _is_utf8(content: bytes) -> bool:
-    try:
-        content.decode("utf-8")
-    except UnicodeError:
-        return False
-    return True

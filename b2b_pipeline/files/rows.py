@@ -11,6 +11,7 @@ its own is known by its content: the same row in two exports is one row, one tha
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -24,8 +25,8 @@ from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
 from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import Currency, EmailEventTable, FileMapping, LeadTable, OpportunityTable
-from b2b_pipeline.files.reading import ROW
+from b2b_pipeline.files.mapping import Currency, Day, EmailEventTable, FileMapping, LeadTable, Moment, OpportunityTable
+from b2b_pipeline.files.reading import LEFT_OUT, ROW
 from b2b_pipeline.files.sheet import SOURCE, Sheet, aliased, among, field_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 
 NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 LONGEST_PERIOD = 3660  # days; a longer one is a typing error
+TOTAL = "total"
+# What the cell of a row of sums says; `Total Energies` is a customer.
+_TOTAL = re.compile(
+    r"((grand |sub-?)?(totals?|sum)|summe|zwischensumme|gesamt(summe|ergebnis)?|insgesamt|total g[eé]n[eé]ral|totale?n?"
+    r"|totaal|suma)\s*((:|[-(]| for | of | von | pour | per ).*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
 
 
@@ -42,7 +50,7 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     The index says which raw record a row came from. `table` is one of `mapping.feeds()`.
     """
     declared = mapping.tables.given()
-    kept = records[~is_total(records, mapping)]
+    kept = records[left_out(records, mapping).isna()]
 
     def sheet(name: str) -> Sheet:
         return Sheet(kept, mapping, declared[name], context)
@@ -59,14 +67,41 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     return pd.concat(found).astype(object)
 
 
-def is_total(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
-    """Which records are sums of others."""
-    rule = mapping.read.skip_totals
-    if rule is None:
-        return pd.Series(False, index=records.index)
-    patterns = [pattern.lower() for pattern in rule.value]
-    text = cells.clean(field_of(records, rule.column), mapping.read.nulls).fillna("")
-    return text.map(lambda value: any(fnmatchcase(value.lower(), pattern) for pattern in patterns)).astype(bool)
+def left_out(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
+    """What each record is that is no row of the table: a footer line or a total; None for the others."""
+    kind = pd.Series(None, index=records.index, dtype=object)
+    if LEFT_OUT in records.columns:
+        kind = records[LEFT_OUT].where(records[LEFT_OUT].notna(), None).astype(object)
+    return kind.mask(kind.isna() & (_declared_totals(records, mapping) | _undated_totals(records, mapping)), TOTAL)
+
+
+def _declared_totals(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
+    found = pd.Series(False, index=records.index)
+    for rule in mapping.read.skip_totals:
+        patterns = [pattern.casefold() for pattern in rule.value]
+        text = cells.clean(field_of(records, rule.column), mapping.read.nulls).fillna("")
+        found |= pd.Series([any(fnmatchcase(t.casefold(), p) for p in patterns) for t in text], index=text.index)
+    return found
+
+
+def _undated_totals(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
+    """Rows that say `Total` and have no day in any of the columns that hold one: no table could take them."""
+    tables = mapping.tables.given().values()
+    dated = {
+        cell.source for table in tables for cell in table.cells() if isinstance(cell, Day | Moment) and cell.source
+    }
+    nothing = pd.Series(False, index=records.index)
+    if not dated:
+        return nothing
+
+    undated, total = ~nothing, nothing.copy()
+    for header in mapping.headers():
+        text = cells.clean(field_of(records, header), mapping.read.nulls)
+        found = pd.Series([isinstance(cell, str) and bool(_TOTAL.fullmatch(cell)) for cell in text], index=text.index)
+        total |= found
+        if header in dated:
+            undated &= found | text.isna()
+    return undated & total
 
 
 # -- leads
