@@ -9,7 +9,8 @@ from html import escape
 import requests
 
 from b2b_pipeline.config import Alerts
-from b2b_pipeline.connectors.http import TIMEOUT, Transport
+from b2b_pipeline.connectors.http import TIMEOUT
+from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.privacy import keep_secret
 

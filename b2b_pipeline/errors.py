@@ -17,11 +17,19 @@ class TransientError(PipelineError):
     """It may work when tried again: an outage, a wait that outlasted its budget, an answer that was cut off."""
 
 
+class UnreachableError(TransientError):
+    """No connection to the vendor: nothing is said about credentials. `fix` is what to do about it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}: {fix}")
+        self.what, self.fix = what, fix
+
+
 class QuotaError(PipelineError):
-    """The vendor's quota is used up until `until` (aware); trying sooner only makes it worse."""
+    """The vendor wants to be left alone until `until` (aware); trying sooner only makes it worse."""
 
     def __init__(self, message: str, until: datetime) -> None:
-        super().__init__(f"{message}; quota returns at {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
+        super().__init__(f"{message}; wait until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")
         self.until = until
 
 

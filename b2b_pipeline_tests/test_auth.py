@@ -186,23 +186,35 @@ def test_a_refresh_token_put_into_the_environment_since_takes_the_place_of_the_k
     assert [form["refresh_token"] for form in endpoint.forms] == [GIVEN, "refresh-new"]
 
 
-def test_what_does_not_rotate_is_not_written_down(store: Path) -> None:
+def test_one_token_serves_all_processes_of_a_night_until_the_credentials_change(store: Path) -> None:
+    form = {"client_id": "me", "client_secret": "client-secret", "grant_type": "client_credentials"}
     with serving(Endpoint(rotates=False)) as endpoint:
-        form = {"client_id": "me", "client_secret": "client-secret", "grant_type": "client_credentials"}
-        for auth in (token(endpoint, store), OAuthToken(endpoint.url, form, store=store)):
-            auth.refresh()
-    assert not store.exists()
-    assert "refresh_token" not in endpoint.forms[1]
+        asked = [bearer(OAuthToken(endpoint.url, form, store=store)) for _ in range(3)]
+        assert asked == ["access-1"] * 3
+        other = OAuthToken(endpoint.url, form | {"client_secret": "client-secret-2"}, store=store)
+        assert bearer(other) == "access-2", "whether a new secret is right is found out at once"
+        other.refresh()
+        assert bearer(OAuthToken(endpoint.url, form | {"client_secret": "client-secret-2"}, store=store)) == "access-3"
+    assert "refresh_token" not in endpoint.forms[0]
+    assert "client-secret" not in store.read_text()
+
+
+def test_a_rotated_refresh_token_outlives_a_new_client_secret(store: Path) -> None:
+    with serving(Endpoint()) as endpoint:
+        form = {"client_secret": "client-secret", "grant_type": "refresh_token", "refresh_token": GIVEN}
+        assert bearer(OAuthToken(endpoint.url, form, store=store)) == "access-1"
+        assert bearer(OAuthToken(endpoint.url, form | {"client_secret": "another"}, store=store)) == "access-2"
+    assert [sent["refresh_token"] for sent in endpoint.forms] == [GIVEN, "refresh-1"]
 
 
 # -- refusals and outages
 
 
-def test_a_refused_refresh_token_is_an_authentication_error_that_tells_the_reason_alone(store: Path) -> None:
+def test_a_refused_refresh_token_is_an_authentication_error_that_tells_the_reason_and_no_secret(store: Path) -> None:
     with serving(Endpoint(valid="another")) as endpoint, pytest.raises(AuthError) as error:
         token(endpoint, store).refresh()
     place = endpoint.url.removeprefix("http://")
-    assert str(error.value) == f"{place}: status 400, invalid_grant"
+    assert str(error.value) == f"{place}: status 400, invalid_grant: *** was spent"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +224,11 @@ def test_a_refused_refresh_token_is_an_authentication_error_that_tells_the_reaso
         (503, b'{"error": "server_error"}', TransientError),
         (429, b"{}", TransientError),
         (200, b"<html>the proxy is down</html>", TransientError),
+        (400, b'{"error": "unknown_error", "error_description": "retry your request"}', TransientError),
+        (400, b'{"error": "server_error"}', TransientError),
+        (401, b'{"error": "temporarily_unavailable"}', TransientError),
+        (400, b'{"error": "inactive_user", "error_description": "user is inactive"}', AuthError),
+        (400, b'{"error": "invalid_client_id"}', AuthError),
         (200, b'{"access_token": ""}', AuthError),
         (200, b"[]", AuthError),
         (404, b"<html>", AuthError),
@@ -227,7 +244,7 @@ def test_an_outage_may_pass_and_a_refusal_stays(status: int, body: bytes, error:
 def test_a_token_endpoint_that_is_down_is_a_transient_error(store: Path) -> None:
     with serving(Endpoint()) as endpoint:
         pass
-    with pytest.raises(TransientError, match=r"^token endpoint of 127\.0\.0\.1: ConnectionError$"):
+    with pytest.raises(TransientError, match=r"^token endpoint of 127\.0\.0\.1: connection refused: the sandbox"):
         token(endpoint, store).headers()
 
 

@@ -39,8 +39,8 @@ GOT_OVER: list[tuple[tuple[str, str], str, dict[str, Any]]] = [
     (GOOGLE, "expire_cursor", {}), (SALESFORCE, "expire_cursor", {}),
 ]  # fmt: skip
 TOLD = [
-    (GOOGLE, "throttle", {"daily": True}, "quota returns at"), (CONTACTS, "throttle", {"daily": True}, "quota returns"),
-    (SALESFORCE, "throttle", {"daily": True}, "quota returns at"),
+    (GOOGLE, "throttle", {"daily": True}, "wait until"), (CONTACTS, "throttle", {"daily": True}, "wait until"),
+    (SALESFORCE, "throttle", {"daily": True}, "wait until"),
     (GOOGLE, "repeat_cursor", {}, "cursor repeats"), (EVENTS, "repeat_cursor", {}, "cursor repeats"),
     (SALESFORCE, "repeat_cursor", {}, "cursor repeats"),
     (GOOGLE, "total_mismatch", {}, "rows announced"), (CONTACTS, "total_mismatch", {}, "fewer records than its total"),

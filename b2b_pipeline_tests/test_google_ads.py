@@ -312,10 +312,12 @@ def quota(code: str, delay: str = "") -> dict[str, Any]:
     return failure(429, "quotaError", code, quotaErrorDetails=scope)
 
 
-def platform(status: int, name: str, reason: str) -> dict[str, Any]:
+def platform(status: int, name: str, reason: str, delay: str = "") -> dict[str, Any]:
     """An error of Google's platform, before the Google Ads API is reached: with an `ErrorInfo`."""
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}
-    return {"error": {"code": status, "message": "…", "status": name, "details": [info]}}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    details = [info, *([retry] if delay else [])]
+    return {"error": {"code": status, "message": "…", "status": name, "details": details}}
 
 
 HTML = b"<!DOCTYPE html><html><title>Error</title></html>"
@@ -340,6 +342,12 @@ DIALECT: list[tuple[str, int, Any, dict[str, str], Outcome]] = [
     ("expensive queries, short term", 429, quota(SHORT), {}, Wait(300, SHORT)),
     ("expensive queries, long term", 429, quota(LONG), {}, Stop(NOW + timedelta(minutes=30), LONG)),
     ("a throttle of the platform", 429, HTML, {"Retry-After": "7"}, Wait(7, "too many requests")),
+    ("a throttle of the platform that says how long", 429, platform(429, "RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED",
+     "1800s"), {}, Stop(NOW + timedelta(minutes=30), "RATE_LIMIT_EXCEEDED")),
+    ("eleven hours of quota, as recorded", 429, quota("RESOURCE_EXHAUSTED", "40591s"), {},
+     Stop(NOW + timedelta(seconds=40_591), "RESOURCE_EXHAUSTED")),
+    ("an outage that is announced", 503, HTML, {"Retry-After": "Sat, 21 Nov 2026 14:00:00 GMT"},
+     Stop(NOW + timedelta(hours=2), "server error")),
     ("no access to the quota", 403, failure(403, "quotaError", "ACCESS_PROHIBITED"), {},
      Fatal("ACCESS_PROHIBITED", auth=True)),
     ("an expired page token", 400, failure(400, "requestError", "EXPIRED_PAGE_TOKEN"), {}, Split("EXPIRED_PAGE_TOKEN")),

@@ -427,6 +427,15 @@ def test_many_rows_come_by_a_bulk_job_and_mean_the_same(vendor: responses.Reques
         (3, {}, TransientError, "3 rows announced, 2 received"),
         (2, {"numberRecordsProcessed": 7}, TransientError, "processed 7 rows, 6 received"),
         (2, {"state": "Failed", "errorMessage": "QUERY_TIMEOUT"}, SplitError, "the job failed"),
+        (2, {"state": "Failed", "errorMessage": "InternalServerError : Retried more than 15 times"}, SplitError, "15"),
+        (2, {"state": "Failed"}, SplitError, "no reason given"),
+        (
+            2,
+            {"state": "Failed", "errorMessage": "InvalidBatch : Field name not found"},
+            PermanentError,
+            "the job failed: InvalidBatch : Field name not found",
+        ),
+        (2, {"state": "Failed", "errorMessage": "REQUEST_LIMIT_EXCEEDED: TotalRequests"}, QuotaError, "wait until"),
         (2, {"state": "Aborted"}, TransientError, "aborted"),
         (2, {"state": "InProgress"}, TransientError, "not complete after 3600 s"),
     ],
@@ -580,6 +589,34 @@ def test_a_refused_or_missing_login_says_so_without_its_secrets(
     monkeypatch.delenv("SALESFORCE_BASE_URL")
     with pytest.raises(AuthError, match="SALESFORCE_BASE_URL is not set"):
         connected()
+
+
+@pytest.mark.parametrize(
+    ("host", "is_theirs"),
+    [
+        ("brightwater.my.salesforce.com", True),
+        ("na139.salesforce.com", True),
+        ("brightwater--uat.sandbox.my.salesforce.com", True),
+        ("agency.my.salesforce.mil", True),
+        ("brightwater.my.sfcrmproducts.cn", True),
+        ("evilsalesforce.com", False),
+        ("brightwater.my.salesforce.com.evil.example", False),
+        ("me@evil.example", False),
+        ("brightwater.my.salesforce.com@evil.example", False),
+        ("brightwater.my.salesforce.com:8443", False),
+        ("127.0.0.1", False),
+        ("", False),
+    ],
+)
+def test_only_a_host_of_salesforce_gets_the_token(host: str, is_theirs: bool, vendor: responses.RequestsMock) -> None:
+    answer = fixture("token") | {"instance_url": f"https://{host}"}
+    vendor.replace(responses.POST, f"{DOMAIN}/services/oauth2/token", json=answer)
+    if is_theirs:
+        assert connected().session.base_url == f"https://{host}"
+    else:
+        with pytest.raises(PermanentError, match="refused to go on"):
+            connected()
+    assert [call.request.url for call in vendor.calls] == [f"{DOMAIN}/services/oauth2/token"]
 
 
 def test_doctor_finds_nothing_wrong_with_the_org_of_the_fixtures(vendor: responses.RequestsMock) -> None:

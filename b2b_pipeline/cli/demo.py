@@ -22,7 +22,7 @@ from b2b_pipeline import settings
 from b2b_pipeline.cli.backfill import open_launcher, run, split
 from b2b_pipeline.cli.common import pipeline, say
 from b2b_pipeline.cli.setup import CHECKOUT
-from b2b_pipeline.connectors.http import Transport
+from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import ConfigError, TransientError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -13,11 +14,14 @@ from urllib.parse import urlsplit
 import fasteners
 import requests
 
-from b2b_pipeline.connectors.http import TIMEOUT, Transport, json_or_none, place
+from b2b_pipeline.connectors.http import TIMEOUT, failed, json_or_none, place
+from b2b_pipeline.connectors.transport import DeadlineError, Transport
 from b2b_pipeline.errors import AuthError, TransientError
-from b2b_pipeline.privacy import keep_secret, write_private
+from b2b_pipeline.privacy import keep_secret, mask, write_private
 
 EARLY = 60.0  # seconds before expiry at which a token is renewed
+# What Salesforce (unknown_error) and RFC 6749, section 4.1.2.1, say of their own troubles: no credential is wrong.
+PASSING = {"unknown_error", "server_error", "temporarily_unavailable"}
 
 
 class StaticToken:
@@ -37,10 +41,10 @@ class StaticToken:
 class OAuthToken:
     """An OAuth 2 access token from a form-encoded token endpoint (RFC 6749, sections 4.4 and 6).
 
-    When the vendor rotates the refresh token, its answer is written to `store` (mode 0600) before it is used, and other
-    processes take their token from there; a lock keeps two of them from spending the same refresh token. `on_token`
-    sees the whole answer (Salesforce's `instance_url`). Raises AuthError when the vendor refuses, TransientError when
-    it does not answer.
+    Every answer is written to `store` (mode 0600) before it is used, and other processes take their token from there, a
+    rotated refresh token too; a lock keeps two of them from spending the same one. `on_token` sees the whole answer
+    (Salesforce's `instance_url`). Raises AuthError when the vendor refuses, TransientError when it does not answer or
+    has troubles of its own.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class OAuthToken:
         self._url = token_url
         self._form = dict(form)
         self._given = self._form.get("refresh_token", "")
+        self._credentials = hashlib.sha256(json.dumps([token_url, self._form], sort_keys=True).encode()).hexdigest()
         self._store = store
         self._lifetime = lifetime
         self._on_token = on_token
@@ -87,30 +92,44 @@ class OAuthToken:
             self._token, self._expires = token["access_token"], expires
 
     def _kept(self) -> tuple[dict[str, Any], float]:
-        """What replaced the environment's refresh token, unless somebody put in a new one since; and its expiry."""
+        """The last answer, unless somebody put in a new refresh token since, and when its access token expires.
+
+        An access token that came by other credentials counts as expired.
+        """
         kept = json.loads(self._store.read_text(encoding="utf-8")) if self._store.is_file() else {}
-        return (kept["token"], kept["expires"]) if kept.get("replaces") == self._given else ({}, 0.0)
+        if kept.get("replaces") != self._given:
+            return {}, 0.0
+        return kept["token"], kept["expires"] if kept.get("credentials") == self._credentials else 0.0
 
     def _renew(self, refresh_token: str) -> tuple[dict[str, Any], float]:
         spent = {"refresh_token": refresh_token} if refresh_token else {}
         token = {**spent, **self._ask({**self._form, **spent})}
         expires = time.time() + float(token.get("expires_in") or self._lifetime)
-        if token.get("refresh_token", self._given) != self._given:
-            write_private(self._store, json.dumps({"replaces": self._given, "expires": expires, "token": token}))
+        kept = {"replaces": self._given, "credentials": self._credentials, "expires": expires, "token": token}
+        write_private(self._store, json.dumps(kept))
         return token, expires
 
     def _ask(self, form: Mapping[str, str]) -> Mapping[str, Any]:
+        endpoint = f"token endpoint of {urlsplit(self._url).hostname}"
         try:
             with Transport() as http:
                 response = http.post(self._url, data=form, timeout=TIMEOUT, allow_redirects=False)
+        except DeadlineError:
+            raise TransientError(f"{endpoint}: the answer took too long") from None
         except requests.RequestException as error:
-            raise TransientError(f"token endpoint of {urlsplit(self._url).hostname}: {type(error).__name__}") from None
+            raise failed(endpoint, error, self._url) from None
         body = json_or_none(response)
         where = f"{place(response)}: status {response.status_code}"
         status = response.status_code
         if status >= 500 or status == 429 or (status == 200 and body is None):
             raise TransientError(f"{where}, no answer of a token endpoint")
         if status != 200 or not isinstance(body, dict) or not body.get("access_token"):
-            reason = body.get("error") if isinstance(body, dict) else None
-            raise AuthError(f"{where}, {reason or 'no access token in the answer'}")
+            raise _refusal(where, body if isinstance(body, dict) else {})
         return body
+
+
+def _refusal(where: str, body: Mapping[str, Any]) -> AuthError | TransientError:
+    """What a token endpoint's error means; its description is the vendor's, never what was sent."""
+    told = [str(body[name])[:200] for name in ("error", "error_description") if body.get(name)]
+    message = mask(f"{where}, {': '.join(told) or 'no access token in the answer'}")
+    return TransientError(message) if body.get("error") in PASSING else AuthError(message)

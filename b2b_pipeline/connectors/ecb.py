@@ -38,6 +38,7 @@ from b2b_pipeline.connectors.http import (
     Wait,
     place,
     retry_after,
+    wait_or_stop,
 )
 from b2b_pipeline.core.mapping import column
 from b2b_pipeline.currencies import OF_THE_ECB
@@ -146,9 +147,9 @@ def classify(response: requests.Response) -> Outcome:
     if status == 200:
         return Wait(3, "a page instead of data") if body.startswith((b"<", b"{")) else Ok()
     if status == 429:
-        return Wait(retry_after(response, 60), "too many requests")
+        return wait_or_stop(retry_after(response, 60), "too many requests")
     if status >= 500:
-        return Wait(3, "server error")
+        return wait_or_stop(retry_after(response, 3), "server error")
     return Fatal("refused")
 
 

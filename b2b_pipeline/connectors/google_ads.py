@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.auth import OAuthToken
@@ -32,7 +32,6 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.google_ads_rows import campaign, spend
 from b2b_pipeline.connectors.http import (
-    MAX_WAIT,
     Answer,
     Fatal,
     Ok,
@@ -41,12 +40,12 @@ from b2b_pipeline.connectors.http import (
     Session,
     Skip,
     Split,
-    Stop,
     Wait,
     follow,
     json_or_none,
     place,
     retry_after,
+    wait_or_stop,
 )
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, SplitError, TransientError
 from b2b_pipeline.privacy import keep_secret
@@ -304,14 +303,15 @@ def classify(response: requests.Response) -> Outcome:
     failure = failure if isinstance(failure, dict) else {}
     status = int(failure.get("code") or response.status_code)
     error, code = _first_error(failure)
+    asked = _retry_delay(failure, error)
     if code in _QUOTA_WAIT or status == 429:
-        return _throttled(_retry_delay(error) or retry_after(response, _QUOTA_WAIT.get(code, 60.0)), code)
+        return wait_or_stop(asked or retry_after(response, _QUOTA_WAIT.get(code, 60.0)), code or "too many requests")
     if code == "CUSTOMER_NOT_ENABLED":
         return Skip("CUSTOMER_NOT_ENABLED: not yet enabled, or deactivated", closed=True)
     if code == "EXPIRED_PAGE_TOKEN":
         return Split(code)
     if code in _TRANSIENT or status >= 500:
-        return Wait(3, code or "server error")
+        return wait_or_stop(asked or retry_after(response, 3), code or "server error")
     if status == 401 and code in _TRY_A_NEW_TOKEN:
         return Reauth(code or "UNAUTHENTICATED")
     if code == "UNSUPPORTED_VERSION" or (status == 404 and not failure):
@@ -332,20 +332,14 @@ def _first_error(failure: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     return {}, next(iter(reasons), "")
 
 
-def _retry_delay(error: Mapping[str, Any]) -> float:
-    """Seconds of a `google.protobuf.Duration` such as "900s" or "1.500s"; 0 without one."""
-    delay = re.fullmatch(
-        r"(\d+(?:\.\d+)?)s", error.get("details", {}).get("quotaErrorDetails", {}).get("retryDelay", "")
-    )
-    return float(delay[1]) if delay else 0.0
+def _retry_delay(failure: Mapping[str, Any], error: Mapping[str, Any]) -> float:
+    """Seconds of a `google.protobuf.Duration` such as "900s" or "1.500s"; 0 without one.
 
-
-def _throttled(seconds: float, code: str) -> Outcome:
-    """A wait that a process can sit out, or the moment from which on there is quota again."""
-    reason = code or "too many requests"
-    if seconds <= MAX_WAIT.total_seconds():
-        return Wait(seconds, reason)
-    return Stop(datetime.now(UTC) + timedelta(seconds=seconds), reason)
+    The API tells it of a quota, the platform before it in a `google.rpc.RetryInfo`.
+    """
+    told = [error.get("details", {}).get("quotaErrorDetails", {}), *failure.get("details", [])]
+    given = [str(item.get("retryDelay", "")) for item in told if isinstance(item, dict)]
+    return max((float(text[:-1]) for text in given if re.fullmatch(r"\d+(\.\d+)?s", text)), default=0.0)
 
 
 SOURCE = Source(

@@ -13,20 +13,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, SkippedError, SplitError, TransientError
+from b2b_pipeline.connectors.transport import DeadlineError, Transport, unreachable
+from b2b_pipeline.errors import (
+    AuthError,
+    PermanentError,
+    QuotaError,
+    SkippedError,
+    SplitError,
+    TransientError,
+    UnreachableError,
+)
 from b2b_pipeline.privacy import mask
 
 TIMEOUT = (10.0, 120.0)  # connect, read; seconds
 MAX_WAIT = timedelta(minutes=10)  # a longer wait belongs to the orchestrator, not to a sleeping process
 MAX_WAITS = 8
+LONGEST = timedelta(days=7)  # what a vendor may make us wait
+STREAM_DEADLINE = timedelta(hours=12)  # for all that one session asks
 MAX_BODY = 256 * 2**20
 RETRY = Retry(
     total=4, backoff_factor=0.5, backoff_max=30, backoff_jitter=0.5, allowed_methods=None,
@@ -153,11 +163,23 @@ def _place(url: str) -> str:
 
 
 def retry_after(response: requests.Response, default: float) -> float:
-    """Seconds of a numeric `Retry-After` header, else `default`."""
+    """Seconds of a `Retry-After` header, a number or an HTTP date (RFC 9110, section 10.2.3), else `default`."""
+    given = response.headers.get("Retry-After", "")
     try:
-        return max(0.0, float(response.headers.get("Retry-After", "")))
+        return max(0.0, float(given))
     except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(given) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
         return default
+
+
+def wait_or_stop(seconds: float, reason: str = "throttled") -> Wait | Stop:
+    """A wait that a process can sit out, or the moment until which it cannot."""
+    if seconds <= MAX_WAIT.total_seconds():
+        return Wait(seconds, reason)
+    return Stop(datetime.now(UTC) + timedelta(seconds=min(seconds, LONGEST.total_seconds())), reason)
 
 
 def next_utc_midnight(now: datetime | None = None) -> datetime:
@@ -165,32 +187,12 @@ def next_utc_midnight(now: datetime | None = None) -> datetime:
     return (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-class Transport(requests.Session):
-    """Goes through the environment's proxies and trusts its certificates, as is expected behind a corporate proxy.
-
-    Unlike requests' own it takes no credentials from a .netrc or a URL, and reaches this machine without a proxy.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = lambda request: request  # ours are in the headers; requests looks for others only without this
-
-    def merge_environment_settings(self, url: Any, *settings: Any, **more: Any) -> Any:
-        merged = super().merge_environment_settings(url, *settings, **more)
-        return {**merged, "proxies": {}} if _is_local(urlsplit(url).hostname or "") else merged
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Session:
     """A vendor's API behind a base URL.
 
-    Raises what the classifier decides: TransientError, QuotaError, AuthError, PermanentError, SplitError, SkippedError.
+    Raises what the classifier decides: TransientError, QuotaError, AuthError, PermanentError, SplitError, SkippedError;
+    UnreachableError without a connection; TransientError for an answer that takes longer than `answer_seconds`, and
+    once the session, which is that of one stream, has lasted longer than `budget`.
     """
 
     def __init__(
@@ -201,6 +203,8 @@ class Session:
         auth: Auth | None = None,
         headers: Mapping[str, str] | None = None,
         max_wait: timedelta = MAX_WAIT,
+        budget: timedelta = STREAM_DEADLINE,
+        answer_seconds: float | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -208,10 +212,10 @@ class Session:
         self._auth = auth
         self._max_wait = max_wait.total_seconds()
         self._sleep = sleep
-        self._http = Transport()
+        self._budget = budget
+        self._end = time.monotonic() + budget.total_seconds()
+        self._http = Transport(RETRY, answer_seconds)
         self._http.headers.update({"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})})
-        for scheme in ("https://", "http://"):
-            self._http.mount(scheme, HTTPAdapter(max_retries=RETRY))
         self.calls = 0
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, **headers: str) -> Answer:
@@ -232,6 +236,9 @@ class Session:
                 return Answer(response, _fingerprint(method, path, content))
             told = mask(f"{method} {place(response)}: status {response.status_code}, {outcome.reason}")
             match outcome:
+                case Wait(seconds) if seconds > self._max_wait:
+                    wait = min(seconds, LONGEST.total_seconds())
+                    raise QuotaError(told, datetime.now(UTC) + timedelta(seconds=wait))
                 case Wait(seconds):
                     if waited + seconds > self._max_wait or waits == MAX_WAITS:
                         raise TransientError(f"{told}: gave up after {waits} waits of {waited:.0f} s in all")
@@ -259,6 +266,8 @@ class Session:
             url = path
         else:
             url = f"{self.base_url}/{path.lstrip('/')}"
+        if time.monotonic() > self._end:
+            raise TransientError(f"{method} {_place(url)}: not asked, the stream has taken longer than {self._budget}")
         auth = self._auth.headers() if self._auth else {}
         self.calls += 1
         try:
@@ -266,11 +275,24 @@ class Session:
                 method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False, **content
             ) as response:
                 _read(response)
+        except DeadlineError:
+            seconds = self._http.seconds
+            raise TransientError(f"{method} {_place(url)}: the answer took longer than {seconds:g} s") from None
         except (requests.RequestException, UnicodeError) as error:
-            # A value error is about what we sent (a base URL without a scheme, a token with a line break): it stays.
-            kind = PermanentError if isinstance(error, ValueError) else TransientError
-            raise kind(f"{method} {_place(url)}: {type(error).__name__}") from None
+            raise failed(f"{method} {_place(url)}", error, url) from None
         return response
+
+
+def failed(what: str, error: Exception, url: str) -> PermanentError | TransientError:
+    """What an error on the way to a URL means.
+
+    A value error is about what we sent (a base URL without a scheme, a token with a line break): it stays.
+    """
+    if isinstance(error, ValueError):
+        return PermanentError(f"{what}: {type(error).__name__}")
+    if found := unreachable(error, urlsplit(url).hostname or ""):
+        return UnreachableError(f"{what}: {found[0]}", found[1])
+    return TransientError(f"{what}: {type(error).__name__}")
 
 
 def _read(response: requests.Response) -> None:

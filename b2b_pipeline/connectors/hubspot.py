@@ -38,6 +38,7 @@ from b2b_pipeline.connectors.http import (
     next_utc_midnight,
     place,
     retry_after,
+    wait_or_stop,
 )
 from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
@@ -106,11 +107,11 @@ def classify(response: requests.Response) -> Outcome:
     if status == 414:
         return Split("the address is too long")
     if status == 423:
-        return Wait(retry_after(response, 2.0), "locked")
+        return wait_or_stop(retry_after(response, 2.0), "locked")
     if status == 477:
-        return Wait(retry_after(response, 3600.0), "the account is being moved to another data centre")
+        return wait_or_stop(retry_after(response, 3600.0), "the account is being moved to another data centre")
     if status >= 500:
-        return Wait(retry_after(response, 5.0), category)
+        return wait_or_stop(retry_after(response, 5.0), category)
     if status == 400 and place(response).endswith("/search"):
         return Fatal("search refused: a filter on a property that does not exist, or a page beyond its 10,000 results")
     return Fatal(category)
@@ -123,7 +124,7 @@ def _throttled(response: requests.Response, error: Mapping[str, Any]) -> Outcome
         # It returns at midnight in the account's time zone, which the answer does not tell.
         return Stop(next_utc_midnight(), "daily limit of API calls")
     is_secondly = "SECONDLY" in policy and "TEN_SECONDLY" not in policy
-    return Wait(retry_after(response, 1.0 if is_secondly else 10.0))
+    return wait_or_stop(retry_after(response, 1.0 if is_secondly else 10.0))
 
 
 def _scopes(error: Mapping[str, Any]) -> list[str]:

@@ -155,7 +155,8 @@ def _calls_left(client: Client, config: Config) -> list[Finding]:
 def _version_served(client: Client, config: Config) -> list[Finding]:
     served = [version["version"] for version in client.session.get("services/data").json()]
     what = f"Salesforce API {client.version}; the org serves {served[0]} to {served[-1]}"
-    return [Finding(client.version in served, what, f"set sources.salesforce.options.api_version to {VERSION}")]
+    fix = f"set sources.salesforce.options.api_version to {VERSION if VERSION in served else served[-1]}"
+    return [Finding(client.version in served, what, fix)]
 
 
 def _objects(client: Client, config: Config) -> list[Finding]:

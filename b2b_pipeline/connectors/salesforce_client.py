@@ -31,8 +31,17 @@ from b2b_pipeline.connectors.http import (
     json_or_none,
     place,
     retry_after,
+    wait_or_stop,
 )
-from b2b_pipeline.errors import AuthError, PermanentError, SplitError, TransientError
+from b2b_pipeline.errors import (
+    AuthError,
+    PermanentError,
+    PipelineError,
+    QuotaError,
+    SplitError,
+    TransientError,
+)
+from b2b_pipeline.privacy import mask
 
 if TYPE_CHECKING:
     import requests
@@ -75,15 +84,20 @@ class Client:
         self._custom = custom_fields or {}
         self._bulk_threshold = bulk_threshold
         self._sleep = sleep
+        self._door = urlsplit(session.base_url).netloc
         self._described: dict[str, dict[str, Any]] = {}
 
     def use(self, token: Mapping[str, str]) -> None:
-        """Go on at the `instance_url` of a token's answer; its `id` URL (…/id/<organization>/<user>) names the org."""
-        instance = token["instance_url"].rstrip("/")
-        if urlsplit(instance).scheme != urlsplit(self.session.base_url).scheme:
-            raise PermanentError(
-                f"refused to go on at {urlsplit(instance).netloc}: not the scheme of the token's answer"
-            )
+        """Go on at the `instance_url` of a token's answer; its `id` URL (…/id/<organization>/<user>) names the org.
+
+        Raises PermanentError for a host that is neither Salesforce's nor the one that gave the token: it gets no token.
+        """
+        instance = str(token.get("instance_url", "")).rstrip("/")
+        url = urlsplit(instance)
+        if url.scheme != urlsplit(self.session.base_url).scheme:
+            raise PermanentError(f"refused to go on at {url.netloc}: not the scheme of the token's answer")
+        if url.netloc != self._door and not _OF_SALESFORCE.fullmatch(url.netloc.lower()):
+            raise PermanentError(f"refused to go on at {url.netloc}: not a host of Salesforce")
         self.session.base_url = instance
         parts = token.get("id", "").split("/")
         self.organization = parts[-2] if len(parts) > 2 else urlsplit(instance).netloc
@@ -174,15 +188,15 @@ class Client:
             raise TransientError(f"Salesforce: the job processed {announced} rows, {found} received")
 
     def _finish(self, path: str) -> int:
-        """Wait until the job is complete; the number of its rows. Raises SplitError when it fails."""
+        """Wait until the job is complete; the number of its rows. Raises what `_job_failed` says when it fails."""
         waited, pause = 0.0, 1.0
         while waited < BULK_DEADLINE:
             job = json_object(self.get(path), "state")
             match job["state"]:
                 case "JobComplete":
                     return int(job["numberRecordsProcessed"])
-                case "Failed":  # Salesforce itself retries 15 times and then wants a smaller question
-                    raise SplitError(f"Salesforce {path}: the job failed")
+                case "Failed":
+                    raise _job_failed(f"Salesforce {path}: the job failed", str(job.get("errorMessage") or ""))
                 case "Aborted":
                     raise TransientError(f"Salesforce {path}: somebody aborted the job")
             self._sleep(pause)
@@ -240,8 +254,36 @@ def _nested(paths: list[list[str]], values: list[str]) -> Record:
     return record
 
 
+def _job_failed(what: str, reason: str) -> PipelineError:
+    """By the job's `errorMessage`: a smaller window only mends what took too long, or gave no reason.
+
+    Salesforce itself tries 15 times before it calls a job failed.
+    """
+    told = mask(f"{what}: {reason[:200] or 'no reason given'}")
+    if any(code in reason for code in _QUOTA):
+        return QuotaError(told, datetime.now(UTC) + _QUOTA_PAUSE)
+    if not reason or any(word in reason.upper() for word in _TOO_SLOW):
+        return SplitError(told)
+    return PermanentError(told)
+
+
 # -- what an answer means
 
+# The hosts of orgs: My Domain and instances, US government (.mil), on Alibaba Cloud (.cn).
+# https://help.salesforce.com/s/articleView?id=sf.domain_name_url_formats.htm, looked up 2026-11-25
+_OF_SALESFORCE = re.compile(
+    r"[a-z0-9.-]+\.(?:salesforce\.com|force\.com|cloudforce\.com|salesforce\.mil|crmforce\.mil|sfcrmproducts\.cn|sfcrmapps\.cn)"
+)
+_TOO_SLOW = (
+    "TIMEOUT",
+    "TIMED OUT",
+    "TIME LIMIT",
+    "RETRIED MORE THAN",
+    "TOO LARGE",
+    "TOO_LARGE",
+    "TOO MANY",
+    "EXCEEDED",
+)
 _QUOTA = {"REQUEST_LIMIT_EXCEEDED", "LIMIT_EXCEEDED"}
 # The daily limits count the last 24 hours, so calls come back all the time; an hour is soon enough for the same night,
 # and a try that comes too early costs nothing.
@@ -270,7 +312,7 @@ def classify(response: requests.Response) -> Outcome:
     if code in _TOO_LARGE:
         return Split(code)
     if code in _LATER or status in (406, 420, 429) or status >= 500:
-        return Wait(retry_after(response, 5), code or "server error")
+        return wait_or_stop(retry_after(response, 5), code or "server error")
     if status == 401:
         return Reauth(code or "INVALID_SESSION_ID")
     if status in (414, 431):
