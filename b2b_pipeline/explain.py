@@ -17,6 +17,7 @@ from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
+from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
 from b2b_pipeline.metrics.store import component_rows
@@ -87,7 +88,8 @@ class Explanation:
         """The whole of it in JSON's types: money as decimal strings, days and times in ISO."""
         plain = {
             "formula": self.metric.formula, "on": self.day, "channel": self.channel, **self.answer.as_json(),
-            "because": [*self.answer.reasons, *filter(None, [self.answer.why_null])], "sql": self.sql,
+            "because": [*self.answer.reasons, *filter(None, [self.answer.why_null]), *self.answer.notes],
+            "sql": self.sql,
             "components": [vars(part) for part in self.parts], "rows": [vars(item) for item in self.evidence],
             "payloads": [vars(item) for item in self.payloads], "changes": self.changes,
         }  # fmt: skip
@@ -144,18 +146,26 @@ def _metric_sql(warehouse: Warehouse, config: Config, metric: Metric, day: date,
         rows = metric.median_of.rows(config, ("channel",)).subquery()
         query = select(median(rows.c.value)).where(rows.c.date_day == day, *_in_channel(rows.c.channel, channel))
     elif channel == ALL:
-        query = component_sums(config, metric, day, day, None, ())
+        query = component_sums(config, metric, day, day, None, (), _unfed(warehouse, config, metric))
     else:
         sums = component_sums(config, metric, day, day, None, ("channel",)).subquery()
         query = select(sums).where(*_in_channel(sums.c.channel, channel))
     return sql_text(warehouse, query)
 
 
+def _unfed(warehouse: Warehouse, config: Config, metric: Metric) -> tuple[str, ...]:
+    """The channels that a ratio over all channels leaves out."""
+    with warehouse.read() as connection:
+        return Known(connection, config).unfed(metric) if metric.denominator else ()
+
+
 def _parts(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> Iterator[Part]:
     stored = tables.kpi_component_daily.c
+    without = _unfed(warehouse, config, metric) if channel == ALL else ()
     query = (
         select(stored.component, func.sum(stored.value).label("value"))
         .where(stored.date_day == day, stored.component.in_(metric.components), *_in_channel(stored.channel, channel))
+        .where(func.coalesce(stored.channel, "").not_in(without))
         .group_by(stored.component)
     )
     values = {row["component"]: row["value"] for row in warehouse.rows(query)}
@@ -186,12 +196,15 @@ def _evidence(
 ) -> Iterator[Evidence]:
     """The rows that the components sum, and of derived rows the core rows that they were derived from."""
     traced: dict[str, dict[tuple[Any, ...], Row]] = {}
+    without = _unfed(warehouse, config, metric)
     for name, leg in _legs(metric):
         # What is 0 adds nothing; what is NULL is what could not be converted, and shows why the sum is small.
         conditions = [leg.day == day, or_(leg.value.is_(None), leg.value != 0)]
         conditions += [leg.where(config)] if leg.where else []
-        if channel != ALL and "channel" in leg.dimensions:
+        if "channel" in leg.dimensions:
             conditions += _in_channel(leg.dimensions["channel"], channel)
+            if channel == ALL and without:
+                conditions.append(func.coalesce(leg.dimensions["channel"], "").not_in(without))
         total, found = _rows(warehouse, leg.table, and_(*conditions), limit)
         yield Evidence(leg.table.name, name, total, found)
         for table, condition in TRACES.get(leg.table.name, _no_trace)(config, found) if found else ():

@@ -49,6 +49,8 @@ def _tell(told: Explanation) -> None:
     typer.echo("complete" if told.answer.complete else "not complete: " + "; ".join(told.answer.reasons))
     if told.answer.why_null:
         typer.echo(f"null: {told.answer.why_null}")
+    for note in told.answer.notes:
+        typer.echo(note)
     if told.parts:
         _title("Components")
         columns = ("side", "coefficient", "component", "value", "unit", "description")

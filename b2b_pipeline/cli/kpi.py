@@ -64,7 +64,8 @@ def remarks(answers: Iterable[Answer]) -> list[str]:
     told: dict[str, dict[str, None]] = {}
     for answer in answers:
         reasons = [f"not complete: {reason}" for reason in answer.reasons]
-        reasons += [f"null: {answer.why_null}"] if answer.why_null else []
+        reasons += [f"null: {answer.why_null}"] if answer.why_null and answer.why_null not in answer.reasons else []
+        reasons += answer.notes
         for reason in reasons:
             told.setdefault(reason, {})[answer.metric.name] = None
     return [f"{reason} ({', '.join(metrics)})" for reason, metrics in told.items()]

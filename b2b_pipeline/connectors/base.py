@@ -6,7 +6,7 @@ Nothing here or in any connector knows Dagster. A connector module exports one `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -147,6 +147,7 @@ class Stream:
     page_size: records a page, for the forecast of a backfill.
     personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.
     feeds: core table -> mapping.
+    states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Stream:
     personal: tuple[str, ...] = ()
     feeds: Mapping[str, Mapping_] = field(default_factory=dict)
     page_size: int = 1000
+    states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -448,6 +448,7 @@ SOURCE = Source(
                 "touchpoint": rows.touchpoints,
                 "identity_link": rows.identity_links,
             },
+            states={"stage_event": lambda config: config.stages.hubspot.values()},
         ),
         Stream(
             name="deal",
@@ -462,6 +463,7 @@ SOURCE = Source(
                 "opp_contact_role": rows.contact_roles,
                 "stage_event": rows.opportunity_stages,
             },
+            states={"stage_event": lambda config: ()},  # stages of deals, not of leads
         ),
         Stream(
             name="marketing_email",
@@ -481,6 +483,7 @@ SOURCE = Source(
             policy=WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=5), max_days=30),
             personal=PERSONAL_EVENT,
             feeds={"email_event": rows.email_events, "touchpoint": rows.click_touchpoints},
+            states={"touchpoint": lambda config: ()},  # one channel only
         ),
     ),
     connect=connect,

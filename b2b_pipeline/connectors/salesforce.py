@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -220,14 +220,20 @@ def _tracking(client: Client, config: Config) -> list[Finding]:
 
 
 def _stream(
-    name: str, sobject: SObject, description: str, feeds: Mapping[str, Mapping_], personal: tuple[str, ...] = ()
+    name: str,
+    sobject: SObject,
+    description: str,
+    feeds: Mapping[str, Mapping_],
+    personal: tuple[str, ...] = (),
+    stages: Callable[[Config], Iterable[str]] | None = None,
 ) -> Stream:
     def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
         return client.changes(sobject, window)
 
     # A record may commit minutes after its stamp: look back, and do not ask for the last minutes yet.
     policy = WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
-    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, page_size=2000)
+    states = {"stage_event": stages} if stages else {}
+    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, 2000, states)
 
 
 SOURCE = Source(
@@ -242,12 +248,14 @@ SOURCE = Source(
             "One row per lead and change.",
             {"lead": rows.lead, "stage_event": rows.lead_stages, "identity_link": rows.lead_identity},
             PERSONAL,
+            stages=lambda config: ("sql", *config.stages.salesforce.values()),  # sql: its conversion
         ),
         _stream(
             "lead_history",
             LEAD_HISTORY,
             "One row per change of a lead's status.",
             {"stage_event": rows.lead_history_stages},
+            stages=lambda config: config.stages.salesforce.values(),
         ),
         _stream(
             "contact",
@@ -263,6 +271,7 @@ SOURCE = Source(
             OPPORTUNITY_HISTORY,
             "One row per change of an opportunity's stage, amount or close date.",
             {"stage_event": rows.opportunity_stages},
+            stages=lambda config: (),  # of opportunities, not of leads
         ),
         _stream(
             "opportunity_contact_role",

@@ -251,7 +251,7 @@ def _spend(sheet: Sheet) -> pd.DataFrame:
             "ad_group_id": sheet["ad_group_id"].fillna(NOT_AT_THIS_LEVEL),
             "ad_id": sheet["ad_id"].fillna(NOT_AT_THIS_LEVEL),
             "level": "ad" if columns.ad_id else "ad_group" if columns.ad_group_id else "campaign",
-            "channel": sheet["channel"].fillna("other"),
+            "channel": sheet["channel"],
             "campaign_name": sheet["campaign_name"].fillna(campaign_id),
             "impressions": _count(sheet, "impressions"),
             "clicks": _count(sheet, "clicks"),

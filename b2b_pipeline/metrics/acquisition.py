@@ -41,7 +41,6 @@ FAMILY = Family(
             "ratio",
             "revenue",
             "revenue operations",
-            needs=("sales_cost",),
             documents="S0 S1 S4",
             example=({"marketing_cost": "9000", "sales_cost": "6000", "new_customers": "3"}, "5000"),
         ),
@@ -86,7 +85,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             "ratio",
             "revenue",
-            needs=("gross_margin",),
             documents="S0 S2",
             example=({"marketing_revenue": "30000", "marketing_cost": "10000", "gross_margin": "0.8"}, "1.4"),
         ),
@@ -99,7 +97,6 @@ FAMILY = Family(
             "ratio",
             "revenue",
             "revenue operations",
-            needs=("gross_margin", "sales_cost"),
             documents="S1 S2 S4",
             example=(
                 {"marketing_revenue": "30000", "marketing_cost": "10000", "sales_cost": "2000", "gross_margin": "0.8"},

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Condition, Family, Leg, Metric
 from b2b_pipeline.warehouse.tables import deal
+
+_NEEDS = (
+    *(Need("opportunity", (fact,)) for fact in ("won", "amount", "close_date", "person")),
+    Need("touchpoint", ("channel",)),
+)
 
 
 def _credited(touch: str, where: Condition | None = None) -> tuple[Leg, ...]:
@@ -19,6 +25,7 @@ def _credited(touch: str, where: Condition | None = None) -> tuple[Leg, ...]:
             deal.c.amount_reporting,
             dimensions,
             (lambda config: deal.c.is_won & where(config)) if where else (lambda config: deal.c.is_won),
+            needs=_NEEDS,
         ),
     )
 

@@ -11,6 +11,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null
 from sqlalchemy.types import Text
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.given import Need
 
 Condition = Callable[[Config], ColumnElement[bool]]
 Coefficient = int | Callable[[Config], Decimal | None]
@@ -22,6 +23,7 @@ class Leg:
     """A sum over one table: `value` of each row that passes `where`, on its `day`.
 
     dimensions: what the sum can be split by; `channel`, `campaign` and `currency` are stored, the rest runs live.
+    needs: what the inputs must state for the sum to be known; `dated` what they must state for its days to be known.
     """
 
     table: Table
@@ -29,6 +31,8 @@ class Leg:
     value: ColumnElement[Any]
     dimensions: Mapping[str, ColumnElement[Any]]
     where: Condition | None = None
+    needs: tuple[Need, ...] = ()
+    dated: tuple[Need, ...] = ()
 
     def rows(self, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
         """Columns date_day, the dimensions asked for (NULL where the table has none), value."""
@@ -42,12 +46,15 @@ class Component:
     """An additive quantity, stored per day, channel, campaign and currency in `kpi_component_daily`.
 
     Any split of it sums to its total. Money is in the reporting currency. `version` changes with its meaning.
+    bought: money spent, or what it bought at once: in a channel or campaign of which no row was ever given it is
+    unknown, not 0.
     """
 
     name: str
     description: str
     legs: tuple[Leg, ...]
     unit: Literal["money", "count", "days"] = "count"
+    bought: bool = False
     version: int = 1
 
     @property
@@ -61,7 +68,6 @@ class Metric:
 
     numerator, denominator: component -> coefficient; a metric without a denominator is a sum.
     median_of: the leg whose values' median it is, for a metric that is no sum and no ratio.
-    needs: `gross_margin`, or components that must have been given at all: without them the value is NULL with a reason.
     additivity: additive, ratio, cohort (a ratio over those who entered on the day), distinct, snapshot or model.
     example: a worked example, components -> value, which a test computes.
     """
@@ -77,7 +83,6 @@ class Metric:
     kind: Literal["specialist", "system"] = "specialist"
     tier: Literal["primary", "diagnostic"] = "primary"
     documents: str = ""
-    needs: tuple[str, ...] = ()
     median_of: Leg | None = None
     example: tuple[Mapping[str, str], str] | None = None
     version: int = 1
@@ -85,6 +90,10 @@ class Metric:
     @property
     def components(self) -> set[str]:
         return {*self.numerator, *self.denominator}
+
+    @property
+    def takes_margin(self) -> bool:
+        return any(callable(coefficient) for coefficient in (*self.numerator.values(), *self.denominator.values()))
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _row(metric: Metric) -> str:
-    needs = f" Needs {' and '.join(need.replace('_', ' ') for need in metric.needs)}." if metric.needs else ""
+    needs = " Needs gross margin." if metric.takes_margin else ""
     legs = (
         [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
     )

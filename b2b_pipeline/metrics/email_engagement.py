@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import literal
 
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.warehouse.tables import email_recipient
 
@@ -22,6 +23,7 @@ def _unique(event_type: str) -> tuple[Leg, ...]:
             one(),
             _DIMENSIONS,
             lambda config: email_recipient.c.event_type == event_type,
+            needs=(Need("email_event", (event_type,)),),
         ),
     )
 

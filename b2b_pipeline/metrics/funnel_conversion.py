@@ -8,15 +8,26 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
-from b2b_pipeline.metrics.lead_generation import PERSON_DIMENSIONS, counts
+from b2b_pipeline.metrics.lead_generation import LEADS, MQLS, PERSON_DIMENSIONS, SQLS, counts
 from b2b_pipeline.warehouse.tables import person
 
+_DEALS = Need("opportunity", ("person",))
+_WON = Need("opportunity", ("won",))
 
-def _of_cohort(day: Column[Any], also: Callable[[Config], ColumnElement[bool]]) -> tuple[Leg, ...]:
+
+def _of_cohort(day: Column[Any], also: Callable[[Config], ColumnElement[bool]], *needs: Need) -> tuple[Leg, ...]:
     """Persons of the cohort that entered on `day` for whom `also` holds."""
     return (
-        Leg(person, day, one(), PERSON_DIMENSIONS, lambda config: counts(config) & day.is_not(None) & also(config)),
+        Leg(
+            person,
+            day,
+            one(),
+            PERSON_DIMENSIONS,
+            lambda config: counts(config) & day.is_not(None) & also(config),
+            needs=(LEADS, *needs),
+        ),
     )
 
 
@@ -58,22 +69,22 @@ FAMILY = Family(
         Component(
             "leads_reached_mql",
             "leads of the day that reached MQL or a later stage",
-            _of_cohort(person.c.date_day, lambda c: person.c.stage_rank >= c.stages.rank("mql")),
+            _of_cohort(person.c.date_day, lambda c: person.c.stage_rank >= c.stages.rank("mql"), MQLS),
         ),
         Component(
             "mqls_reached_sql",
             "MQLs of the day that reached SQL or a later stage",
-            _of_cohort(person.c.mql_day, lambda c: person.c.stage_rank >= c.stages.rank("sql")),
+            _of_cohort(person.c.mql_day, lambda c: person.c.stage_rank >= c.stages.rank("sql"), MQLS, SQLS),
         ),
         Component(
             "sqls_with_opportunity",
             "SQLs of the day whose person has an opportunity",
-            _of_cohort(person.c.sql_day, lambda c: person.c.has_opportunity),
+            _of_cohort(person.c.sql_day, lambda c: person.c.has_opportunity, SQLS, _DEALS),
         ),
         Component(
             "leads_with_won",
             "leads of the day whose person has a won opportunity",
-            _of_cohort(person.c.date_day, lambda c: person.c.has_won),
+            _of_cohort(person.c.date_day, lambda c: person.c.has_won, _DEALS, _WON),
         ),
     ),
     metrics=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.metrics.paid_media import AD_SPEND
 from b2b_pipeline.warehouse.tables import cost_ledger, person
@@ -20,6 +21,7 @@ _COST_DIMENSIONS = {
 }
 MARKETING = ("ads", "agency", "tools", "salaries_marketing", "content", "event")
 SALES = ("salaries_sales",)
+LEADS, MQLS, SQLS = Need("lead"), Need("stage_event", ("mql",)), Need("stage_event", ("sql",))
 
 
 def counts(config: Config) -> ColumnElement[bool]:
@@ -34,6 +36,7 @@ def _ledger(categories: tuple[str, ...]) -> Leg:
         cost_ledger.c.amount_reporting,
         _COST_DIMENSIONS,
         lambda config: cost_ledger.c.category.in_(categories),
+        needs=(Need("cost_ledger", categories),),
     )
 
 
@@ -46,7 +49,7 @@ FAMILY = Family(
         Component(
             "leads",
             "persons on the day they became a lead",
-            (Leg(person, person.c.date_day, one(), PERSON_DIMENSIONS, counts),),
+            (Leg(person, person.c.date_day, one(), PERSON_DIMENSIONS, counts, needs=(LEADS,)),),
         ),
         Component(
             "mqls",
@@ -58,6 +61,7 @@ FAMILY = Family(
                     one(),
                     PERSON_DIMENSIONS,
                     lambda c: counts(c) & person.c.mql_day.is_not(None),
+                    needs=(LEADS, MQLS),
                 ),
             ),
         ),
@@ -71,6 +75,7 @@ FAMILY = Family(
                     one(),
                     PERSON_DIMENSIONS,
                     lambda c: counts(c) & person.c.sql_day.is_not(None),
+                    needs=(LEADS, SQLS),
                 ),
             ),
         ),
@@ -79,8 +84,9 @@ FAMILY = Family(
             "ad spend and the marketing part of the cost ledger",
             (AD_SPEND, _ledger(MARKETING)),
             "money",
+            bought=True,
         ),
-        Component("sales_cost", "the sales part of the cost ledger", (_ledger(SALES),), "money"),
+        Component("sales_cost", "the sales part of the cost ledger", (_ledger(SALES),), "money", bought=True),
     ),
     metrics=(
         Metric(

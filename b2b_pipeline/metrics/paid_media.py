@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric
 from b2b_pipeline.warehouse.tables import spend
 
@@ -11,11 +12,11 @@ _DIMENSIONS = {
 }  # fmt: skip
 
 
-def _sum(column: str) -> tuple[Leg, ...]:
-    return (Leg(spend, spend.c.date_day, spend.c[column], _DIMENSIONS),)
+def _sum(column: str, needs: str) -> tuple[Leg, ...]:
+    return (Leg(spend, spend.c.date_day, spend.c[column], _DIMENSIONS, needs=(Need("spend", (needs,)),)),)
 
 
-AD_SPEND = _sum("spend_reporting")[0]
+AD_SPEND = _sum("spend_reporting", "spend")[0]
 
 FAMILY = Family(
     name="paid_media",
@@ -23,9 +24,11 @@ FAMILY = Family(
     description="Spend, reach and unit prices of advertising, on the ad account's own day.",
     headline="spend",
     components=(
-        Component("spend", "ad spend in the reporting currency, converted row by row", (AD_SPEND,), "money"),
-        Component("impressions", "times an ad was shown", _sum("impressions")),
-        Component("clicks", "clicks on ads", _sum("clicks")),
+        Component(
+            "spend", "ad spend in the reporting currency, converted row by row", (AD_SPEND,), "money", bought=True
+        ),
+        Component("impressions", "times an ad was shown", _sum("impressions", "impressions"), bought=True),
+        Component("clicks", "clicks on ads", _sum("clicks", "clicks"), bought=True),
     ),
     metrics=(
         Metric("spend", "sum of ad spend", "money", {"spend": 1}, stage="awareness", documents="S0 S1 S2"),

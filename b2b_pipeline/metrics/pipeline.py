@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement
 
+from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.warehouse.tables import deal
 
@@ -16,16 +17,23 @@ DEAL_DIMENSIONS = {
 }  # fmt: skip
 
 
-def _leg(day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None) -> Leg:
-    return Leg(deal, day, value, DEAL_DIMENSIONS, None if where is None else lambda config: where)
+def _leg(day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None, needs: str = "") -> Leg:
+    """`needs`: the facts of opportunities without which the sum is unknown."""
+    return Leg(
+        deal, day, value, DEAL_DIMENSIONS, None if where is None else lambda config: where,
+        needs=(Need("opportunity"), *(Need("opportunity", (fact,)) for fact in needs.split())),
+        dated=(Need("opportunity", ("created_at" if day is _OPENED else "close_date",)),),
+    )  # fmt: skip
 
 
-def _sum(day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None) -> tuple[Leg, ...]:
-    return (_leg(day, value, where),)
+def _sum(
+    day: Column[Any], value: ColumnElement[Any], where: ColumnElement[bool] | None = None, needs: str = ""
+) -> tuple[Leg, ...]:
+    return (_leg(day, value, where, needs),)
 
 
 _OPENED, _CLOSED, _AMOUNT = deal.c.date_day, deal.c.close_date, deal.c.amount_reporting
-_CYCLE = deal.c.is_won & deal.c.cycle_days.is_not(None)
+_CYCLE, _DATES = deal.c.is_won & deal.c.cycle_days.is_not(None), "won created_at close_date"
 
 FAMILY = Family(
     name="pipeline",
@@ -35,38 +43,50 @@ FAMILY = Family(
     components=(
         Component("opportunities", "opportunities on the day they were opened", _sum(_OPENED, one())),
         Component(
-            "opened_won", "opportunities opened on the day that are won by now", _sum(_OPENED, one(), deal.c.is_won)
+            "opened_won",
+            "opportunities opened on the day that are won by now",
+            _sum(_OPENED, one(), deal.c.is_won, "won"),
         ),
-        Component("pipeline", "amount of opportunities on the day they were opened", _sum(_OPENED, _AMOUNT), "money"),
-        Component("won", "won opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_won)),
-        Component("lost", "lost opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_lost)),
+        Component(
+            "pipeline",
+            "amount of opportunities on the day they were opened",
+            _sum(_OPENED, _AMOUNT, needs="amount"),
+            "money",
+        ),
+        Component("won", "won opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_won, "won")),
+        Component("lost", "lost opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_lost, "lost")),
         Component(
             "bookings",
             "amount of won opportunities on their close date",
-            _sum(_CLOSED, _AMOUNT, deal.c.is_won),
+            _sum(_CLOSED, _AMOUNT, deal.c.is_won, "won amount"),
             "money",
         ),
         Component(
             "lost_amount",
             "amount of lost opportunities on their close date",
-            _sum(_CLOSED, _AMOUNT, deal.c.is_lost),
+            _sum(_CLOSED, _AMOUNT, deal.c.is_lost, "lost amount"),
             "money",
         ),
         Component(
             "won_with_amount",
             "won opportunities that have an amount, on their close date",
-            _sum(_CLOSED, one(), deal.c.is_won & _AMOUNT.is_not(None)),
+            _sum(_CLOSED, one(), deal.c.is_won & _AMOUNT.is_not(None), "won amount"),
         ),
         Component(
-            "cycle_days", "days from opened to won, on the close date", _sum(_CLOSED, deal.c.cycle_days, _CYCLE), "days"
+            "cycle_days",
+            "days from opened to won, on the close date",
+            _sum(_CLOSED, deal.c.cycle_days, _CYCLE, _DATES),
+            "days",
         ),
         Component(
-            "won_with_cycle", "won opportunities with both dates, on the close date", _sum(_CLOSED, one(), _CYCLE)
+            "won_with_cycle",
+            "won opportunities with both dates, on the close date",
+            _sum(_CLOSED, one(), _CYCLE, _DATES),
         ),
         Component(
             "new_customers",
             "accounts on the close date of their first won opportunity",
-            _sum(_CLOSED, one(), deal.c.is_new_customer),
+            _sum(_CLOSED, one(), deal.c.is_new_customer, "won account_id"),
         ),
     ),
     metrics=(
@@ -185,7 +205,7 @@ FAMILY = Family(
             owner="sales",
             tier="diagnostic",
             documents="S0",
-            median_of=_leg(_CLOSED, deal.c.cycle_days, _CYCLE),
+            median_of=_leg(_CLOSED, deal.c.cycle_days, _CYCLE, _DATES),
         ),
         Metric(
             "new_customers",

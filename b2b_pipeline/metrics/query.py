@@ -5,12 +5,13 @@ Components are summed at the grain asked for and only then divided; what must no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -32,14 +33,16 @@ from sqlalchemy import (
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
-from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
+from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
+from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
-from b2b_pipeline.metrics.store import component_rows, lacking
+from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse.dialects import median, truncate_day
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import SUM, coverage, kpi_component_daily
 
 GRAINS = ("day", "week", "month", "quarter", "year")
+_Sums = dict[tuple[Any, ...], dict[str, Fraction | None]]  # key -> component -> sum
 
 
 class QuestionError(PipelineError):
@@ -56,6 +59,9 @@ class _Question:
     end: date | None
     grain: str | None
     dimensions: tuple[str, ...]
+    known: Known
+    gaps: dict[tuple[str, ...], _Gaps] = field(default_factory=dict)  # of what was asked before
+    left_out: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Answer:
     """One row: the keys asked for, and the exact numerator and denominator. `reasons` say why it is not complete.
 
     Raises nothing: an undefined value is None, and `why_null` tells the reason where there is a better one than 0.
+    `notes` say what the number covers, where that is less than its name says.
     """
 
     metric: Metric
@@ -71,6 +78,7 @@ class Answer:
     denominator: Fraction | None
     reasons: tuple[str, ...] = ()
     why_null: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -145,40 +153,82 @@ def ask(
     for metric in metrics:
         _refuse_unknown(metric, dimensions)
     with warehouse.read() as connection:
-        question = _Question(connection, config, start, end, grains[0] if grains else None, dimensions)
+        grain, known = grains[0] if grains else None, Known(connection, config)
+        question = _Question(connection, config, start, end, grain, dimensions, known)
         return [answer for metric in metrics for answer in _answers(question, metric)]
 
 
 def _answers(question: _Question, metric: Metric) -> list[Answer]:
-    config, start, end = question.config, question.start, question.end
-    grain, dimensions = question.grain, question.dimensions
+    grain, dimensions, known = question.grain, question.dimensions, question.known
     sums = _sums(question, metric) if metric.median_of is None else _medians(question, metric.median_of)
-    why_null = lacking(question.connection, config, metric)
-    gaps = _gaps(question, metric)
-    found_keys = sorted(sums, key=lambda key: tuple((part is None, str(part)) for part in key))
-    periods: list[date | None] = []
-    if grain:
-        days = [key[0] for key in found_keys if key[0] is not None]
-        # Without a range: one mistyped year must not give a million periods.
-        near = [day for day in days if abs(day.year - gaps.today.year) < 100]
-        first, last = start or min(near, default=None), end or max(near, default=None)
-        periods = sorted({*_periods(first, last, grain), *days}) if first and last else days
-        if any(key[0] is None for key in found_keys):
-            periods.append(None)
-    splits = sorted(
-        {key[1:] if grain else key for key in found_keys}, key=lambda key: tuple((p is None, str(p)) for p in key)
+    gaps = _gaps(question, [metric.name] if metric.median_of else sorted(metric.components))
+    dated = bool(question.start or question.end or grain)
+    lacking, partly = known.lacking(metric, dated=dated), known.partly(metric)
+    lacking_undated = known.lacking(metric, dated=False) if grain else {}
+    without = _left_out(question, metric)
+    notes = (
+        (f"without {', '.join(without)}: nothing feeds its spend",) if without and "channel" not in dimensions else ()
     )
-    splits = splits or ([()] if not dimensions else [])
+    splits = {key[1:] if grain else key for key in sums}
+    if dimensions == ("channel",):
+        splits |= {(channel,) for channel in without}
+    splits = splits or (set() if dimensions else {()})
     rows: list[Answer] = []
-    for period, split in product(periods if grain else [None], splits):
-        key = (period, *split) if grain else split
-        parts = sums.get(key, {})
-        numerator, denominator = combine(metric, config, parts)
-        span = _span(period, grain, start, end) if grain and period else (start, end)
-        reasons = () if grain and period is None else gaps.reasons(*span)
+    for period, split in product(_periods_of(question, sums, gaps.today), sorted(splits, key=_in_order)):
         keys = ({"date": period} if grain else {}) | dict(zip(dimensions, split, strict=True))
-        rows.append(Answer(metric, keys, numerator, denominator, reasons, why_null))
+        parts = sums.get((period, *split) if grain else split, {})
+        span = (
+            _span(period, grain, question.start, question.end) if grain and period else (question.start, question.end)
+        )
+        undated = grain and period is None
+        missing = {
+            **(lacking_undated if undated else lacking),
+            **known.missing_at(metric, keys.get("channel"), keys.get("campaign"), dimensions),
+            **({} if undated else _unknown(question, metric, parts, span)),
+        }
+        numerator, denominator = combine(metric, question.config, parts, missing)
+        reasons = () if undated else (*gaps.reasons(*span), *partly)
+        rows.append(Answer(metric, keys, numerator, denominator, reasons, next(iter(missing.values()), ""), notes))
     return rows
+
+
+def _in_order(key: tuple[Any, ...]) -> tuple[tuple[bool, str], ...]:
+    return tuple((part is None, str(part)) for part in key)
+
+
+def _periods_of(question: _Question, sums: _Sums, today: date) -> list[date | None]:
+    """Every period of the range, whether anything happened or not, and None for what has no day."""
+    if not question.grain:
+        return [None]
+    days = [key[0] for key in sums if key[0] is not None]
+    # Without a range: one mistyped year must not give a million periods.
+    near = [day for day in days if abs(day.year - today.year) < 100]
+    first, last = question.start or min(near, default=None), question.end or max(near, default=None)
+    every: Iterable[date] = _periods(first, last, question.grain) if first and last else ()
+    return [*sorted({*every, *days}), *([None] if any(key[0] is None for key in sums) else [])]
+
+
+def _unknown(
+    question: _Question, metric: Metric, parts: Mapping[str, Fraction | None], span: tuple[date | None, date | None]
+) -> dict[str, str]:
+    """Components that have no row in a period of which nothing was read whole: that is not the same as none."""
+    found = {}
+    for name in sorted(metric.components - parts.keys()):
+        gaps = _gaps(question, [name])
+        if gaps.nothing_whole(*span):
+            found[name] = next(iter(gaps.reasons(*span)), "nothing was read of these days")
+    return found
+
+
+def _left_out(question: _Question, metric: Metric) -> list[str]:
+    """The paid channels without known spend in which something happened in the range."""
+    unfed = question.known.unfed(metric)
+    if unfed and unfed not in question.left_out:
+        stored = kpi_component_daily.c
+        query = select(stored.channel).where(stored.channel.in_(unfed)).distinct().order_by(stored.channel)
+        in_range = query.where(_in_range(stored.date_day, question.start, question.end))
+        question.left_out[unfed] = list(question.connection.execute(in_range).scalars())
+    return question.left_out.get(unfed, [])
 
 
 def dimensions_of(metric: Metric) -> set[str]:
@@ -199,40 +249,57 @@ def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:
 
 
 def combine(
-    metric: Metric, config: Config, parts: dict[str, Fraction | None]
+    metric: Metric,
+    config: Config,
+    parts: Mapping[str, Fraction | None],
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Fraction | None, Fraction | None]:
+    """Numerator and denominator; None where a component is `missing`, or has rows of which none has a value."""
     if metric.median_of is not None:
-        return parts.get("median"), None
+        return None if missing else parts.get("median"), None
 
-    def side(terms: Any) -> Fraction | None:
+    def side(terms: Mapping[str, Coefficient]) -> Fraction | None:
         total = Fraction(0)
         for component, coefficient in terms.items():
             factor = coefficient(config) if callable(coefficient) else coefficient
-            if factor is None:
+            part = parts.get(component, Fraction(0))
+            if factor is None or part is None or component in missing:
                 return None
-            total += Fraction(factor) * (parts.get(component) or 0)
+            total += Fraction(factor) * part
         return total
 
     return side(metric.numerator), side(metric.denominator) if metric.denominator else None
 
 
-_Sums = dict[tuple[Any, ...], dict[str, Fraction | None]]  # key -> component -> sum
-
-
 def _sums(question: _Question, metric: Metric) -> _Sums:
     """From the stored components where they have the dimensions, else live."""
     asked = question.start, question.end, question.grain, question.dimensions
-    found: _Sums = {}
-    for *key, component, value in question.connection.execute(component_sums(question.config, metric, *asked)):
+    unfed, found = question.known.unfed(metric), _Sums()
+    query = component_sums(question.config, metric, *asked, unfed)
+    for *key, component, value in question.connection.execute(query):
         found.setdefault(tuple(key), {})[component] = None if value is None else Fraction(value)
+    if unfed and "campaign" in question.dimensions:  # a campaign of which all is left out is shown as unknown
+        for *key, _, _ in question.connection.execute(component_sums(question.config, metric, *asked)):
+            found.setdefault(tuple(key), {})
     return found
 
 
 def component_sums(
-    config: Config, metric: Metric, start: date | None, end: date | None, grain: str | None, dimensions: tuple[str, ...]
+    config: Config,
+    metric: Metric,
+    start: date | None,
+    end: date | None,
+    grain: str | None,
+    dimensions: tuple[str, ...],
+    unfed: Sequence[str] = (),
 ) -> Select[Any]:
-    """The query behind a metric: period and dimensions, component, value."""
-    if set(dimensions) <= set(STANDARD):
+    """The query behind a metric: period and dimensions, component, value.
+
+    A ratio that is not split by channel leaves the channels `unfed` out on both sides.
+    """
+    leaves_out = bool(unfed and metric.denominator and "channel" not in dimensions)
+    wanted = (*dimensions, "channel") if leaves_out else dimensions
+    if set(wanted) <= set(STANDARD):
         stored = kpi_component_daily.c
         columns: dict[str, Any] = {
             "channel": stored.channel,
@@ -240,17 +307,17 @@ def component_sums(
             "currency": stored.currency,
         }
         rows: Any = select(
-            stored.date_day, *(columns[name].label(name) for name in dimensions), stored.component, stored.value
+            stored.date_day, *(columns[name].label(name) for name in wanted), stored.component, stored.value
         )
         rows = rows.where(stored.component.in_(sorted(metric.components))).subquery()
     else:
         parts = []
         for name in sorted(metric.components):
-            part = component_rows(COMPONENTS[name], config, dimensions).subquery()
+            part = component_rows(COMPONENTS[name], config, wanted).subquery()
             parts.append(
                 select(
                     part.c.date_day,
-                    *(part.c[d] for d in dimensions),
+                    *(part.c[d] for d in wanted),
                     cast(literal(name), Text).label("component"),
                     part.c.value,
                 )
@@ -260,6 +327,8 @@ def component_sums(
     if grain:
         keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
     query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), SUM))
+    if leaves_out:
+        query = query.where(func.coalesce(rows.c.channel, "").not_in(unfed))
     return query.where(_in_range(rows.c.date_day, start, end)).group_by(*keys, rows.c.component)
 
 
@@ -279,11 +348,22 @@ def _in_range(day: Any, start: date | None, end: date | None) -> Any:
     return and_(true(), *(c for c in conditions if c is not None))
 
 
-def _gaps(question: _Question, metric: Metric) -> _Gaps:
+def _gaps(question: _Question, names: Sequence[str]) -> _Gaps:
+    """Of components, or of one median. Asked once each."""
+    if (key := tuple(names)) not in question.gaps:
+        question.gaps[key] = _find_gaps(question, names)
+    return question.gaps[key]
+
+
+def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
     config = question.config
-    used = [(COMPONENTS[name].unit == "money", COMPONENTS[name].tables) for name in metric.components]
-    if metric.median_of:
-        used = [(metric.unit == "money", {metric.median_of.table.name})]
+    medians = {name: leg for name in names if name in METRICS and (leg := METRICS[name].median_of)}
+    used = [
+        (False, {medians[name].table.name})
+        if name in medians
+        else (COMPONENTS[name].unit == "money", COMPONENTS[name].tables)
+        for name in names
+    ]
     streams = sorted({each for _, names in used for table in names for each in streams_behind(table, config)})
     amounts = sorted(
         {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
@@ -323,6 +403,14 @@ class _Gaps:
         if self.first and start and start < self.first:
             found.append(f"nothing is read before start_date {self.first}")
         return tuple(dict.fromkeys(found))
+
+    def nothing_whole(self, start: date | None, end: date | None) -> bool:
+        """Whether no day of the range was read whole."""
+        if self.first is None or self.last is None or start is None or end is None:
+            return False
+        first, last = max(start, self.first), min(end, self.last, self.today - timedelta(days=1))
+        gaps = {day for day, *_ in self.days}
+        return all(first + timedelta(days=n) in gaps for n in range((last - first).days + 1))
 
 
 def _periods(first: date, last: date, grain: str) -> Iterable[date]:

@@ -13,13 +13,21 @@ from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, fun
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.coverage import INPUTS
-from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.metrics.base import Component, Family, Metric
-from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES
+from b2b_pipeline.metrics.base import Component, Family
+from b2b_pipeline.metrics.known import LOCATED, Known
+from b2b_pipeline.metrics.registry import FAMILIES, METRICS
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import SUM, kpi_change, kpi_component_daily, load_audit, metric_def, metric_term
+from b2b_pipeline.warehouse.tables import (
+    SUM,
+    kpi_change,
+    kpi_component_daily,
+    load_audit,
+    metric_def,
+    metric_gap,
+    metric_term,
+)
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
 TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
@@ -140,40 +148,41 @@ def _news(connection: Connection, family: Family, run_id: str, since: datetime |
     return "; ".join(told) or "a changed definition or configuration"
 
 
-def lacking(connection: Connection, config: Config, metric: Metric) -> str:
-    """Why the metric cannot be computed at all, or nothing."""
-    used = {name: [leg.table.name for leg in COMPONENTS[name].legs] for name in metric.components}
-    if metric.median_of:
-        used[metric.name] = [metric.median_of.table.name]
-    for name, read in used.items():
-        if not any(feeds(INPUTS.get(table, (table,))[0], config) for table in read):
-            return f"nothing that is switched on gives {name.replace('_', ' ')}"
-    for need in metric.needs:
-        if need == "gross_margin":
-            if config.gross_margin is None:
-                return "gross_margin is not given in pipeline.yaml"
-        elif (
-            connection.execute(select(literal(1)).where(kpi_component_daily.c.component == need).limit(1)).first()
-            is None
-        ):
-            return f"no {need.replace('_', ' ')} is in the cost ledger"
-    return ""
-
-
 def publish_definitions(warehouse: Warehouse, config: Config) -> None:
     """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes.
 
     It comes after the families: a metric that needs costs is unavailable as long as there are none.
     """
     with warehouse.write() as connection:
-        definitions, terms = _definitions(connection, config)
-        for table, rows in ((metric_def, definitions), (metric_term, terms)):
+        known = Known(connection, config)
+        definitions, terms = _definitions(known, config)
+        for table, rows in ((metric_def, definitions), (metric_term, terms), (metric_gap, _gaps(connection, known))):
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
                 synchronise(connection, table, select(incoming))
 
 
-def _definitions(connection: Connection, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
+    """Rows of `metric_gap`: the channels and campaigns of each metric in which what was bought for it is unknown."""
+    stored = kpi_component_daily.c
+    query = select(stored.component, stored.channel, stored.campaign_id).distinct()
+    places: dict[str, set[tuple[str | None, str | None]]] = defaultdict(set)
+    for component, channel, campaign in connection.execute(query):
+        places[component].add((channel, campaign))
+    return [
+        {
+            "metric": metric.name, "channel": channel, "campaign_id": campaign,
+            "because": next(iter(missing.values())), "is_left_out": channel in unfed,
+        }
+        for metric in METRICS.values()
+        if metric.denominator
+        for unfed in [known.unfed(metric)]
+        for channel, campaign in set.union(*(places[name] for name in metric.components))
+        if (missing := known.missing_at(metric, channel, campaign, LOCATED))
+    ]  # fmt: skip
+
+
+def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of `metric_def` and of `metric_term`."""
     definitions, terms = [], []
     for family in FAMILIES.values():
@@ -182,7 +191,7 @@ def _definitions(connection: Connection, config: Config) -> tuple[list[dict[str,
                 {
                     "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
                     "additivity": metric.additivity, "version": f"v{metric.version}",
-                    "unavailable_because": lacking(connection, config, metric) or None,
+                    "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
                 }
             )  # fmt: skip
             for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from b2b_pipeline.sandbox import truth_files
 from b2b_pipeline.sandbox.truth_facts import (
+    PAID,
     Fact,
     Money,
     ad_facts,
@@ -66,6 +67,8 @@ MONEY = {
 }  # fmt: skip
 MARGIN = {"margin": frozenset({"marketing_revenue"})}
 COST = "spend marketing_costs"
+# What is paid, and what the money buys at once: it is known only for channels that some row of it names.
+BOUGHT = {"spend", "impressions", "clicks", "marketing_costs", "sales_costs"}
 METRICS = {
     "spend": metric("money", "spend"),
     "impressions": metric("count", "impressions"),
@@ -169,8 +172,9 @@ def truth(
             *opportunity_facts(deals),
             *email_facts(connection, now, zone),
         ]
+        bought = Bought(facts, {cost.channel for cost in costs if cost.category == "ads"})
         asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]
-        table = Table(asked, grain, by_channel, start, end)
+        table = Table(asked, grain, by_channel, start, end, bought)
         has_sales_costs = any(cost.category == "salaries_sales" for cost in costs)
         rows = []
         for name in metrics or NAMES:
@@ -186,30 +190,78 @@ def truth(
 Key = tuple[date | None, str | None]
 
 
+class Bought:
+    """In which channels it is known what was bought; `ads_booked` are those of the costs of category `ads`."""
+
+    def __init__(self, facts: Sequence[Fact], ads_booked: set[str | None]) -> None:
+        self._named: dict[str, set[str | None]] = defaultdict(set)
+        for fact in facts:
+            if fact.component in BOUGHT:
+                self._named[fact.component].add(fact.channel)
+        self._ads_booked = ads_booked
+
+    def without_spend(self, terms: Terms) -> set[str]:
+        """The paid channels that a ratio of these terms leaves out of its total, on both sides."""
+        if not (BOUGHT - {"sales_costs"}) & terms.keys():
+            return set()
+        fed = self._named["spend"] | (self._ads_booked if "marketing_costs" in terms else set())
+        return set() if None in fed else PAID - fed
+
+    def is_unknown(self, terms: Terms, channel: str | None) -> bool:
+        """Whether a sum of these terms is unknown in one channel. Marketing cost is ad spend and costs together."""
+        costs = [name for name in terms if name in BOUGHT]
+        if channel in self.without_spend(terms) and set(costs) - {"sales_costs"}:
+            return True
+        if "marketing_costs" in costs and channel in self._named["spend"] | self._named["marketing_costs"]:
+            costs = [name for name in costs if name not in ("spend", "marketing_costs")]
+        return any(channel not in self._named[name] for name in costs)
+
+
 class Table:
-    """The sum of each component per period and channel, and what the metrics make of it."""
+    """The sum of each component per period and channel, and what the metrics make of it.
+
+    A sum of rows of which none has an amount is None.
+    """
 
     def __init__(
-        self, facts: Sequence[Fact], grain: str | None, by_channel: bool, start: date | None, end: date | None
+        self,
+        facts: Sequence[Fact],
+        grain: str | None,
+        by_channel: bool,
+        start: date | None,
+        end: date | None,
+        bought: Bought,
     ) -> None:
-        self._grain, self._by_channel, self._range = grain, by_channel, (start, end)
-        self._sums: dict[str, dict[Key, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
-        self._cycles: dict[Key, list[Decimal]] = defaultdict(list)
-        for fact in facts:
-            key = (first_day(fact.day, grain) if grain else None, fact.channel if by_channel else None)
-            self._sums[fact.component][key] += fact.amount
-            if fact.component == "cycle_days":
-                self._cycles[key].append(fact.amount)
+        self._grain, self._by_channel, self._range, self._bought = grain, by_channel, (start, end), bought
+        self._facts = facts
+        self._cache: dict[frozenset[str], dict[str, dict[Key, Decimal | None]]] = {}
+
+    def _sums(self, without: set[str]) -> dict[str, dict[Key, Decimal | None]]:
+        """Component -> key -> sum, without the channels that are left out."""
+        if (kept := frozenset(without)) not in self._cache:
+            sums = self._cache[kept] = defaultdict(dict[Key, Decimal | None])
+            for fact in self._facts:
+                if fact.channel not in without:
+                    key, so_far = self._key(fact), sums[fact.component]
+                    before = so_far.get(key)
+                    so_far[key] = before if fact.amount is None else fact.amount + (before or 0)
+        return self._cache[kept]
+
+    def _key(self, fact: Fact) -> Key:
+        return (first_day(fact.day, self._grain) if self._grain else None, fact.channel if self._by_channel else None)
 
     def rows(
         self, name: str, metric: Metric, gross_margin: Decimal | None, has_sales_costs: bool
     ) -> list[dict[str, Any]]:
         terms = {**metric.numerator, **(metric.denominator or {})}
         is_given = (gross_margin is not None or not metric.margin) and (has_sales_costs or not metric.needs_sales_costs)
-        rows = []
+        left_out = self._bought.without_spend(terms) if metric.denominator and not self._by_channel else set()
+        sums, rows = self._sums(left_out), []
         for key in self._keys(terms):
             above, below = (
-                self._sum(side, key, metric.margin, gross_margin) if side and is_given else None
+                self._sum(sums, side, key, metric.margin, gross_margin)
+                if side and is_given and not (self._by_channel and self._bought.is_unknown(side, key[1]))
+                else None
                 for side in (metric.numerator, metric.denominator)
             )
             value = above
@@ -223,10 +275,18 @@ class Table:
 
     def medians(self) -> list[dict[str, Any]]:
         return [
-            self._row(key, MEDIAN, float(median(self._cycles[key])) if self._cycles.get(key) else None)
+            self._row(key, MEDIAN, float(median(cycles[key])) if key in cycles else None)
             | {"numerator": None, "denominator": None}
+            for cycles in [self._cycles()]
             for key in self._keys({"cycle_days": 1})
         ]
+
+    def _cycles(self) -> dict[Key, list[Decimal]]:
+        found: dict[Key, list[Decimal]] = defaultdict(list)
+        for fact in self._facts:
+            if fact.component == "cycle_days" and fact.amount is not None:
+                found[self._key(fact)].append(fact.amount)
+        return found
 
     def _row(self, key: Key, name: str, value: Any) -> dict[str, Any]:
         period, channel = key
@@ -234,7 +294,7 @@ class Table:
         return row | ({"channel": channel} if self._by_channel else {}) | {"metric": name, "value": value}
 
     def _keys(self, terms: Terms) -> list[Key]:
-        found = {key for name in terms for key in self._sums.get(name, ())}
+        found = {key for name in terms for key in self._sums(set()).get(name, ())}
         if self._by_channel:
             return sorted(found, key=lambda key: (key[0] or date.min, key[1] or ""))
         if self._grain is None:
@@ -246,11 +306,21 @@ class Table:
         every = (start + timedelta(days=number) for number in range((end - start).days + 1))
         return [(period, None) for period in sorted({first_day(day, self._grain) for day in every})]
 
-    def _sum(self, terms: Terms, key: Key, margin: frozenset[str], gross_margin: Decimal | None) -> Fraction:
+    def _sum(
+        self,
+        sums: Mapping[str, Mapping[Key, Decimal | None]],
+        terms: Terms,
+        key: Key,
+        margin: frozenset[str],
+        gross_margin: Decimal | None,
+    ) -> Fraction | None:
         total = Fraction(0)
         for name, factor in terms.items():
             share = Fraction(gross_margin) if name in margin and gross_margin is not None else 1
-            total += Fraction(self._sums[name].get(key, Decimal(0))) * factor * share
+            amount = sums.get(name, {}).get(key, Decimal(0))
+            if amount is None:
+                return None
+            total += Fraction(amount) * factor * share
         return total
 
 

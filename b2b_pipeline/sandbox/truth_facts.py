@@ -30,7 +30,7 @@ class Fact(NamedTuple):
     component: str
     day: date
     channel: str | None
-    amount: Decimal
+    amount: Decimal | None  # None: it is not given, or cannot be converted
 
 
 class Money:
@@ -88,8 +88,7 @@ def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money) -> Iterat
         day = date.fromisoformat(day_text)
         channel = AD_CHANNEL.get(types[account, campaign], "other")
         spend = money.convert(Decimal(micros).scaleb(-6), currencies[account], day)
-        if spend is not None:
-            yield Fact("spend", day, channel, spend)
+        yield Fact("spend", day, channel, spend)
         yield Fact("impressions", day, channel, Decimal(impressions))
         yield Fact("clicks", day, channel, Decimal(clicks))
 
@@ -105,9 +104,7 @@ def cost_facts(costs: Sequence[Cost], money: Money) -> Iterator[Fact]:
         for number in range(days):
             day = cost.first + timedelta(days=number)
             part = share if number < days - 1 else cost.euros - share * (days - 1)
-            amount = money.convert(part, "EUR", day)
-            if amount is not None:
-                yield Fact(component, day, cost.channel, amount)
+            yield Fact(component, day, cost.channel, money.convert(part, "EUR", day))
 
 
 class Opportunity(NamedTuple):
@@ -193,15 +190,13 @@ def opportunity_facts(deals: Sequence[Opportunity]) -> Iterator[Fact]:
     for deal in sorted(deals, key=lambda d: (d.closed or date.max, d.id)):
         channel = deal.person.channel if deal.person else None
         yield Fact("opportunities", deal.opened, channel, one)
-        if deal.amount is not None:
-            yield Fact("pipeline", deal.opened, channel, deal.amount)
+        yield Fact("pipeline", deal.opened, channel, deal.amount)
         if deal.is_won:
             yield Fact("opened_won", deal.opened, channel, one)
         if deal.closed is None:
             continue
         yield Fact("won" if deal.is_won else "lost", deal.closed, channel, one)
-        if deal.amount is not None:
-            yield Fact("bookings" if deal.is_won else "lost_amount", deal.closed, channel, deal.amount)
+        yield Fact("bookings" if deal.is_won else "lost_amount", deal.closed, channel, deal.amount)
         if not deal.is_won:
             continue
         yield Fact("cycle_days", deal.closed, channel, Decimal((deal.closed - deal.opened).days))
@@ -211,10 +206,10 @@ def opportunity_facts(deals: Sequence[Opportunity]) -> Iterator[Fact]:
             yield Fact("new_customers", deal.closed, channel, one)
         if deal.amount is not None:
             yield Fact("won_with_amount", deal.closed, channel, one)
-            yield from credit(deal, deal.closed, deal.amount)
+        yield from credit(deal, deal.closed, deal.amount)
 
 
-def credit(deal: Opportunity, closed: date, amount: Decimal) -> Iterator[Fact]:
+def credit(deal: Opportunity, closed: date, amount: Decimal | None) -> Iterator[Fact]:
     touches = deal.person.touches if deal.person else []
     near = [touch for touch in touches if closed - LOOK_BACK <= touch.day <= closed]
     first, last = (min(near).channel, max(near).channel) if near else (None, None)

@@ -238,6 +238,13 @@ metric_term = Table(
           "key": ("metric", "side", "component")},
 )  # fmt: skip
 
+metric_gap = Table(
+    "metric_gap", metadata,
+    *_text("metric", "channel", "campaign_id", "because"), *_flag("is_left_out"),
+    info={"grain": "One row per metric, channel and campaign in which it is unknown; `is_left_out`: of totals too.",
+          "key": ("metric", "channel", "campaign_id")},
+)  # fmt: skip
+
 # -- the pipeline's own books
 
 quarantine = Table(

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, func, select
+from sqlalchemy import Column, ColumnElement, Select, and_, case, exists, func, select
 
 from b2b_pipeline.warehouse.dialects import ratio
-from b2b_pipeline.warehouse.tables import kpi_component_daily, metric_def, metric_term
+from b2b_pipeline.warehouse.tables import kpi_component_daily, metric_def, metric_gap, metric_term
 
 
 def kpi_daily() -> Select[Any]:
     """One row per metric, day, channel and campaign: numerator, denominator and their ratio.
 
     For any coarser grain sum numerators and denominators, then divide: a ratio is never averaged. Medians are not in
-    it. A metric that lacks what it needs (a gross margin, a cost) is NULL.
+    it. A metric that lacks what it needs (a gross margin, a cost) is NULL; so is one in a channel or campaign of which
+    nothing gives what was bought, and in a channel whose ad spend nothing feeds its numerator and denominator too, so
+    that sums cover the same channels on both sides.
     """
     row, term, divisor = kpi_component_daily.c, metric_term.c, metric_term.alias("divisor")
 
     def side(name: str) -> ColumnElement[Any]:
-        return func.coalesce(func.sum(case((term.side == name, term.coefficient * row.value))), 0)
+        """NULL where there are rows but none with a value, 0 where there are none."""
+        mine = term.side == name
+        without_value = (func.count(case((mine, 1))) > 0) & (func.count(case((mine, row.value))) == 0)
+        return case((~without_value, func.coalesce(func.sum(case((mine, term.coefficient * row.value))), 0)))
 
     divides = (divisor.c.metric == metric_def.c.metric) & (divisor.c.side == "denominator")
     is_ratio = exists(select(1).select_from(divisor).where(divides))
     keys = (row.date_day, metric_def.c.metric, metric_def.c.family, row.channel, row.campaign_id)
-    available = metric_def.c.unavailable_because.is_(None)
+    is_given = metric_def.c.unavailable_because.is_(None)
     sums = (
         select(
             *keys, is_ratio.label("is_ratio"),
-            case((available, side("numerator"))).label("numerator"),
-            case((available & is_ratio, side("denominator"))).label("denominator"),
+            case((is_given, side("numerator"))).label("numerator"),
+            case((is_given & is_ratio, side("denominator"))).label("denominator"),
         )
         .select_from(kpi_component_daily)
         .join(metric_term, term.component == row.component)
@@ -37,9 +42,21 @@ def kpi_daily() -> Select[Any]:
         .group_by(*keys, metric_def.c.unavailable_because)
         .subquery()
     )  # fmt: skip
-    part = sums.c
-    value = case((part.is_ratio, ratio(part.numerator, part.denominator)), else_=part.numerator)
+    part, gap = sums.c, metric_gap.c
+    is_kept = func.coalesce(gap.is_left_out, False).is_(False)
+    value = case(
+        (gap.metric.is_not(None), None), (part.is_ratio, ratio(part.numerator, part.denominator)), else_=part.numerator
+    )
+    same_place = and_(
+        gap.metric == part.metric, _same(gap.channel, part.channel), _same(gap.campaign_id, part.campaign_id)
+    )
     return select(
         part.date_day, part.metric, part.family, part.channel, part.campaign_id,
-        part.numerator, part.denominator, value.label("value"),
-    )  # fmt: skip
+        case((is_kept, part.numerator)).label("numerator"), case((is_kept, part.denominator)).label("denominator"),
+        value.label("value"),
+    ).select_from(sums.outerjoin(metric_gap, same_place))  # fmt: skip
+
+
+def _same(one: Column[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Equal, or both NULL; as a plain equation, by which both engines can join."""
+    return func.coalesce(one, "\x1e") == func.coalesce(other, "\x1e")

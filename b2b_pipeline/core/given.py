@@ -1,0 +1,135 @@
+"""What the switched-on feeds state at all. A number needs facts, and a fact that nobody gives is unknown, not 0.
+
+A fact is a column of a core table, or what stands in one: `won`, `lost` and `person` of an opportunity, a stage, a type
+of e-mail event, a category of costs. A vendor's mapping states all that its table can say, unless its stream `states`
+less; a file states what its mapping declares, and of a column with many words those that its rows hold.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, literal, select
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.files.mapping import FileMapping, OpportunityTable
+from b2b_pipeline.warehouse.tables import metadata
+
+# The column whose words are facts: which ones a file states is seen in its rows.
+WORDS = {"stage_event": "to_stage", "email_event": "event_type", "cost_ledger": "category"}
+OF_ONE_SOURCE = "opportunity"  # of which the system of record's rows count alone
+HINTS = {
+    "opportunity.won": "nothing says which deals are won: map won_date, or list the won values of stage",
+    "opportunity.lost": "nothing says which deals are lost: map lost_date, or list the lost values of stage",
+    "opportunity.created_at": "nothing says when deals were opened: map created_at",
+    "opportunity.close_date": "nothing says when deals were closed: map close_date",
+    "opportunity.amount": "nothing gives the amount of deals: map amount",
+    "opportunity.account_id": "nothing says which account a deal belongs to: map account_id",
+    "opportunity.person": "nothing ties deals to leads: map lead_id or email",
+    "touchpoint.channel": "nothing gives the channel of touches: map channel, a click id or utm_medium",
+    "spend.spend": "nothing gives the cost of ads: map spend",
+    "spend.impressions": "nothing gives impressions: map impressions",
+    "spend.clicks": "nothing gives clicks: map clicks",
+    "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
+}
+
+
+class Need(NamedTuple):
+    """Rows of a core table that state one of `facts`; without any, just rows."""
+
+    table: str
+    facts: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        """What to do where nobody gives it."""
+        if not self.facts:
+            return f"nothing that is switched on gives rows of {self.table}"
+        if hint := HINTS.get(f"{self.table}.{self.facts[0]}"):
+            return hint
+        if self.table == "stage_event":
+            stage = self.facts[0]
+            return f"nothing says who became {stage}: map a stage of the source to {stage}, or its day in a file"
+        return f"nothing gives {self.table.replace('_', ' ')} {' or '.join(self.facts)}"
+
+
+class Facts:
+    """Which needs are met. Asked once each."""
+
+    def __init__(self, connection: Connection, config: Config) -> None:
+        self._connection, self._config = connection, config
+        self._known: dict[Need, str] = {}
+
+    def why_not(self, need: Need) -> str:
+        """Why a need is not met; empty when it is."""
+        if need not in self._known:
+            self._known[need] = "" if self._is_met(need) else need.hint
+        return self._known[need]
+
+    def silent(self, need: Need) -> list[str]:
+        """Of the file mappings that feed deals: those that do not state what others do; numbers lack their part."""
+        fed = self._feeds(need.table) if need.table == OF_ONE_SOURCE and need.facts else []
+        told = {name for feed in fed if not _states(feed, need, self._config) and (name := self._name(feed))}
+        return sorted(told) if len(told) < len(fed) else []
+
+    def _is_met(self, need: Need) -> bool:
+        fed = self._feeds(need.table)
+        if not need.facts or not fed:
+            return bool(fed)
+        return any(_states(feed, need, self._config) for feed in fed) or (
+            any(_shows_in_rows(feed, need.table) for feed in fed) and self._is_seen(need)
+        )
+
+    def _feeds(self, table: str) -> list[Feed]:
+        found = feeds(table, self._config)
+        return [feed for feed in found if table != OF_ONE_SOURCE or feed.source == self._config.system_of_record]
+
+    def _is_seen(self, need: Need) -> bool:
+        table = metadata.tables[need.table]
+        rows = select(literal(1)).where(table.c[WORDS[need.table]].in_(need.facts)).limit(1)
+        return self._connection.execute(rows).first() is not None
+
+    def _name(self, feed: Feed) -> str:
+        return next((name for name, mapping in self._config.files.items() if mapping is feed.files), "")
+
+
+def _states(feed: Feed, need: Need, config: Config) -> bool:
+    if feed.files is not None:
+        return not _of_file(feed.files, need.table).isdisjoint(need.facts)
+    stated = SOURCES[feed.source].stream(feed.stream).states.get(need.table)
+    return stated is None or not frozenset(stated(config)).isdisjoint(need.facts)
+
+
+def _shows_in_rows(feed: Feed, table: str) -> bool:
+    """Whether a file has a column of words, which its mapping does not know."""
+    given = feed.files.tables.given().get(table) if feed.files else None
+    cell = getattr(given.columns, WORDS.get(table, ""), None) if given else None
+    return cell is not None and cell.value is None
+
+
+def _of_file(mapping: FileMapping, name: str) -> frozenset[str]:
+    """The facts that rows of a file state by its mapping alone."""
+    table = mapping.tables.given().get(name)
+    columns = type(table.columns).model_fields if table else ()
+    found = {column for column in columns if getattr(table.columns, column) is not None} if table else set()
+    if name in WORDS and table and (cell := getattr(table.columns, WORDS[name])) is not None and cell.value:
+        found.add(cell.value)
+    if name == "stage_event" and mapping.tables.lead:
+        found |= set(mapping.tables.lead.stages)
+    if name == "email_event":
+        found |= set(getattr(table, "events", ()))
+    if name == "touchpoint" and found & {"utm_medium", "gclid", "msclkid", "fbclid", "li_fat_id"}:
+        found.add("channel")
+    return frozenset(found | _of_deals(table, mapping) if isinstance(table, OpportunityTable) else found)
+
+
+def _of_deals(table: OpportunityTable, mapping: FileMapping) -> set[str]:
+    columns = table.columns
+    stated = {
+        "won": columns.won_date or table.won, "lost": columns.lost_date or table.lost,
+        "close_date": columns.close_date or columns.won_date or columns.lost_date,
+        "person": columns.lead_id or columns.email or mapping.tables.lead,
+    }  # fmt: skip
+    return {fact for fact, given in stated.items() if given}

@@ -1,0 +1,137 @@
+"""What of a metric is known: by what its inputs state, and by the channels and campaigns for which anything was bought.
+
+A channel that is paid for, but whose ad spend nothing feeds, has unknown spend. Ratios between money and what it
+brought leave it out on both sides, so that both cover the same channels; in the channel itself they are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from sqlalchemy import Connection, literal, select
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.core.given import Facts, Need
+from b2b_pipeline.metrics.base import Leg, Metric
+from b2b_pipeline.metrics.registry import COMPONENTS
+from b2b_pipeline.warehouse.tables import cost_ledger, kpi_component_daily
+
+BOUGHT = sorted(name for name, component in COMPONENTS.items() if component.bought)
+LOCATED = ("channel", "campaign")  # the dimensions in which what was bought is known only where a row tells it
+MARGIN = "gross_margin"
+NOTHING_YET = "nothing was derived yet: run `b2b backfill`, or the pipeline in the Dagster UI"
+
+Place = tuple[str | None, str | None]  # channel, campaign
+
+
+class Known:
+    """Asked of one open connection; what it has found it keeps."""
+
+    def __init__(self, connection: Connection, config: Config) -> None:
+        self._connection, self._config = connection, config
+        self._facts = Facts(connection, config)
+
+    def lacking(self, metric: Metric, *, dated: bool) -> dict[str, str]:
+        """Component -> why nothing is known of it. `dated`: also of its days; a cohort has no number without them."""
+        found = {name: why for name, leg in self._legs(metric) if (why := self._of_legs(name, leg, metric, dated))}
+        if metric.takes_margin and self._config.gross_margin is None:
+            found[MARGIN] = "gross_margin is not given in pipeline.yaml"
+        if not self._is_derived:
+            return dict.fromkeys(found or metric.components or [metric.name], NOTHING_YET)
+        return found
+
+    def partly(self, metric: Metric) -> list[str]:
+        """Why the metric covers only part of what is fed: mappings that do not state what others do."""
+        needs = {need: None for _, legs in self._legs(metric) for leg in legs for need in (*leg.needs, *leg.dated)}
+        return [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
+
+    def unfed(self, metric: Metric) -> tuple[str, ...]:
+        """Paid channels whose ad spend, or what else the metric needs of the ads, nothing feeds.
+
+        Where there is spend without a channel it may be theirs, so that none can be told.
+        """
+        bought = metric.components & {*BOUGHT} - {"sales_cost"}
+        if not bought:
+            return ()
+        fed = {channel for channel, _ in self._places.get("spend", ())}
+        if "marketing_cost" in bought:
+            fed |= self._ads_in_ledger
+        return () if None in fed else tuple(name for name in self._config.channels.paid if name not in fed)
+
+    def missing_at(
+        self, metric: Metric, channel: str | None, campaign: str | None, by: Sequence[str]
+    ) -> dict[str, str]:
+        """Component -> why it is unknown in a channel, a campaign, or a campaign's part of a channel."""
+        split = [name in by for name in LOCATED]
+        if not any(split):
+            return {}
+        unfed = split[0] and channel in self.unfed(metric)
+        where = ", ".join(
+            str(key) if key is not None else f"no {name}"
+            for key, name, asked in zip((channel, campaign), LOCATED, split, strict=True)
+            if asked
+        )
+        return {
+            name: f"nothing feeds the ad spend of {channel}" if unfed else f"nothing gives {_WORDS[name]} of {where}"
+            for name in BOUGHT
+            if name in metric.components
+            and ((unfed and name != "sales_cost") or not self._is_told(name, channel, campaign, split))
+        }
+
+    # -- what was found
+
+    def _is_told(self, name: str, channel: str | None, campaign: str | None, split: Sequence[bool]) -> bool:
+        wanted = tuple(key for key, asked in zip((channel, campaign), split, strict=True) if asked)
+        return wanted in self._told[name, split[0], split[1]]
+
+    @cached_property
+    def _told(self) -> dict[tuple[str, bool, bool], set[tuple[str | None, ...]]]:
+        """Component, whether by channel, whether by campaign -> the keys of which rows were ever given."""
+        return {
+            (name, *split): {tuple(k for k, asked in zip(place, split, strict=True) if asked) for place in places}
+            for name in BOUGHT
+            for places in [self._places.get(name, set())]
+            for split in ((True, False), (False, True), (True, True))
+        }
+
+    @cached_property
+    def _places(self) -> dict[str, set[Place]]:
+        stored, found = kpi_component_daily.c, dict[str, set[Place]]()
+        query = select(stored.component, stored.channel, stored.campaign_id).where(stored.component.in_(BOUGHT))
+        for component, channel, campaign in self._connection.execute(query.distinct()):
+            found.setdefault(component, set()).add((channel, campaign))
+        return found
+
+    @cached_property
+    def _ads_in_ledger(self) -> set[str | None]:
+        ads = select(cost_ledger.c.channel).where(cost_ledger.c.category == "ads").distinct()
+        return set(self._connection.execute(ads).scalars())
+
+    @cached_property
+    def _is_derived(self) -> bool:
+        return (
+            self._connection.execute(select(literal(1)).select_from(kpi_component_daily).limit(1)).first() is not None
+        )
+
+    def _legs(self, metric: Metric) -> list[tuple[str, tuple[Leg, ...]]]:
+        if metric.median_of:
+            return [(metric.name, (metric.median_of,))]
+        return [(name, COMPONENTS[name].legs) for name in dict.fromkeys([*metric.numerator, *metric.denominator])]
+
+    def _of_legs(self, name: str, legs: tuple[Leg, ...], metric: Metric, dated: bool) -> str:
+        """A sum of several legs is known with any of them."""
+        days = dated or metric.additivity == "cohort"
+        reasons = [self._of_needs(name, leg.needs + (leg.dated if days else ())) for leg in legs]
+        return reasons[0] if all(reasons) else ""
+
+    def _of_needs(self, name: str, needs: tuple[Need, ...]) -> str:
+        if needs and self._facts.why_not(Need(needs[0].table)):
+            return f"nothing that is switched on gives {name.replace('_', ' ')}"
+        return next((why for need in needs if (why := self._facts.why_not(need))), "")
+
+
+_WORDS = {
+    "spend": "the ad spend", "impressions": "impressions", "clicks": "clicks on ads",
+    "marketing_cost": "a marketing cost", "sales_cost": "a sales cost",
+}  # fmt: skip

@@ -1,0 +1,287 @@
+"""Unknown is not zero: what nobody gave has no number, and says what to map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.core.given import Facts, Need
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.registry import METRICS
+from b2b_pipeline_tests.dropped import Dropped
+
+DAY = 'date: "%Y-%m-%d"'
+LEADS = f"""
+  leads:
+    match: "leads*.csv"
+    tables:
+      lead:
+        columns:
+          lead_id: ID
+          created_at: {{from: Created, {DAY}}}
+          source_original: Source
+      touchpoint:
+        columns:
+          touch_id: ID
+          lead_id: ID
+          touched_at: {{from: Created, {DAY}}}
+          channel: {{from: Source, aliases: {{Google: paid_search, LinkedIn: paid_social, Web: organic_search}}}}
+"""
+WON_ALONE = f"""
+  deals:
+    match: "deals*.csv"
+    tables:
+      opportunity:
+        columns:
+          opp_id: Deal
+          lead_id: Lead
+          won_date: {{from: Won, {DAY}}}
+          amount: Amount
+          currency: {{value: EUR}}
+"""
+ADS = f"""
+  ads:
+    match: "ads*.csv"
+    read: {{nulls: ["", NA]}}
+    tables:
+      spend:
+        columns:
+          date_day: {{from: Day, {DAY}}}
+          account_id: {{value: google}}
+          campaign_id: Campaign
+          channel: {{value: paid_search}}
+          impressions: Impr
+          clicks: Clicks
+          spend: Cost
+          currency: {{value: EUR}}
+"""
+COSTS = f"""
+  costs:
+    match: "costs*.csv"
+    tables:
+      cost_ledger:
+        columns:
+          date_day: {{from: Day, {DAY}}}
+          category: Category
+          channel: Channel
+          amount: Amount
+          currency: {{value: EUR}}
+"""
+THREE_LEADS = "ID,Created,Source\n1,2026-01-01,Google\n2,2026-01-01,LinkedIn\n3,2026-01-02,Web\n"
+TWO_DEALS = "Deal,Lead,Won,Amount\nd1,1,2026-01-02,100\nd2,2,,50\n"
+ONE_AD = "Day,Campaign,Impr,Clicks,Cost\n2026-01-01,a,100,5,10.00\n"
+
+
+def world(folder: Path, patch: pytest.MonkeyPatch, settings: str, **files: str) -> Dropped:
+    """An installation whose files are `name=content`, loaded and derived."""
+    found = Dropped.of(folder, patch, settings)
+    for name, content in files.items():
+        assert not found.drop(f"{name}.csv", content)
+    found.load()
+    return found
+
+
+def answer(found: Dropped, metric: str, *range_: str) -> tuple[Any, str]:
+    (row,) = found.ask(metric, *range_)
+    return row["value"], row["why_null"]
+
+
+@pytest.fixture
+def only_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dropped:
+    return world(tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE, leads=THREE_LEADS, deals=TWO_DEALS)
+
+
+NOT_LOST = Need("opportunity", ("lost",)).hint
+UNSTATED = {
+    "lost": NOT_LOST, "win_rate": NOT_LOST, "win_rate_amount": NOT_LOST,
+    "new_customers": "map account_id", "lead_to_customer_rate_period": "map account_id",
+    "close_rate": "map created_at", "opportunity_to_won_rate": "map created_at",
+    "cycle_days_mean": "map created_at", "cycle_days_median": "map created_at",
+    "mqls": "who became mql", "lead_to_mql_rate": "who became mql", "sqls": "who became sql",
+    "mql_to_sql_rate": "who became", "sql_to_opportunity_rate": "who became sql",
+    "lead_to_mql_rate_period": "who became mql", "cost_per_mql": "gives", "cpa": "gives", "spend": "gives spend",
+    "ctr": "gives", "email_sends": "gives email sends", "romi": "gives", "email_bounce_rate": "gives email",
+    "roas": "gives spend", "mer": "gives marketing cost",
+}  # fmt: skip
+
+
+def test_what_no_mapping_states_is_null_with_what_to_map(only_won: Dropped) -> None:
+    pipeline = only_won.pipeline()
+    for told in ask(pipeline.warehouse, pipeline.config, list(UNSTATED)):
+        assert told.value is None, told.metric.name
+        assert UNSTATED[told.metric.name] in told.why_null
+
+
+def test_what_is_stated_keeps_its_number(only_won: Dropped) -> None:
+    values = {name: answer(only_won, name)[0] for name in ("won", "bookings", "leads", "opportunities")}
+    assert values == {"won": 1, "bookings": "100.00", "leads": 3, "opportunities": 2}
+    assert answer(only_won, "revenue_last_touch")[0] == "100.00"
+    # Nobody said when deals were opened: their number is known, their days are not.
+    assert answer(only_won, "opportunities", "2026-01-01", "2026-01-31") == (
+        None, Need("opportunity", ("created_at",)).hint,
+    )  # fmt: skip
+
+
+def test_an_unknown_side_of_a_ratio_is_null_and_not_zero(only_won: Dropped) -> None:
+    (row,) = only_won.ask("win_rate")
+    assert (row["numerator"], row["denominator"]) == (1, None)
+
+
+def test_the_view_and_its_copy_say_null_where_b2b_kpi_does(only_won: Dropped) -> None:
+    told = text("select distinct metric from kpi_daily where value is not null or numerator is not null")
+    shown = {row["metric"] for row in only_won.pipeline().warehouse.rows(told)}
+    stated = "leads won bookings average_deal_size revenue_first_touch revenue_last_touch lead_to_customer_rate"
+    assert shown == set(stated.split())
+
+
+def test_before_the_first_derive_every_metric_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Dropped.of(tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE + ADS).pipeline()
+    answers = ask(pipeline.warehouse, pipeline.config, list(METRICS))
+    assert {a.value for a in answers} == {None}
+    assert {a.why_null for a in answers} == {
+        "nothing was derived yet: run `b2b backfill`, or the pipeline in the Dagster UI"
+    }
+
+
+def test_deals_that_name_no_lead_give_no_rate_from_leads_and_no_credit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = "files:" + LEADS + WON_ALONE.replace("          lead_id: Lead\n", "") + ADS
+    found = world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, deals=TWO_DEALS, ads=ONE_AD)
+    for metric in ("lead_to_customer_rate", "revenue_last_touch", "roas"):
+        assert answer(found, metric) == (None, "nothing ties deals to leads: map lead_id or email")
+
+
+def test_event_types_that_no_row_ever_had_are_not_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mails = """
+  mails:
+    match: "mails*.csv"
+    tables:
+      email_event:
+        columns:
+          send_id: Send
+          email: To
+          event_type: What
+          event_at: {from: At, date: "%Y-%m-%d"}
+"""
+    rows = "Send,To,What,At\ns,a@x.example,sent,2026-01-01\ns,a@x.example,delivered,2026-01-01\n"
+    found = world(tmp_path, monkeypatch, "files:" + mails, mails=rows)
+    assert answer(found, "email_deliveries") == (1, "")
+    for metric, kind in (("email_bounce_rate", "bounce"), ("email_open_rate", "open")):
+        assert answer(found, metric) == (None, f"nothing gives email event {kind}")
+
+
+def test_costs_without_any_of_marketing_are_no_marketing_cost_of_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "Day,Category,Channel,Amount\n2026-01-01,salaries_sales,,90\n"
+    found = world(tmp_path, monkeypatch, "files:" + LEADS + COSTS, leads=THREE_LEADS, costs=rows)
+    value, why = answer(found, "cost_per_lead")
+    assert (value, why) == (None, "nothing that is switched on gives marketing cost")
+
+
+def test_a_stage_that_configuration_maps_to_nothing_is_given_by_nobody() -> None:
+    crm = {"start_date": "2026-01-01", "system_of_record": "salesforce", "sources": {"salesforce": {}, "hubspot": {}}}
+    words = {"hubspot": {"salesqualifiedlead": "sql"}, "salesforce": {"Working": "sql"}}
+
+    class Nothing:
+        def execute(self, *_: Any) -> Any:
+            raise AssertionError("a vendor's stages are told by the configuration")
+
+    for stages, missing in (({}, []), ({"stages": words}, ["mql"])):
+        facts = Facts(Nothing(), Config.model_validate(crm | stages))  # type: ignore[arg-type]
+        assert [stage for stage in ("mql", "sql") if facts.why_not(Need("stage_event", (stage,)))] == missing
+
+
+def test_of_two_mappings_of_deals_the_one_that_is_silent_makes_the_number_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = WON_ALONE.replace("deals", "others") + WON_ALONE.replace(
+        "          amount", f"          lost_date: {{from: Lost, {DAY}}}\n          amount"
+    )
+    deals = "Deal,Lead,Won,Lost,Amount\nd1,1,2026-01-02,,100\nd3,2,,2026-01-02,50\n"
+    found = world(
+        tmp_path, monkeypatch, "files:" + both, deals=deals, others="Deal,Lead,Won,Amount\nd2,1,2026-01-03,9\n"
+    )
+    (row,) = found.ask("win_rate")
+    assert row["value"] == pytest.approx(2 / 3)
+    assert f"others: {Need('opportunity', ('lost',)).hint}" in row["reasons"]
+    assert not row["complete"]
+
+
+# -- both sides of a ratio cover the same channels
+
+
+@pytest.fixture
+def one_fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dropped:
+    """Leads of three channels, deals of two, ad spend of one."""
+    deals = "Deal,Lead,Won,Amount\nd1,1,2026-01-02,100\nd2,2,2026-01-02,50\n"
+    settings = "gross_margin: 0.5\nfiles:" + LEADS + WON_ALONE + ADS
+    return world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, deals=deals, ads=ONE_AD)
+
+
+def test_a_total_leaves_out_what_paid_channels_without_spend_brought_and_says_so(one_fed: Dropped) -> None:
+    pipeline = one_fed.pipeline()
+    told = {
+        a.metric.name: a for a in ask(pipeline.warehouse, pipeline.config, ["roas", "mer", "cost_per_lead", "romi"])
+    }
+    assert {name: float(a.value or 0) for name, a in told.items()} == {
+        "roas": 10.0, "mer": 10.0, "cost_per_lead": 5.0, "romi": 4.0,
+    }  # fmt: skip
+    assert {a.notes for a in told.values()} == {("without paid_social: nothing feeds its spend",)}
+
+
+def test_a_channel_of_which_nothing_was_bought_is_unknown_and_not_free(one_fed: Dropped) -> None:
+    told = {row["channel"]: (row["value"], row["why_null"]) for row in one_fed.ask("cost_per_lead", by=["channel"])}
+    assert told == {
+        "paid_search": ("10.00", ""),
+        "paid_social": (None, "nothing feeds the ad spend of paid_social"),
+        "organic_search": (None, "nothing gives a marketing cost of organic_search"),
+    }
+    told = {row["channel"]: (row["value"], row["why_null"]) for row in one_fed.ask("spend", by=["channel"])}
+    assert told == {"paid_search": ("10.00", ""), "paid_social": (None, "nothing feeds the ad spend of paid_social")}
+
+
+def test_a_campaign_without_spend_has_no_cost_of_zero(one_fed: Dropped) -> None:
+    told = {row["campaign"]: row["value"] for row in one_fed.ask("cost_per_lead_ads", by=["campaign"])}
+    assert told == {"a": None, None: None}  # the leads name no campaign
+
+
+def test_the_view_sums_to_what_the_total_says(one_fed: Dropped) -> None:
+    (row,) = one_fed.pipeline().warehouse.rows(
+        text("select sum(numerator) as n, sum(denominator) as d from kpi_daily where metric = 'roas'")
+    )
+    assert (row["n"], row["d"]) == (100, 10)
+
+
+def test_an_ads_cost_in_the_ledger_makes_the_marketing_cost_of_its_channel_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = "Day,Category,Channel,Amount\n2026-01-01,ads,paid_social,20\n2026-01-01,agency,paid_search,2\n"
+    settings = "files:" + LEADS + ADS + COSTS
+    found = world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, ads=ONE_AD, costs=costs)
+    told = {row["channel"]: row["value"] for row in found.ask("cost_per_lead", by=["channel"])}
+    assert told == {"paid_search": "12.00", "paid_social": "20.00", "organic_search": None}
+    assert found.value("cost_per_lead") == "10.67"
+    assert found.value("cost_per_lead_ads") == "5.00"
+
+
+def test_an_agency_alone_does_not_tell_the_spend_and_is_left_out_with_its_channel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = "Day,Category,Channel,Amount\n2026-01-01,agency,paid_social,20\n"
+    settings = "files:" + LEADS + ADS + COSTS
+    found = world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, ads=ONE_AD, costs=costs)
+    assert found.value("cost_per_lead") == "5.00"
+
+
+def test_spend_without_a_channel_may_be_anybodys_and_leaves_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ads = ADS.replace("          channel: {value: paid_search}\n", "")
+    found = world(tmp_path, monkeypatch, "files:" + LEADS + ads, leads=THREE_LEADS, ads=ONE_AD)
+    assert found.value("cost_per_lead") == "3.33"
