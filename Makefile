@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS := --numprocesses auto --dist loadfile
 UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types test-ui lock image try-image clean
+.PHONY: help setup demo check test lint types test-ui lock image try-image clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,8 +39,11 @@ lint: $(VENV)/.developing ## ruff: rules and format
 types: $(VENV)/.developing ## mypy, strict
 	$(BIN)/mypy
 
+check: lint types ## lint, types and the fast tests: under 3 minutes, for daily work
+	$(BIN)/pytest -q $(WORKERS) -m "not thorough and not browser and not slow"
+
 test: lint types ## lint, types, tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(WORKERS)
 
 test-ui: $(VENV)/.developing ## the Dagster UI in a real browser (an installed chromium)
 	$(BIN)/pytest -m browser

@@ -10,8 +10,20 @@ import pytest
 
 from b2b_pipeline_tests import postgres
 
+# Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
+THOROUGH = (
+    "test_cli_backfill", "test_cli_forget", "test_dagster_", "test_docker", "test_end_to_end", "test_kill",
+    "test_sandbox_world", "test_setup", "test_trial_",
+)  # fmt: skip
+
 # What a shell puts into the background ignores Ctrl-C, and children inherit that; tests interrupt theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name.startswith(THOROUGH):
+            item.add_marker("thorough")
 
 
 @pytest.fixture(scope="session")
