@@ -19,7 +19,8 @@ from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
-from b2b_pipeline.errors import ConfigError, PipelineError
+from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
+from b2b_pipeline.ingest import MISSHAPEN, misshapen
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -156,7 +157,19 @@ def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
             fix = f"give its last day under {where}.ended, or list the others under {where}.accounts"
             yield Finding(True, f"account {item.account} is left out: {item.reason}", fix, warning=True)
         yield from source.probe(client, config)
+    except UnreachableError as error:
+        yield Finding(False, f"{source.title}: {error.what}", error.fix)
     except PipelineError as error:
-        wanted = [f"{name} ({what})" for name, what in source.environment.items() if os.environ.get(name)]
-        fix = f"check {'; '.join(wanted)}" if wanted else f"see that {source.title} can be reached from here"
-        yield Finding(False, f"{source.title}: {error}", fix)
+        yield Finding(False, f"{source.title}: {error}", error.fix or _advice(source, error))
+    except MISSHAPEN as error:
+        fix = f"see what stands behind {source.name.upper()}_BASE_URL; else report it: the vendor has changed its API"
+        yield Finding(False, f"{source.title}: {misshapen(error)}", fix)
+
+
+def _advice(source: Source, error: PipelineError) -> str:
+    if isinstance(error, ConfigError):
+        return f"correct sources.{source.name} in pipeline.yaml, or the variable that is named"
+    wanted = [f"{name} ({what})" for name, what in source.environment.items() if os.environ.get(name)]
+    if wanted and isinstance(error, AuthError | SkippedError):
+        return f"check {'; '.join(wanted)}"
+    return f"see that sources.{source.name} in pipeline.yaml and {source.name.upper()}_BASE_URL are right"

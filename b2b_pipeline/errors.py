@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 
 class PipelineError(Exception):
-    """Anything this project raises on purpose."""
+    """Anything this project raises on purpose. `fix`: what to do about it, where the kind of error tells."""
+
+    fix = ""
 
 
 class ConfigError(PipelineError):
@@ -15,6 +17,8 @@ class ConfigError(PipelineError):
 
 class TransientError(PipelineError):
     """It may work when tried again: an outage, a wait that outlasted its budget, an answer that was cut off."""
+
+    fix = "this may pass: try again later"
 
 
 class UnreachableError(TransientError):
@@ -27,6 +31,8 @@ class UnreachableError(TransientError):
 
 class QuotaError(PipelineError):
     """The vendor wants to be left alone until `until` (aware); trying sooner only makes it worse."""
+
+    fix = "nothing is wrong here: try again then"
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(f"{message}; wait until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,6 +14,9 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Stream, Window
 from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
 from b2b_pipeline.landing import Landing, Slice
+
+# What Python says when an answer is not what the vendor documents.
+MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass
@@ -40,11 +43,13 @@ def ingest(
     config: Config,
     landing: Landing,
     run_id: str,
+    before: Sequence[str] = (),
     now: datetime | None = None,
 ) -> IngestReport:
     """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others.
 
-    Days after an account's configured end are not asked for. What the same run has landed before is not read again.
+    Days after an account's configured end are not asked for. What this run, or one `before` it, landed is not asked for
+    again.
     """
     now = now or datetime.now(UTC)
     report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
@@ -55,14 +60,14 @@ def ingest(
             continue
         try:
             window = widen(source, stream, client, account, start, until, config=config, landing=landing, now=now)
-            for landed in _land(source, stream, client, account, window, config, landing, run_id, now):
+            for landed in _land(source, stream, client, account, window, config, landing, run_id, before, now):
                 report.slices.append(landed)
                 report.rows.update({day: count for day, (count, _) in landed.days.items()})
         except SkippedError as error:
             report.skipped.append(Skipped(account.id, str(error), error.closed))
         except PipelineError as error:
             report.failed[account.id] = error
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except MISSHAPEN as error:
             report.failed[account.id] = PermanentError(f"{source.name}/{stream.name}: {misshapen(error)}")
             report.failed[account.id].__cause__ = error
     read = {item.account["id"] for item in report.slices}
@@ -99,10 +104,11 @@ def _land(
     config: Config,
     landing: Landing,
     run_id: str,
+    before: Sequence[str],
     now: datetime,
 ) -> Iterator[Slice]:
     """The slices of one account's window: one for each piece that the vendor takes, halved where it is too large."""
-    done = [item for item in landing.slices(source.name, stream.name, account.id) if item.run_id == run_id]
+    done = [item for item in landing.slices(source.name, stream.name, account.id) if item.run_id in {run_id, *before}]
     waiting = deque(chunks(window, stream.policy.max_days, config.zone))
     while waiting:
         part = waiting.popleft()

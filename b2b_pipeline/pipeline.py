@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -80,13 +80,15 @@ class Pipeline:
         path = Path(os.path.expandvars(self.config.inbox)).expanduser()
         return path if path.is_absolute() else self.home / path
 
-    def ingest(self, source: str, stream: str, start: date, end: date, run_id: str) -> IngestReport:
-        """Read `[start, end)` of one stream into landing."""
+    def ingest(
+        self, source: str, stream: str, start: date, end: date, run_id: str, before: Sequence[str] = ()
+    ) -> IngestReport:
+        """Read `[start, end)` of one stream into landing. What the runs `before` it landed is not read again."""
         vendor = SOURCES[source]
         client = vendor.connect(self.config)
         return ingest(
             vendor, vendor.stream(stream), client, vendor.accounts(client, self.config), start, end,
-            config=self.config, landing=self.landing, run_id=run_id,
+            config=self.config, landing=self.landing, run_id=run_id, before=before,
         )  # fmt: skip
 
 

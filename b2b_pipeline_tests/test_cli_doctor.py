@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from b2b_pipeline.connectors import http
+from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import CREDENTIALS, Installation, served
+from b2b_pipeline_tests.test_http import answer, serving
 
 
 @pytest.fixture
@@ -52,6 +55,56 @@ def test_every_fault_is_named_with_what_to_do(installed: Installation) -> None:
     assert "-> put SALESFORCE_CLIENT_ID into the environment or .env: consumer key" in done.output
     assert "FAIL HubSpot" in done.output
     assert "pat-eu1" not in done.output
+
+
+ODD = [
+    b"null", b"[]", b"{}", b'"text"', b"[[]]", b"[{}]", b'{"error": "x"}', b'{"results": [{}], "fieldMask": "x"}',
+    b'{"results": 5}', b'{"portalId": 1, "access_token": "opaque-token", "limits": []}',
+    b'{"access_token": "opaque-token", "instance_url": 5, "id": 7, "results": [{"customerClient": {}}]}',
+    b"[" * 200_000, b"<html>", b"\xff\xfe", b"",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [*((body, 200) for body in ODD), *((body, s) for body in ODD[5:7] for s in (400, 403, 404))]
+)
+def test_whatever_a_vendor_answers_is_a_finding_and_no_traceback(
+    body: bytes, status: int, installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Session.__init__.__kwdefaults__, "sleep", lambda seconds: None)
+    with serving(answer(body, status)) as server:
+        for name, value in CREDENTIALS.items():
+            monkeypatch.setenv(name, value)
+        for vendor in ("GOOGLE_ADS", "HUBSPOT", "SALESFORCE", "ECB"):
+            monkeypatch.setenv(f"{vendor}_BASE_URL", server.url)
+        done = installed.b2b("doctor")
+    assert isinstance(done.exception, SystemExit), done.exc_info
+    assert done.exit_code == 1
+    for source in ("Google Ads", "HubSpot", "Salesforce", "ECB"):
+        assert f"FAIL {source}" in done.output
+
+
+def test_a_sandbox_that_is_not_running_is_not_taken_for_wrong_credentials(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "RETRY", http.RETRY.new(backoff_factor=0, backoff_jitter=0))
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    done = installed.b2b("doctor")
+    assert done.exit_code == 1
+    assert done.output.count("connection refused") == 4
+    assert done.output.count("-> the sandbox is not running: `b2b sandbox serve`") == 4
+    assert "-> check" not in done.output
+
+
+def test_an_account_that_is_left_out_is_a_warning_and_all_is_well(installed: Installation) -> None:
+    with installed.world.connect() as connection:
+        connection.execute("update ad_account set currency = null where id = '4100000002'")
+    with served(installed.world):
+        done = installed.b2b("doctor")
+    assert done.exit_code == 0, done.output
+    assert "warn account 4100000002 is left out: the account is not set up: it has no currency" in done.output
+    assert "-> give its last day under sources.google_ads.ended, or list the others" in done.output
 
 
 def test_a_wrong_configuration_is_told_by_line(installed: Installation) -> None:

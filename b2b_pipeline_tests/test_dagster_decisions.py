@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from b2b_pipeline.config import load_config
+from b2b_pipeline.orchestration.again import Asked, decide_again
 from b2b_pipeline.orchestration.common import expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START, nightly_range
 from b2b_pipeline.orchestration.sensors import Run, decide_derive, decide_files, decide_news, list_inbox
@@ -72,6 +75,41 @@ def test_missing_days_are_those_from_the_first_one_there_to_the_expected_one(
     there: set[str], missing: list[str]
 ) -> None:
     assert missing_days(there, YESTERDAY) == missing
+
+
+def asked(run_id: str, minutes: float, streams: str = "a b", until: float | None = None, days: Any = LAST) -> Asked:
+    end = None if until is None else at(until)
+    return Asked(run_id, "google_ads", frozenset(streams.split()), days, at(minutes), end)
+
+
+def test_a_vendor_is_asked_again_once_its_time_has_come_and_only_for_what_failed() -> None:
+    stopped = asked("1", 0, "b", until=660)
+    waiting = decide_again([stopped], at(659))
+    assert isinstance(waiting, dg.SkipReason)
+    assert waiting.skip_message == "google_ads is asked again at 2026-03-20 13:00 UTC"
+    assert decide_again([stopped], at(660)) == [stopped]
+
+
+@pytest.mark.parametrize(
+    ("later", "again"),
+    [
+        (asked("2", 5, "a b"), False),  # somebody read all of it meanwhile
+        (asked("2", 661, "b"), False),  # it was asked again already
+        (asked("2", 5, "a"), True),  # of another stream
+        (asked("2", 5, "a b", days=(YESTERDAY + timedelta(days=1),) * 2), True),  # of another day
+        (asked("0", -5, "a b"), True),  # before it
+        (replace(asked("2", 5), source="hubspot"), True),
+    ],
+)
+def test_what_another_run_has_asked_for_since_is_not_asked_again(later: Asked, again: bool) -> None:
+    stopped = asked("1", 0, "b", until=660)
+    assert (decide_again([stopped, later], at(700)) == [stopped]) is again
+
+
+def test_a_vendor_that_stopped_the_second_try_too_is_asked_a_third_time() -> None:
+    first, second = asked("1", 0, "b", until=60), asked("2", 61, "b", until=120)
+    assert isinstance(decide_again([first, second], at(100)), dg.SkipReason)
+    assert decide_again([first, second], at(120)) == [second]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -54,6 +55,13 @@ def test_only_what_may_pass_is_tried_again(error: Exception, again: bool) -> Non
     assert failed.value.allow_retries is again
     assert failed.value.description == str(error)
     assert failed.value.__suppress_context__
+
+
+def test_a_vendor_that_wants_to_be_left_alone_is_not_asked_again_at_once_whatever_else_failed() -> None:
+    until = MORNING + timedelta(hours=11)
+    failed = failure("both", QuotaError("used up", until), TransientError("b"), QuotaError("another", MORNING))
+    assert not failed.allow_retries
+    assert failed.metadata["wait_until"].value == until.isoformat()
 
 
 def test_of_several_accounts_one_that_may_pass_is_reason_enough_to_try_again() -> None:

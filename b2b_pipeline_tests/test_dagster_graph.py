@@ -153,7 +153,7 @@ def test_schedules_and_sensors_run_without_being_switched_on(defs: dg.Definition
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"
     sensors = {sensor.name: sensor for sensor in repository.sensor_defs}
-    assert sensors.keys() == {"derive_after_ingest", "file_drops", "tell_state_changes"}
+    assert sensors.keys() == {"ask_again", "derive_after_ingest", "file_drops", "tell_state_changes"}
     assert {sensor.default_status for sensor in sensors.values()} == {dg.DefaultSensorStatus.RUNNING}
 
 

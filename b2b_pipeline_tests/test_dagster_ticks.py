@@ -17,8 +17,11 @@ import pytest
 import time_machine
 from sqlalchemy import delete, insert
 
+from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
+from b2b_pipeline.orchestration.sensors import _failed_runs
+from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, memory_folder
@@ -82,6 +85,35 @@ def test_a_night_catches_up_a_day_that_any_stream_of_the_source_lacks(orchestra:
 def test_before_the_first_day_is_over_there_is_nothing_to_read(orchestra: Orchestra) -> None:
     first = TICK.replace(month=START.month, day=START.day)
     assert tick(orchestra, "ecb", first) == "start_date 2026-06-09 is not over yet"
+
+
+# -- asking again
+
+
+def test_a_vendor_whose_quota_is_used_up_is_asked_again_when_it_is_back_and_only_for_what_failed(
+    orchestra: Orchestra,
+) -> None:
+    source, config = SOURCES["google_ads"], orchestra.pipeline.config
+    landed, stopped = (account.id for account in source.accounts(source.connect(config), config).read)
+    path = f"{stopped}/googleAds"
+    add_fault(orchestra.installation.world, "google_ads", "throttle", path_contains=path, retry_after=40_591)
+    orchestra.run("ingest_google_ads", UNTIL, fails=True)
+    back = MORNING + timedelta(seconds=40_591)
+    assert sense(orchestra, "ask_again").skip_message == f"google_ads is asked again at {back:%Y-%m-%d %H:%M} UTC"
+    told = _failed_runs(orchestra.instance, MORNING - timedelta(hours=1), {})
+    assert told == {"run of ingest_google_ads": f"failed, asked again at {back:%Y-%m-%d %H:%M} UTC"}
+
+    with time_machine.travel(back + timedelta(minutes=1)):
+        (asked,) = sense(orchestra, "ask_again").run_requests
+        (key,) = asked.asset_selection
+        before = {item.slice_id for item in orchestra.pipeline.landing.slices("google_ads", key.path[2])}
+        job = orchestra.defs.resolve_implicit_global_asset_job_def()
+        done = job.execute_in_process(instance=orchestra.instance, asset_selection=[key], tags=asked.tags)
+        assert done.success
+        new = [i for i in orchestra.pipeline.landing.slices("google_ads", key.path[2]) if i.slice_id not in before]
+        assert [item.account["id"] for item in new] == [stopped], f"{landed} landed the first time"
+        assert orchestra.metadata(key.to_user_string())[UNTIL.isoformat()]["dagster/partition_row_count"] > 0
+        assert sense(orchestra, "ask_again").skip_message == "no vendor wants to be left alone"
 
 
 # -- derive

@@ -95,7 +95,7 @@ def probe(client: Client, config: Config) -> list[Finding]:
     try:
         pages = client.observations(lastNObservations="1")
     except PipelineError as error:
-        return [Finding(False, f"ECB: {error}", "check that data-api.ecb.europa.eu can be reached")]
+        return [Finding(False, f"ECB: {error}", error.fix or "check what stands behind ECB_BASE_URL")]
     last = {
         str(record["CURRENCY"]): date.fromisoformat(record["TIME_PERIOD"]) for page in pages for record in page.records
     }

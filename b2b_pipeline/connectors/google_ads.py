@@ -229,10 +229,8 @@ def probe(client: Client, config: Config) -> list[Finding]:
     try:
         reachable = accounts(client, config)
     except PipelineError as error:
-        return [
-            *findings,
-            Finding(False, f"Google Ads: {error}", "check the GOOGLE_ADS_ variables and the account list"),
-        ]
+        fix = error.fix or "check the GOOGLE_ADS_ variables and the account list"
+        return [*findings, Finding(False, f"Google Ads: {error}", fix)]
     if not reachable.read:
         what = f"Google Ads: no client account in use below {client.login_customer_id or 'any that the user reaches'}"
         return [*findings, Finding(False, what, "set GOOGLE_ADS_LOGIN_CUSTOMER_ID to the manager of your accounts")]
@@ -246,7 +244,7 @@ def probe(client: Client, config: Config) -> list[Finding]:
             fix = f"list the others under sources.google_ads.accounts, or give {account.id}'s last day under `ended`"
             findings.append(Finding(True, f"{label} is left out: {error}", fix, warning=True))
         except PipelineError as error:
-            fix = f"give the Google user of the refresh token read access to {account.id}"
+            fix = error.fix or f"give the Google user of the refresh token read access to {account.id}"
             findings.append(Finding(False, f"{label}: {error}", fix))
     return findings
 

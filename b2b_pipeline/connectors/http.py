@@ -126,7 +126,7 @@ class Answer:
 def parse_json(response: requests.Response) -> Any:
     try:
         return _parsed(response)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter of what is nested a thousand deep
         digest = hashlib.sha256(response.content).hexdigest()[:16]
         raise TransientError(
             f"{place(response)}: status {response.status_code}, body is not JSON "
@@ -138,7 +138,7 @@ def json_or_none(response: requests.Response) -> Any:
     """For classifiers: the parsed body, or None when it does not parse."""
     try:
         return _parsed(response)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

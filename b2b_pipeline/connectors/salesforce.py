@@ -140,6 +140,7 @@ def probe(client: Client, config: Config) -> list[Finding]:
             findings += check(client, config)
         except PipelineError as error:
             fix = "check the SALESFORCE_ variables and the permissions of the integration user (API Enabled)"
+            fix = error.fix or fix
             findings.append(Finding(False, f"Salesforce: {error}", fix))
     return findings
 

@@ -35,7 +35,7 @@ def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
     for table in tables.CORE:
         yield _of_table(table, calendar)
     for source in (SOURCES[name] for name in calendar.config.sources):
-        on = [stream.name for stream in source.switched_on(calendar.config)]
+        on = [stream.name for stream in calendar.streams(source.name)]
         if source.control is not None and {source.control.stream, source.control.totals} <= {*on}:
             yield _reconciliation(source, source.control)
         yield _of_source(source, on, calendar)

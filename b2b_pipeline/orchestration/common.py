@@ -9,12 +9,16 @@ import dagster as dg
 from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.errors import PipelineError, TransientError
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.base import Stream
+from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
 from b2b_pipeline.privacy import mask
 
 OWNER = "team:revenue-operations"
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 RESTATED = "changed by a run of other days"
+WAIT_UNTIL = "wait_until"  # in a failure's metadata: when the vendor may be asked again
+AGAIN = "b2b/again"  # tag of a run that asks again: the runs before it
 READY_HOUR = 8  # in the reporting time zone: by then yesterday must be there
 
 
@@ -25,6 +29,10 @@ class Calendar:
         self.config = config
         self.daily = dg.DailyPartitionsDefinition(start_date=config.start_date.isoformat(), timezone=config.timezone)
         self.backfill = dg.BackfillPolicy.multi_run(max_partitions_per_run=config.limits.backfill_days)
+
+    def streams(self, source: str) -> list[Stream]:
+        """The streams of a source that are switched on."""
+        return SOURCES[source].switched_on(self.config)
 
     def now(self) -> datetime:
         """The time in the reporting time zone."""
@@ -67,8 +75,16 @@ def missing_days(there: Collection[str], expected: date) -> list[str]:
 
 
 def failure(message: str, *errors: PipelineError) -> dg.Failure:
-    """Our errors as Dagster's: it tries again only when there is something among them that may pass."""
-    return dg.Failure(mask(message), allow_retries=any(isinstance(error, TransientError) for error in errors))
+    """Our errors as Dagster's: it tries again only when there is something among them that may pass.
+
+    Where a vendor wants to be left alone it does not: the sensor `ask_again` does, once its time has come.
+    """
+    untils = [error.until for error in errors if isinstance(error, QuotaError)]
+    return dg.Failure(
+        mask(message),
+        metadata={WAIT_UNTIL: max(untils).isoformat()} if untils else None,
+        allow_retries=not untils and any(isinstance(error, TransientError) for error in errors),
+    )
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Jobs and schedules: an ingest job per source, one that derives from whatever is landed, one of freshness checks."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
 from dagster import AssetSelection
 
-from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar
@@ -80,14 +79,23 @@ def _nightly(source: str, calendar: Calendar) -> dg.ScheduleDefinition:
         today = context.scheduled_execution_time.astimezone(calendar.config.zone).date()
         if today <= calendar.config.start_date:
             return dg.SkipReason(f"start_date {calendar.config.start_date} is not over yet")
-        done = _materialised(context.instance, source, calendar.config)
+        done = _materialised(context.instance, source, calendar)
         start, end = nightly_range(today, calendar.config.start_date, done)
         return range_request(start, end, f"{source}:{end}")
 
     return nightly
 
 
-def _materialised(instance: dg.DagsterInstance, source: str, config: Config) -> set[str]:
+def tagged_days(tags: Mapping[str, str]) -> tuple[date, date] | None:
+    """The days of a run, both included; None when its partition is a file name."""
+    first = tags.get(RANGE_START) or tags.get("dagster/partition", "")
+    try:
+        return date.fromisoformat(first), date.fromisoformat(tags.get(RANGE_END, first))
+    except ValueError:
+        return None
+
+
+def _materialised(instance: dg.DagsterInstance, source: str, calendar: Calendar) -> set[str]:
     """Days on which every stream of the source is materialised."""
-    keys = [raw_key(source, stream.name) for stream in SOURCES[source].switched_on(config)]
+    keys = [raw_key(source, stream.name) for stream in calendar.streams(source)]
     return set.intersection(*(set(instance.get_materialized_partitions(key)) for key in keys))

@@ -12,14 +12,14 @@ from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.landing import Slice
-from b2b_pipeline.orchestration.common import OWNER, RETRY, Calendar, days_of, failure, report_days, translated
+from b2b_pipeline.orchestration.common import AGAIN, OWNER, RETRY, Calendar, days_of, failure, report_days, translated
 from b2b_pipeline.pipeline import Pipeline, sizes
 from b2b_pipeline.privacy import mask
 
 
 def raw_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
     for name in calendar.config.sources:
-        for stream in SOURCES[name].switched_on(calendar.config):
+        for stream in calendar.streams(name):
             yield _raw_asset(SOURCES[name], stream, calendar)
     for stream_name, mappings in file_streams(calendar.config.files).items():
         yield _file_asset(stream_name, mappings)
@@ -41,7 +41,8 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
     def raw(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         start, end = days_of(context)
         with translated():
-            report = pipeline.ingest(source.name, stream.name, start, end, context.run.run_id)
+            before = context.run.tags.get(AGAIN, "").split(",")
+            report = pipeline.ingest(source.name, stream.name, start, end, context.run.run_id, before)
         told: dict[str, Any] = {"slices": [item.slice_id for item in report.slices]}
         if report.skipped:
             told["left_out"] = mask("; ".join(f"{item.account}: {item.reason}" for item in report.skipped))

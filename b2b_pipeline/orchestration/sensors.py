@@ -15,8 +15,15 @@ from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import landed, signature
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
-from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name, range_request
+from b2b_pipeline.orchestration.jobs import (
+    DERIVE,
+    FRESHNESS,
+    ingest_job_name,
+    range_request,
+    tagged_days,
+)
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
@@ -28,6 +35,8 @@ OVERLAP = timedelta(minutes=1)  # runs end in one process and are noticed in ano
 
 def sensors(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) -> Iterator[dg.SensorDefinition]:
     yield _derive_sensor(calendar)
+    if calendar.config.sources:
+        yield again_sensor(calendar)
     if calendar.config.files:
         yield _file_sensor(calendar)
     # Freshness is asked for itself, whenever it was last checked.
@@ -104,7 +113,7 @@ def _recent_runs(instance: dg.DagsterInstance, since: datetime) -> tuple[list[Ru
         if run.status == DagsterRunStatus.CANCELED:
             continue
         started, ended = _moment(record.start_time), _moment(record.end_time) if run.is_finished else None
-        found = Run(_days(run.tags), started, ended)
+        found = Run(tagged_days(run.tags), started, ended)
         assets = run.asset_selection or ()
         if run.job_name.startswith(ingest_job_name("")) or (assets and all(key.path[0] == "raw" for key in assets)):
             ingests.append(found)
@@ -115,15 +124,6 @@ def _recent_runs(instance: dg.DagsterInstance, since: datetime) -> tuple[list[Ru
 
 def _moment(timestamp: float | None) -> datetime | None:
     return datetime.fromtimestamp(timestamp, UTC) if timestamp else None
-
-
-def _days(tags: Mapping[str, str]) -> tuple[date, date] | None:
-    """The days of a run; None when its partition is a file name."""
-    first = tags.get(RANGE_START) or tags.get("dagster/partition", "")
-    try:
-        return date.fromisoformat(first), date.fromisoformat(tags.get(RANGE_END, first))
-    except ValueError:
-        return None
 
 
 # -- files
@@ -245,7 +245,8 @@ def _failed_runs(instance: dg.DagsterInstance, since: datetime, before: Mapping[
         name = run_name(record.dagster_run)
         found.pop(name, None)
         if not record.dagster_run.is_success:
-            found[name] = "failed"
+            until, _ = wait_of(instance, record.dagster_run)
+            found[name] = f"failed, asked again at {until:%Y-%m-%d %H:%M} UTC" if until else "failed"
     return found
 
 
@@ -254,7 +255,7 @@ def run_name(run: dg.DagsterRun) -> str:
     if not run.asset_selection:
         return f"run of {run.job_name}"
     first, *others = sorted(key.to_user_string() for key in run.asset_selection)
-    file = "" if _days(run.tags) else f" {run.tags.get('dagster/partition', '')}"
+    file = "" if tagged_days(run.tags) else f" {run.tags.get('dagster/partition', '')}"
     return f"run of {first}{f' and {len(others)} more' if others else ''}{file}"
 
 
