@@ -18,7 +18,7 @@ import responses
 import time_machine
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, SourceConfig
+from b2b_pipeline.config import Config, Exclude, SourceConfig
 from b2b_pipeline.connectors import hubspot
 from b2b_pipeline.connectors.base import Account, MappingContext, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
@@ -377,15 +377,83 @@ def test_contacts_are_linked_by_email_and_to_those_merged_into_them(vendor: resp
     emails = [record["properties"]["email"] for record in records]
     assert_rows(
         frame,
-        record=[0, 1, 2, 3, 2, 2, 2],
-        rule=["email"] * 4 + ["merge"] * 3,
-        from_key=[f"hubspot:contact:{number}" for number in (101, 102, 204, 56, 201, 202, 203)],
-        to_key=[
-            "email:" + emails[0][3:35], "hubspot:contact:102", "email:" + emails[2][3:35], "email:" + emails[3][3:35],
-            *["hubspot:contact:204"] * 3,
+        record=[0, 2, 3, 2, 2, 2],
+        rule=["email"] * 3 + ["merge"] * 3,
+        from_key=[f"hubspot:contact:{number}" for number in (101, 204, 56, 201, 202, 203)],
+        to_key=[*(f"email:{emails[number][3:35]}" for number in (0, 2, 3)), *["hubspot:contact:204"] * 3],
+        is_deleted=[False] * 6,
+    )
+
+
+def contact(number: int, **properties: Any) -> dict[str, Any]:
+    when = "2026-10-01T10:00:00Z"
+    given = {"createdate": when, "email": None, **properties}
+    return {"id": str(number), "createdAt": when, "updatedAt": when, "archived": False, "properties": given}
+
+
+def test_every_address_of_a_contact_is_linked_and_hashed_on_its_own(vendor: responses.RequestsMock) -> None:
+    search_answers(vendor, "7", total=1)
+    known = "ida@example.com;Ida@Example.org ; i.berg@ourcompany.example"
+    vendor.post(f"{CONTACTS}/batch/read", json={"status": "COMPLETE", "results": [
+        contact(7, email="ida@example.com", hs_additional_emails=known)
+    ]})  # fmt: skip
+    vendor.get(CONTACTS, json=fixture("no_objects"))
+    records = fetch("contact")
+    hashed = [Pseudonyms(b"test", Path("nowhere")).email(address) for address in known.split(";")]
+    (record,) = landed("contact", records)
+    assert record["properties"]["hs_additional_emails"] == hashed
+    frame = mapped("contact", "identity_link", records)
+    assert frame["from_key"].tolist() == ["hubspot:contact:7"] * 3
+    assert frame["to_key"].tolist() == [f"email:{one[3:35]}" for one in hashed]
+    config = make_config().model_copy(update={"exclude": Exclude(email_domains=["ourcompany.example"])})
+    assert mapped("contact", "lead", records, config)["excluded_by"].tolist() == ["ourcompany.example"]
+    assert mapped("contact", "lead", records)["excluded_by"].tolist() == [None]
+
+
+def test_who_asked_to_be_forgotten_by_a_secondary_address_is(tmp_path: Path) -> None:
+    pseudonyms = Pseudonyms(b"test", tmp_path / "landing" / "forgotten.json")
+    pseudonyms.forget("ida@example.org")
+    record = contact(7, email="ida@example.com", hs_additional_emails=["ida@example.org"], firstname="Ida")
+    properties = pseudonyms.apply(record, SOURCE.stream("contact").personal)["properties"]
+    assert properties["hs_additional_emails"] == [pseudonyms.forget_token("ida@example.org")]
+    assert properties["firstname"] is None
+
+
+def test_click_ids_and_campaigns_come_from_the_properties_that_a_portal_has_by_default() -> None:
+    first = {"hs_analytics_first_timestamp": "2026-10-01T09:00:00Z"}
+    contacts = [
+        contact(1, **first, hs_analytics_source="PAID_SEARCH", hs_analytics_source_data_1="Brand DE",
+                hs_analytics_source_data_2="crm software", hs_google_click_id="EAIaIQ"),
+        contact(2, **first, hs_analytics_source="PAID_SOCIAL", hs_analytics_source_data_1="Facebook",
+                hs_analytics_source_data_2="spring 26", hs_tiktok_click_id="t"),
+        contact(3, **first, hs_analytics_source="OTHER_CAMPAIGNS", hs_analytics_source_data_1="launch",
+                hs_linkedin_click_id="li1"),
+        contact(4, **first, hs_analytics_source="PAID_SEARCH", hs_analytics_source_data_1="Auto-tagged PPC",
+                hs_bing_click_id="b"),
+        contact(5, **first, hs_analytics_source="REFERRALS", hs_analytics_source_data_1="partner.example"),
+        contact(6, **first, hs_analytics_source="EMAIL_MARKETING", hs_analytics_source_data_1="news",
+                utm_campaign="21000000100", hs_latest_source="SOCIAL_MEDIA", hs_latest_source_data_1="LinkedIn",
+                hs_latest_source_data_2="launch", hs_latest_source_timestamp="2026-10-03T09:00:00Z"),
+    ]  # fmt: skip
+    assert_rows(
+        mapped("contact", "touchpoint", contacts),
+        record=[0, 1, 2, 3, 4, 5, 5],
+        channel=[
+            "paid_search", "paid_social", "paid_social", "paid_search", "referral", "email", "organic_social"
         ],
-        is_deleted=[False, True, False, False, False, False, False],
+        campaign_id=["Brand DE", "spring 26", "launch", None, None, "21000000100", "launch"],
+        evidence=[
+            "gclid", "ttclid", "li_fat_id", "msclkid", "hs_analytics_source=REFERRALS",
+            "hs_analytics_source=EMAIL_MARKETING", "hs_latest_source=SOCIAL_MEDIA",
+        ],
     )  # fmt: skip
+
+
+def test_only_utm_properties_are_asked_for_beyond_those_of_every_portal() -> None:
+    asked = set(hubspot.CONTACTS.properties(make_config()))
+    default = {f"hs_{name}_click_id" for name in ("google", "bing", "facebook", "linkedin", "tiktok")}
+    assert default < asked
+    assert not asked & {"gclid", "msclkid", "fbclid", "li_fat_id", "ttclid"}
 
 
 def test_a_deal_becomes_an_opportunity_in_its_own_currency(vendor: responses.RequestsMock) -> None:
@@ -493,7 +561,8 @@ def test_email_events_are_dated_by_their_send(vendor: responses.RequestsMock) ->
         date_day=["2026-10-02"] * 6 + [None] + ["2026-10-02"] * 2 + ["2026-10-01"],
     )  # fmt: skip
     refused = enforce(metadata.tables["email_event"], frame).rejects
-    assert refused.to_dict("records") == [{"record_number": 6, "reason": "empty", "column_name": "sent_at"}]
+    names = ["record_number", "reason", "column_name"]
+    assert refused[names].to_numpy().tolist() == [[6, "empty", "sent_at"]]
 
 
 def test_a_click_by_a_person_is_a_touch_of_the_email_channel(vendor: responses.RequestsMock) -> None:
@@ -558,6 +627,24 @@ def test_the_doctor_names_unknown_fields_and_missing_scopes(vendor: responses.Re
         "HubSpot property 'shoe_size' for 'shoe_size': we have no such column",
     ]
     assert "sources.hubspot.fields.owner in pipeline.yaml" in bad[1].fix
+
+
+def test_the_doctor_lists_what_is_asked_for_and_a_portal_does_not_have(vendor: responses.RequestsMock) -> None:
+    serve_probe(vendor)
+    vendor.get(DEALS, json=fixture("no_objects"))
+    asked = {
+        "contacts": set(hubspot.CONTACTS.properties(make_config())) - {"utm_medium", "utm_campaign"},
+        "deals": set(hubspot.DEALS.properties(make_config())) - {"dealtype"},
+    }
+    for kind, names in asked.items():
+        listed = {"results": [{"name": name} for name in sorted(names)]}
+        vendor.get(f"{API}/crm/properties/2026-03/{kind}", json=listed)
+    findings = SOURCE.probe(hubspot.connect(make_config()), make_config())
+    utm, deals = [finding for finding in findings if finding.warning]
+    assert all(finding.ok for finding in findings)
+    assert utm.what.startswith("HubSpot contacts have no property utm_campaign, utm_medium: campaigns come from")
+    assert "utm_campaign={campaignid}" in utm.fix
+    assert deals.what == "HubSpot deals have no property dealtype: these columns stay empty"
 
 
 def test_the_account_is_that_of_the_credentials_and_no_other(vendor: responses.RequestsMock) -> None:

@@ -255,7 +255,6 @@ def test_people_are_linked_by_email_conversion_and_merge_and_a_lost_email_takes_
         [f"{lead}{TWIN}", f"{lead}{ADA}", "merge", False],
         [f"{lead}{KOFI}", one, "conversion", False],
         [one, email[KOFI], "email", False],
-        [two, two, "email", True],
         [two, one, "merge", False],
     ]
     assert_rows(frame, "from_key to_key rule is_deleted", expected)

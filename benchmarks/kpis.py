@@ -66,7 +66,16 @@ def main() -> None:
             analyse(warehouse)
         for name, families in PARTS.items():
             derived = tables.metadata.tables[name]
-            seconds = [compare(warehouse, derived, list(derived.c.keys()), QUERIES[name](config), name, options.pairs)]
+            seconds = [
+                compare(
+                    warehouse,
+                    derived,
+                    list(derived.c.keys()),
+                    QUERIES[name](config, tables.campaign),
+                    name,
+                    options.pairs,
+                )
+            ]
             for family in families:
                 query = family_rows(FAMILIES[family], config)
                 seconds.append(compare(warehouse, tables.kpi_component_daily, COMPONENTS, query, family, options.pairs))

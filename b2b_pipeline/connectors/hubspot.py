@@ -4,6 +4,8 @@ Records are found by the CRM search and then read in batches: the search only ha
 the batch read has the record itself, with its property history. Archived records come by a list of their own.
 E-mail events are still only in the legacy API, whose support ends in the same month as that of 2026-03.
 Reference: https://developers.hubspot.com/docs/api-reference/2026-03/overview.
+Credentials, checked 2026-11-25: no new private apps since 2026-10-26, service keys take their place
+(https://developers.hubspot.com/changelog/legacy-private-app-creation-sunset); both are sent as a bearer token.
 """
 
 from __future__ import annotations
@@ -75,8 +77,9 @@ class ObjectType:
 
 CONTACTS = ObjectType(
     "contacts", "lastmodifieddate", "lifecyclestage",
-    ("createdate", "email", "hs_analytics_source", "hs_analytics_first_timestamp", "hs_latest_source",
-     "hs_latest_source_timestamp", "hs_merged_object_ids", "hs_calculated_merged_vids"),
+    ("createdate", "email", "hs_additional_emails", "hs_analytics_source", "hs_analytics_source_data_1",
+     "hs_analytics_source_data_2", "hs_analytics_first_timestamp", "hs_latest_source", "hs_latest_source_data_1",
+     "hs_latest_source_data_2", "hs_latest_source_timestamp", "hs_merged_object_ids", "hs_calculated_merged_vids"),
     rows.contact_fields,
 )  # fmt: skip
 DEALS = ObjectType(
@@ -144,8 +147,18 @@ def _scopes(error: Mapping[str, Any]) -> list[str]:
 
 def read_contacts(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
     """Contacts modified or archived in the window, with the history of `lifecyclestage`."""
-    yield from _changed(client, CONTACTS, window)
-    yield from _archived(client, CONTACTS, window)
+    for pages in (_changed(client, CONTACTS, window), _archived(client, CONTACTS, window)):
+        for page in pages:
+            yield Page([_with_addresses(contact) for contact in page.records], page.request)
+
+
+def _with_addresses(contact: Record) -> Record:
+    """A contact whose secondary addresses, "a@x;b@y", are a list."""
+    further = contact["properties"].get("hs_additional_emails")
+    if not isinstance(further, str):
+        return contact
+    addresses = [address.strip() for address in further.split(";") if address.strip()]
+    return {**contact, "properties": {**contact["properties"], "hs_additional_emails": addresses}}
 
 
 def read_deals(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
@@ -316,7 +329,7 @@ def _ms(at: datetime) -> int:
 
 
 def connect(config: Config) -> HubSpot:
-    """A private app's token where one is given, else OAuth."""
+    """A service key, or another token that does not expire, where one is given; else OAuth."""
     base = settings.base_url("hubspot", BASE_URL)
     auth: Auth
     if os.environ.get("HUBSPOT_CLIENT_ID") and not os.environ.get("HUBSPOT_ACCESS_TOKEN"):
@@ -355,11 +368,11 @@ def _details(client: HubSpot) -> Record:
 
 
 def probe(client: HubSpot, config: Config) -> list[Finding]:
-    """The account, a small call per stream (scopes), and whether the configured properties exist."""
+    """The account, a small call per stream (scopes), and which of the properties asked for do not exist."""
     try:
         details = _details(client)
     except PermanentError as error:
-        fix = "put the token of a private app into HUBSPOT_ACCESS_TOKEN, or a new HUBSPOT_REFRESH_TOKEN"
+        fix = "put a service key into HUBSPOT_ACCESS_TOKEN, or a new HUBSPOT_REFRESH_TOKEN"
         return [Finding(False, f"HubSpot: {error}", fix)]
     account = f"{details['portalId']}, {details['timeZone']}, {details['companyCurrency']}"
     findings = [Finding(True, f"HubSpot account {account}")]
@@ -368,7 +381,7 @@ def probe(client: HubSpot, config: Config) -> list[Finding]:
         try:
             client.session.get(path, {"limit": 1})
         except (PermanentError, SkippedError) as error:
-            fix = f"give the app the scopes {scopes}, or list the other streams under sources.hubspot.streams"
+            fix = f"give the key the scopes {scopes}, or list the other streams under sources.hubspot.streams"
             findings.append(Finding(False, f"HubSpot {stream}: {error}", fix))
         else:
             findings.append(Finding(True, f"HubSpot {stream} is readable"))
@@ -376,14 +389,17 @@ def probe(client: HubSpot, config: Config) -> list[Finding]:
 
 
 def _field_findings(client: HubSpot, config: Config) -> Iterator[Finding]:
-    """Whether each configured field is a column of ours, and a property of an object that has this column."""
+    """Whether each configured field is a column of ours, and a property of an object that has this column.
+
+    HubSpot leaves out what it does not have without a word, so what else is asked for and not there is told too.
+    """
     fields = config.sources["hubspot"].fields
     columns = {"contacts": {*rows.CONTACT_FIELDS, *config.channels.click_ids}, "deals": set(rows.DEAL_FIELDS)}
     properties = {
         kind: {item["name"] for item in _results(client.session.get(f"/crm/properties/{VERSION}/{kind}"))}
         for kind in columns
-        if fields
     }
+    yield from _absent(config, properties)
     for column, name in fields.items():
         kinds = [kind for kind in columns if column in columns[kind]]
         what, where = f"HubSpot property {name!r} for {column!r}", f"sources.hubspot.fields.{column} in pipeline.yaml"
@@ -395,6 +411,25 @@ def _field_findings(client: HubSpot, config: Config) -> Iterator[Finding]:
             yield Finding(False, f"{what} does not exist for {' or '.join(kinds)}", fix)
         else:
             yield Finding(True, f"{what} exists")
+
+
+def _absent(config: Config, properties: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """What is asked for without being configured, and is not there."""
+    for kind in (CONTACTS, DEALS):
+        asked = set(kind.properties(config)) - set(config.sources["hubspot"].fields.values())
+        if missing := sorted(asked - properties[kind.name]):
+            what = f"HubSpot {kind.name} have no property {', '.join(missing)}: these columns stay empty"
+            fix = "name yours under sources.hubspot.fields in pipeline.yaml, where you have them"
+            if {*missing} <= {*rows.CUSTOM}:
+                what = (
+                    f"HubSpot {kind.name} have no property {', '.join(missing)}: campaigns come from HubSpot's own "
+                    "source drill-downs and are joined by name"
+                )
+                fix = (
+                    "for the exact join put utm_campaign={campaignid} into the tracking template of Google Ads, and "
+                    "have your forms fill a contact property utm_campaign"
+                )
+            yield Finding(True, what, fix, warning=True)
 
 
 # Stream -> a small call, and the scopes that it and the rest of the stream need.
@@ -490,12 +525,13 @@ SOURCE = Source(
     accounts=accounts,
     probe=probe,
     environment={
-        "HUBSPOT_ACCESS_TOKEN": "token of a private app (Settings > Integrations > Private Apps); or the three below",
-        "HUBSPOT_CLIENT_ID": "OAuth app: client id",
+        "HUBSPOT_ACCESS_TOKEN": "a service key (Development > Keys > Service keys, by a super admin), or the token of "
+        "a private app made before 2026-10-26; or the three below",
+        "HUBSPOT_CLIENT_ID": "OAuth app of a developer project: client id",
         "HUBSPOT_CLIENT_SECRET": "OAuth app: client secret",
         "HUBSPOT_REFRESH_TOKEN": "OAuth app: refresh token of the account",
     },
     optional=frozenset({"HUBSPOT_ACCESS_TOKEN", "HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"}),
     sunset=date(2027, 9, 30),  # 18 months after its release
-    daily_calls=650_000,  # private app, Professional
+    daily_calls=650_000,  # of one account, Professional
 )

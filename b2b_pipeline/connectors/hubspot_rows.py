@@ -1,7 +1,8 @@
 """HubSpot's records as rows of the core tables: frame in, frame out, by docs/semantics.md.
 
 Which property fills a column is said once, in `CONTACT_FIELDS` and `DEAL_FIELDS`; `sources.hubspot.fields` in
-`pipeline.yaml` names others. The connector asks HubSpot for exactly these properties.
+`pipeline.yaml` names others. The connector asks HubSpot for exactly these properties. A portal has all of them by
+default but `utm_medium` and `utm_campaign`, which are asked for because many portals have made them.
 """
 
 from __future__ import annotations
@@ -27,15 +28,22 @@ from b2b_pipeline.core.mapping import (
 )
 
 # Our name -> HubSpot's property; "" is nothing unless configured. Click ids of other names are properties of that name.
+# That a portal has the hs_*_click_id by default: property list of a portal, checked 2026-11-25 (CRM properties API).
 CONTACT_FIELDS = {
     "company": "company", "country": "country", "region": "state", "owner": "hubspot_owner_id",
     "status": "hs_lead_status", "capture_type": "", "utm_medium": "utm_medium", "utm_campaign": "utm_campaign",
-    "gclid": "hs_google_click_id", "fbclid": "hs_facebook_click_id",
+    "gclid": "hs_google_click_id", "msclkid": "hs_bing_click_id", "fbclid": "hs_facebook_click_id",
+    "li_fat_id": "hs_linkedin_click_id", "ttclid": "hs_tiktok_click_id",
 }  # fmt: skip
 DEAL_FIELDS = {
     "account_id": "hs_primary_associated_company", "opp_type": "dealtype", "owner": "hubspot_owner_id",
     "product": "", "region": "", "campaign_id": "",
 }  # fmt: skip
+CUSTOM = ("utm_medium", "utm_campaign")  # not in a portal unless somebody made them
+# Traffic source -> which drill-down property has the campaign: the URL's utm_campaign, or the ad campaign's name.
+# https://knowledge.hubspot.com/properties/understand-source-properties, checked 2026-11-25.
+DRILL_DOWN = {"PAID_SEARCH": 1, "EMAIL_MARKETING": 1, "OTHER_CAMPAIGNS": 1, "PAID_SOCIAL": 2, "SOCIAL_MEDIA": 2}
+NO_CAMPAIGN = ("Auto-tagged PPC",)  # what stands there when the click told none
 # The options of `sources.hubspot.options` that name a member of the marketing e-mail, and the column they fill.
 EMAIL_OPTIONS = {"purpose": "email_purpose", "audience": "email_audience"}
 
@@ -44,6 +52,7 @@ EVENT_TYPES = {
     "SENT": "sent", "DELIVERED": "delivered", "OPEN": "open", "CLICK": "click", "BOUNCE": "bounce",
     "SPAMREPORT": "spam", "DROPPED": "dropped",
 }  # fmt: skip
+ADDRESSES = "properties.hs_additional_emails"  # a list: landing hashes each on its own
 UTC = ZoneInfo("UTC")
 MIDNIGHT = r"^\d{4}-\d\d-\d\d(?:T00:00(?::00(?:\.0+)?)?(?:Z|\+00:00))?$"
 NEVER_SENT = ("sent", "dropped", "other")  # events that need no earlier SENT event: they date themselves
@@ -84,8 +93,17 @@ def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         capture_type=_field(records, fields, "capture_type"),
         is_converted=False, is_deleted=_archived(records),
         converted_contact_id=None, converted_account_id=None, converted_opp_id=None, converted_at=None,
-        merged_into=None, excluded_by=excluded_by(records),
+        merged_into=None, excluded_by=excluded_by(records).fillna(_own_domain(records, context)),
     )  # fmt: skip
+
+
+def _own_domain(records: pd.DataFrame, context: MappingContext) -> pd.Series:
+    """The domain of ours that one of a contact's addresses has."""
+    known = _addresses(records)
+    domain = email_domain(known["address"])
+    own = domain[domain.isin(context.config.exclude.email_domains)]
+    found = own[~own.index.duplicated()].reindex(records.index).astype(object)
+    return found.where(found.notna(), None)
 
 
 def touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -110,7 +128,7 @@ def _original(records: pd.DataFrame, at: pd.Series, context: MappingContext) -> 
     )  # fmt: skip
     return _touches(
         records, context, "original", at, channel,
-        campaign_id=_field(records, fields, "utm_campaign"),
+        campaign_id=_field(records, fields, "utm_campaign").fillna(_drill_down(records, source, "hs_analytics_source")),
         evidence=evidence.fillna(_clue("utm_medium", known)).fillna(_clue("hs_analytics_source", source)),
     )  # fmt: skip
 
@@ -123,8 +141,18 @@ def _latest(records: pd.DataFrame, at: pd.Series, context: MappingContext) -> pd
         vendor_source=source, vendor_rules=rules.hubspot_source, index=records.index,
     )  # fmt: skip
     return _touches(
-        records, context, "latest", at, channel, campaign_id=None, evidence=_clue("hs_latest_source", source)
-    )
+        records, context, "latest", at, channel,
+        campaign_id=_drill_down(records, source, "hs_latest_source"), evidence=_clue("hs_latest_source", source),
+    )  # fmt: skip
+
+
+def _drill_down(records: pd.DataFrame, source: pd.Series, name: str) -> pd.Series:
+    """The campaign, by id or name, that HubSpot keeps for a traffic source; null where the source has none."""
+    campaign = pd.Series(None, index=records.index, dtype=object)
+    for number in (1, 2):
+        mine = [word for word, its in DRILL_DOWN.items() if its == number]
+        campaign = campaign.where(~source.isin(mine), column(records, f"properties.{name}_data_{number}"))
+    return campaign.where(~campaign.isin(NO_CAMPAIGN), None)
 
 
 def _touches(
@@ -151,13 +179,9 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def identity_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per contact to its e-mail, and one per contact that was merged into it.
-
-    A contact without an e-mail links to itself, deleted: this takes back the link of an address that it once had.
-    """
-    key = _key(records)
-    email = email_key(column(records, "properties.email"))
-    by_email = _links(records, context, "email", key, email.fillna(key), is_deleted=email.isna())
+    """One row per contact and e-mail address, secondary ones too, and one per contact that was merged into it."""
+    known = _addresses(records)
+    by_email = _links(known, context, "email", _key(known), email_key(known["address"]), is_deleted=False)
     # "12;34" and "12:1672531200000;34:1672617600000", merge times in milliseconds
     ids = column(records, "properties.hs_merged_object_ids").fillna("").astype("string")
     vids = column(records, "properties.hs_calculated_merged_vids").fillna("").astype("string")
@@ -167,6 +191,15 @@ def identity_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFra
         losers, context, "merge", "hubspot:contact:" + losers["loser"].astype("string"), _key(losers), False
     )
     return pd.concat([by_email, by_merge])
+
+
+def _addresses(records: pd.DataFrame) -> pd.DataFrame:
+    """The contacts once per address that they have, which is in `address`."""
+    further = column(records, ADDRESSES).map(lambda found: found if isinstance(found, list) else [], na_action=None)
+    every = [[first, *others] for first, others in zip(column(records, "properties.email"), further, strict=True)]
+    rows = records.assign(address=pd.Series(every, index=records.index, dtype=object)).explode("address")
+    rows = rows[rows["address"].notna()]
+    return rows[~pd.Series(rows["id"].astype(str) + " " + rows["address"]).duplicated()]
 
 
 def _links(

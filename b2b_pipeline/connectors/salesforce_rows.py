@@ -328,11 +328,8 @@ def _stage_rows(
 
 
 def _person_links(records: pd.DataFrame, context: MappingContext, object_: str) -> pd.DataFrame:
-    """Links by e-mail and by merge. A record without an e-mail has a deleted link to itself: it may have had one."""
-    email = email_key(column(records, "Email"))
-    own = _key(object_, column(records, "Id"))
-    by_email = _links(records, context, object_, "email", email.where(email.notna(), own))
-    by_email["is_deleted"] = email.isna().astype(object)
+    """Links by e-mail and by merge."""
+    by_email = _links(records, context, object_, "email", email_key(column(records, "Email")))
     merge = _links(records, context, object_, "merge", _key(object_, column(records, "MasterRecordId")))
     return pd.concat([by_email, merge])
 

@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.campaigns import NAMED, named_campaigns
 from b2b_pipeline.core.identity import clusters
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.dialects import days_between, minus_days
@@ -62,7 +63,8 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
         if table is identity_cluster:
             _derive_clusters(connection)
             return set()
-        return synchronise(connection, table, QUERIES[table.name](config), tell=["date_day"]).days()
+        with stage(connection, NAMED, named_campaigns(connection)) as named:
+            return synchronise(connection, table, QUERIES[table.name](config, named), tell=["date_day"]).days()
 
 
 def _derive_clusters(connection: Connection) -> None:
@@ -105,14 +107,19 @@ def counting_leads() -> CTE:
     )
 
 
-def person_touches() -> CTE:
-    """Every touch that stands, with its person."""
+def person_touches(named: Table) -> CTE:
+    """Every touch that stands, with its person and the id of its campaign; `named`: see core/campaigns.py."""
+    touch = touchpoint.c
     return (
-        select(touchpoint, identity_cluster.c.person_key)
-        .join(identity_cluster, identity_cluster.c.record_key == touchpoint.c.record_key)
+        select(
+            touch.touch_id, touch.touched_at, touch.date_day, touch.channel,
+            func.coalesce(named.c.campaign_id, touch.campaign_id).label("campaign_id"), identity_cluster.c.person_key,
+        )
+        .join(identity_cluster, identity_cluster.c.record_key == touch.record_key)
+        .outerjoin(named, named.c.name == touch.campaign_id)
         .where(~deleted(touchpoint))
         .cte("person_touch")
-    )
+    )  # fmt: skip
 
 
 def first_touches(touches: CTE) -> CTE:
@@ -177,9 +184,9 @@ def opportunity_persons(config: Config) -> CTE:
     )
 
 
-def persons(config: Config) -> Select[Any]:
+def persons(config: Config, named: Table) -> Select[Any]:
     """Rows of `person`."""
-    leads, touches = counting_leads(), person_touches()
+    leads, touches = counting_leads(), person_touches(named)
     first_lead = first_by(
         select(leads), leads.c.person_key, leads.c.created_at, text_order(leads.c.record_key), name="first_lead"
     )
@@ -239,9 +246,9 @@ def persons(config: Config) -> Select[Any]:
     )  # fmt: skip
 
 
-def deals(config: Config) -> Select[Any]:
+def deals(config: Config, named: Table) -> Select[Any]:
     """Rows of `deal`."""
-    standing, owners, touches = counting_opportunities(config), opportunity_persons(config), person_touches()
+    standing, owners, touches = counting_opportunities(config), opportunity_persons(config), person_touches(named)
     channel = first_touches(touches)
     won, closed = func.coalesce(standing.c.is_won, false()), func.coalesce(standing.c.is_closed, false())
     seen = (
@@ -282,7 +289,7 @@ def deals(config: Config) -> Select[Any]:
     )  # fmt: skip
 
 
-def email_recipients(config: Config) -> Select[Any]:
+def email_recipients(config: Config, named: Table) -> Select[Any]:
     """Rows of `email_recipient`; opens and clicks of machines are left out."""
     event = email_event.c
     keys = (event.source, event.send_id, event.recipient_hash, event.event_type)
@@ -294,6 +301,6 @@ def email_recipients(config: Config) -> Select[Any]:
     )
 
 
-QUERIES: dict[str, Callable[[Config], Select[Any]]] = {
+QUERIES: dict[str, Callable[[Config, Table], Select[Any]]] = {
     person.name: persons, deal.name: deals, email_recipient.name: email_recipients,
 }  # fmt: skip

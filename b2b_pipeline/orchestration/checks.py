@@ -13,6 +13,7 @@ from sqlalchemy import Table, func, select
 from b2b_pipeline.absences import still_absent
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
+from b2b_pipeline.core.campaigns import ambiguous_campaigns
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.metrics.base import Family
@@ -51,16 +52,18 @@ def told(items: Sequence[str]) -> str:
 
 # -- tables
 
-CONTRACT, QUARANTINE, VOLUME = "contract", "quarantine", "volume"
+CONTRACT, QUARANTINE, VOLUME, CAMPAIGNS = "contract", "quarantine", "volume", "campaigns"
 ABOUT = {
     CONTRACT: "Keys are unique, and of every slice rows in = loaded + quarantined + deduplicated.",
     QUARANTINE: "No slice failed as a whole (an error), and no row was quarantined (a warning).",
     VOLUME: "The newest day has about as many rows as the same weekday of the four weeks before.",
+    CAMPAIGNS: "Every campaign that a touch names by its name is one campaign.",
 }
 
 
 def _of_table(table: Table, calendar: Calendar) -> dg.AssetChecksDefinition:
     names = [CONTRACT, QUARANTINE, *([VOLUME] if table in WATCHED else [])]
+    names += [CAMPAIGNS] if table is tables.touchpoint else []
 
     @dg.multi_asset_check(
         name=f"{table.name}_checks",
@@ -80,6 +83,8 @@ def _of_table(table: Table, calendar: Calendar) -> dg.AssetChecksDefinition:
             yield _quarantine(table, pipeline)
         if VOLUME in asked:
             yield _volume(table, pipeline, calendar)
+        if CAMPAIGNS in asked:
+            yield _campaigns(pipeline)
 
     return of_table
 
@@ -126,6 +131,17 @@ def _volume(table: Table, pipeline: Pipeline, calendar: Calendar) -> dg.AssetChe
         passed=rows >= usual * (1 - calendar.config.limits.row_drop),
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"day": day.isoformat(), "rows": rows, "usual": usual},
+    )
+
+
+def _campaigns(pipeline: Pipeline) -> dg.AssetCheckResult:
+    with pipeline.warehouse.read() as connection:
+        found = ambiguous_campaigns(connection)
+    return dg.AssetCheckResult(
+        check_name=CAMPAIGNS,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"names_of_several_campaigns": told(found)},
     )
 
 

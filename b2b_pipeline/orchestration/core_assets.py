@@ -61,7 +61,7 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
     upstream = [dg.AssetDep(name) for name in INPUTS.get(table.name, ("lead", "identity_link"))]
     if table.name in ("person", "deal"):
-        upstream.append(dg.AssetDep(tables.identity_cluster.name))
+        upstream += [dg.AssetDep(name) for name in (tables.identity_cluster.name, tables.campaign.name)]
 
     @calendar.asset(**_about(table), group_name="derived", kinds={"table", "sql"}, deps=upstream)
     def derived(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:

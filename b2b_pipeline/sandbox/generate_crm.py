@@ -34,6 +34,8 @@ from b2b_pipeline.sandbox.generate_people import (
     contact_properties,
     draw_company,
     draw_person,
+    drill_downs,
+    quarter_of,
 )
 
 NEW, WORKING, RECYCLED = "Open - Not Contacted", "Working - Contacted", "Closed - Not Converted"
@@ -318,7 +320,13 @@ def finish_records(plan: Plan, crm: Crm, way: Lead) -> None:
     is_merged_away = rng.random() < 0.025 and merge_contacts(crm, way)
     for _ in range(0 if is_merged_away else rng.choices([0, 1, 2], [65, 25, 10])[0]):
         at = after(rng, at, 20)
-        contact.set(at, hs_latest_source=rng.choice(LATER_SOURCES), hs_latest_source_timestamp=hubspot_time(at))
+        source = rng.choice(LATER_SOURCES)
+        campaign = f"li-{quarter_of(at)}-abm" if source == "PAID_SOCIAL" else None
+        details = drill_downs(source, campaign, "LinkedIn")
+        contact.set(
+            at, hs_latest_source=source, hs_latest_source_timestamp=hubspot_time(at),
+            hs_latest_source_data_1=details[0], hs_latest_source_data_2=details[1],
+        )  # fmt: skip
     days_to_import = (IMPORT[1] - plan.index(day_of(at := person.created))) % IMPORT[0]
     if 0 < days_to_import <= IMPORT_REACH and rng.random() < 0.8:
         imported = midnight(day_of(at) + timedelta(days=days_to_import)) + 14 * HOUR

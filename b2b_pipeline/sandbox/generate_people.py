@@ -91,13 +91,17 @@ def google_campaign(plan: Plan, rng: random.Random, day: date) -> str:
     return rng.choices(campaigns, [c.share for c in campaigns])[0].id
 
 
+def quarter_of(at: int) -> str:
+    return f"{day_of(at).year}q{(day_of(at).month + 2) // 3}"
+
+
 def source_properties(plan: Plan, rng: random.Random, channel: str, created: int) -> dict[str, str | None]:
     """What HubSpot notes about the first visit: its source, click ids and UTM parameters."""
     seen = max(created - int(rng.expovariate(1 / 4.0) * DAY), 0)
     found: dict[str, str | None] = {
         "hs_google_click_id": None,
         "hs_facebook_click_id": None,
-        "li_fat_id": None,
+        "hs_linkedin_click_id": None,
         "utm_source": None,
         "utm_medium": None,
         "utm_campaign": None,
@@ -106,7 +110,7 @@ def source_properties(plan: Plan, rng: random.Random, channel: str, created: int
     def utm(source: str, medium: str, campaign: str | None) -> None:
         found.update(utm_source=source, utm_medium=medium, utm_campaign=campaign)
 
-    quarter = f"{day_of(seen).year}q{(day_of(seen).month + 2) // 3}"
+    quarter = quarter_of(seen)
     source: str | None = "OFFLINE"
     if channel == "google_ads":
         source = "PAID_SEARCH"
@@ -118,7 +122,7 @@ def source_properties(plan: Plan, rng: random.Random, channel: str, created: int
         source = "PAID_SOCIAL"
         utm("linkedin", rng.choice(["paid_social", "Paid_Social", "paidsocial"]), f"li-{quarter}-abm")
         if rng.random() < 0.7:
-            found["li_fat_id"] = f"{rng.getrandbits(128):032x}"
+            found["hs_linkedin_click_id"] = f"{rng.getrandbits(128):032x}"
     elif channel == "facebook_ads":
         source = "PAID_SOCIAL"
         found["hs_facebook_click_id"] = f"IwAR{rng.getrandbits(160):040x}"
@@ -150,12 +154,39 @@ def source_properties(plan: Plan, rng: random.Random, channel: str, created: int
         }[channel]
     is_web = source not in (None, "OFFLINE")
     first_seen = hubspot_time(seen) if is_web else None
+    details = drill_downs(source, found["utm_campaign"], "Facebook" if channel == "facebook_ads" else "LinkedIn")
     return found | {
         "hs_analytics_source": source,
+        **{f"hs_analytics_source_data_{number}": text for number, text in enumerate(details, 1)},
         "hs_analytics_first_timestamp": first_seen,
         "hs_latest_source": source,
+        **{f"hs_latest_source_data_{number}": text for number, text in enumerate(details, 1)},
         "hs_latest_source_timestamp": first_seen,
     }
+
+
+def drill_downs(source: str | None, campaign: str | None, network: str) -> tuple[str | None, str | None]:
+    """HubSpot's two details of a traffic source. Names of campaigns come in lower case.
+
+    https://knowledge.hubspot.com/properties/understand-source-properties
+    """
+    name = campaign.lower() if campaign else None
+    match source:
+        case "PAID_SEARCH":
+            return name or "Auto-tagged PPC", "Unknown keywords (SSL)"
+        case "PAID_SOCIAL" | "SOCIAL_MEDIA":
+            return network, name
+        case "EMAIL_MARKETING" | "OTHER_CAMPAIGNS":
+            return name, None
+        case "ORGANIC_SEARCH":
+            return "Unknown keywords (SSL)", "GOOGLE"
+        case "REFERRALS" | "AI_REFERRALS":
+            return "www.portal.example", "www.portal.example/reviews"
+        case "DIRECT_TRAFFIC":
+            return "www.ourcompany.example/", None
+        case "OFFLINE":
+            return "IMPORT", "1"
+    return None, None
 
 
 def contact_properties(person: Person, owner: str) -> dict[str, Any]:

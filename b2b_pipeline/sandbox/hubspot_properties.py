@@ -86,6 +86,9 @@ STANDARD: dict[str, dict[str, tuple[str, str, str]]] = {
         "hs_analytics_first_url": ("string", "text", "First Page Seen"),
         "hs_google_click_id": ("string", "text", "Google ad click id"),
         "hs_facebook_click_id": ("string", "text", "Facebook click id"),
+        "hs_bing_click_id": ("string", "text", "Bing click id"),
+        "hs_linkedin_click_id": ("string", "text", "LinkedIn click id"),
+        "hs_tiktok_click_id": ("string", "text", "TikTok click id"),
     },
     "companies": COMMON
     | {

@@ -28,7 +28,9 @@ WORKING = "Working - Contacted"
 CLICK_IDS = {
     "hs_google_click_id": "paid_search",
     "hs_facebook_click_id": "paid_social",
-    "li_fat_id": "paid_social",
+    "hs_bing_click_id": "paid_search",
+    "hs_linkedin_click_id": "paid_social",
+    "hs_tiktok_click_id": "paid_social",
 }
 UTM_MEDIUM = {
     **dict.fromkeys(["cpc", "ppc", "paidsearch"], "paid_search"),
@@ -130,6 +132,11 @@ def begins(day: str, created: str, zone: ZoneInfo) -> int:
     return max(local_midnight(date.fromisoformat(day), zone), seconds(created))
 
 
+def addresses(contact: Record) -> list[str]:
+    """All of a HubSpot contact's e-mail addresses."""
+    return [contact.data.get("email") or "", *(contact.data.get("hs_additional_emails") or "").split(";")]
+
+
 def normal(email: str | None) -> str:
     return (email or "").strip().lower()
 
@@ -161,7 +168,8 @@ class People:
         leads = current(connection, "salesforce", "Lead", as_of)
         self.salesforce_leads = leads
         for contact in contacts:
-            self._join_email(f"hubspot:contact:{contact.id}", contact.data.get("email"))
+            for address in addresses(contact):
+                self._join_email(f"hubspot:contact:{contact.id}", address)
         for name, records in (("lead", leads), ("contact", current(connection, "salesforce", "Contact", as_of))):
             for record in records:
                 node = f"salesforce:{name}:{record.id}"
@@ -176,8 +184,8 @@ class People:
         excluded = Excluded(own_domains, test_patterns)
         for contact in contacts:
             if not contact.is_deleted:
-                created, email = seconds(contact.data["createdate"]), contact.data.get("email")
-                self._count(f"hubspot:contact:{contact.id}", created, excluded(email))
+                is_excluded = any(excluded(email) for email in addresses(contact))
+                self._count(f"hubspot:contact:{contact.id}", seconds(contact.data["createdate"]), is_excluded)
         for lead in leads:
             if not lead.is_deleted:
                 created, email = seconds(lead.data["CreatedDate"]), lead.data.get("Email")

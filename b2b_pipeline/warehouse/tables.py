@@ -154,7 +154,7 @@ identity_link = _core(
     "identity_link",
     *_text("from_key", "to_key", "rule"), *_at("updated_at"), *_day("date_day"), *_flag("is_deleted"),
     grain="One row per reason to take two keys for the same person; keys read `source:object:id` or `email:hash`.",
-    key=("source", "from_key", "rule"), version="updated_at", required=("to_key",),
+    key=("source", "from_key", "rule", "to_key"), version="updated_at",
     allowed={"rule": ("conversion", "merge", "email")},
 )  # fmt: skip
 
