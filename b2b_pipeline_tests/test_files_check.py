@@ -211,7 +211,7 @@ def test_every_file_of_the_sandbox_loads_whole(tmp_path: Path) -> None:
 
 
 def proposed(name: str, content: bytes) -> dict[str, Any]:
-    [mapping] = yaml.safe_load(propose(name, content)).values()
+    [mapping] = yaml.safe_load(propose(name, content).text).values()
     return dict(mapping)
 
 
@@ -255,7 +255,7 @@ def test_a_proposal_sees_encoding_delimiter_header_totals_people_and_stages() ->
 
 def test_what_can_be_read_two_ways_is_left_open_and_the_configuration_refuses_it() -> None:
     content = b'Date,Campaign,Platform,Cost\n05/06/2026,Brand,X,"1,234"\n06/07/2026,Brand,X,"2,345"\n'
-    text = propose("spend.csv", content)
+    text = propose("spend.csv", content).text
     assert 'date: "?"}  # ambiguous: fits %d/%m/%Y and %m/%d/%Y' in text
     assert 'decimal: "?"' in text
     assert 'currency: {value: "?"}  # no currency in the file' in text
@@ -264,7 +264,7 @@ def test_what_can_be_read_two_ways_is_left_open_and_the_configuration_refuses_it
 
 
 def test_counts_per_campaign_are_refused_with_the_way_out() -> None:
-    text = propose("campaigns.csv", b"Campaign,Sent,Opens,Clicks\nNews,100,30,5\n")
+    text = propose("campaigns.csv", b"Campaign,Sent,Opens,Clicks\nNews,100,30,5\n").text
     assert "cannot be told from sums" in text
     assert yaml.safe_load(text) is None
 

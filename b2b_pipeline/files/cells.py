@@ -171,6 +171,11 @@ def currency_sign(text: str) -> str | None:
     return sign if sign not in ("", "%") else None
 
 
+def is_amount(text: str) -> bool:
+    """Whether the text looks like an amount or a number, in whatever style."""
+    return _match(text) is not None
+
+
 def sign_allows(sign: str, currency: str) -> bool:
     return currency in SIGNS.get(sign, {sign})
 

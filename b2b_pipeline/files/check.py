@@ -13,7 +13,7 @@ from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import Kind, enforce, kinds
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
-from b2b_pipeline.files.propose import propose
+from b2b_pipeline.files.propose import Proposal, propose
 from b2b_pipeline.files.reading import FOOTER, ROW, read_records
 from b2b_pipeline.files.rows import TOTAL, left_out, rows
 from b2b_pipeline.files.sheet import SOURCE
@@ -62,7 +62,7 @@ class CheckReport:
     footers: int = 0
     tables: list[TableCheck] = field(default_factory=list)
     problem: str | None = None
-    proposal: str | None = None
+    proposal: Proposal | None = None
 
     @property
     def ok(self) -> bool:
@@ -73,7 +73,8 @@ class CheckReport:
     def text(self) -> str:
         """The report for people."""
         if self.proposal is not None:
-            return f"{self.file}: no mapping matches. A proposal, to complete and put under `files:`\n\n{self.proposal}"
+            what = "A proposal, to complete and put under `files:` (`--add` does it)\n" if self.proposal.table else ""
+            return f"{self.file}: no mapping matches. {what}\n{self.proposal.text}"
         lines = [f"{self.file}: cannot be loaded: {self.problem}"] if self.problem is not None else []
         if self.tables:
             totals = f", {self.totals} of them left out as totals" if self.totals else ""

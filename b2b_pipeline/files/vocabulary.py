@@ -1,0 +1,108 @@
+"""The words of exports: how people's tools head the columns of each kind of file, in the big vendors' languages.
+
+`words/<table>.yaml` has them for each table that a file can feed, `words/others.yaml` for what is none of them, and
+`words/parts.yaml` what decides parts of a proposal. A phrase stands for itself whatever its case, accents, blanks and
+punctuation; what a header has in parentheses, its unit and its object (`Deal - `) are left out by the reader, and the
+first phrase that a file has wins. They are those of the exports of Google Ads, Meta Ads Manager, LinkedIn, Microsoft
+Advertising, HubSpot, Salesforce, Pipedrive, Zoho, Dynamics, Mailchimp and Klaviyo as documented, or published by their
+users, in 2026.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as resources
+from typing import Any, Literal
+
+import yaml
+
+Holds = Literal["date", "month", "money", "number", "email", "text"]
+
+
+def plain(text: str) -> str:
+    """Letters and digits alone, in lower case and without accents: `Amount_Spent` and `amount spent` are one."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return re.sub(r"[\W_]", "", "".join(c for c in decomposed if not unicodedata.combining(c)))
+
+
+def phrases(text: str) -> tuple[str, ...]:
+    """Of a list with commas: each phrase plain, in order."""
+    return tuple(word for part in text.split(",") if (word := plain(part)))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A column of ours: what it holds, and the phrases that head it, the surest first."""
+
+    holds: Holds
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file. `tells`: phrases that hardly any other kind has. `beside`: what else such files tend to have.
+
+    needs: groups of columns of which one each must be found. objects: what headers may name first (`Deal - Title`).
+    """
+
+    name: str
+    needs: tuple[tuple[str, ...], ...]
+    objects: frozenset[str]
+    tells: frozenset[str]
+    beside: frozenset[str]
+    columns: dict[str, Wanted]
+
+
+@cache
+def tables() -> dict[str, Kind]:
+    """The tables that a file can feed."""
+    names = ("spend", "cost_ledger", "opportunity", "lead", "stage_event", "email_event")
+    return {name: _kind(name, _read(name)) for name in names}
+
+
+@cache
+def others() -> dict[str, Kind]:
+    """What is none of the tables, under the name that people have for it."""
+    return {name: _kind(name, given) for name, given in _read("others").items()}
+
+
+def _read(name: str) -> dict[str, Any]:
+    written = resources("b2b_pipeline.files").joinpath("words", f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(written))
+
+
+def _kind(name: str, given: dict[str, Any]) -> Kind:
+    return Kind(
+        name,
+        tuple(tuple(group) for group in given.get("needs", ())),
+        frozenset(phrases(given.get("objects", ""))),
+        frozenset(phrases(given["tells"])),
+        frozenset(phrases(given.get("beside", ""))),
+        {ours: Wanted(item["holds"], phrases(item["words"])) for ours, item in given.get("columns", {}).items()},
+    )
+
+
+@cache
+def parts() -> dict[str, Any]:
+    """The words that decide parts of a proposal, as `words/parts.yaml` has them."""
+    return _read("parts")
+
+
+@cache
+def listed(name: str) -> frozenset[str]:
+    """A list of header phrases out of the parts."""
+    return frozenset(phrases(parts()[name]))
+
+
+@cache
+def meanings(name: str) -> dict[str, str]:
+    """Of `channels`, `events` or `categories`: a word of a file, plain -> ours."""
+    return {word: ours for ours, words in parts()[name].items() for word in phrases(words)}
+
+
+def says(outcome: str, word: str) -> bool:
+    """Whether a word of a stage means `won`, `lost`, `open` or, of one or the other, `ended`."""
+    return re.search("|".join(parts()["outcomes"][outcome]), word, re.I) is not None
