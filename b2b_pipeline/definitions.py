@@ -8,10 +8,11 @@ from dotenv import load_dotenv
 # Backfill policies are beta in Dagster 1.13 and warn in every process; nothing else is filtered.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
-from b2b_pipeline.orchestration.build import build_defs  # noqa: E402
+from b2b_pipeline.orchestration.build import build_defs, end_with_the_run  # noqa: E402
 from b2b_pipeline.pipeline import Pipeline  # noqa: E402
 from b2b_pipeline.privacy import mask_logs  # noqa: E402
 
+end_with_the_run()
 load_dotenv()
 mask_logs()
 defs = build_defs(Pipeline.from_environment())

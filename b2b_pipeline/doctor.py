@@ -108,14 +108,18 @@ def _hash_key(path: Path, landing: Path) -> Finding:
 
 def _warehouse() -> Iterator[Finding]:
     try:
-        warehouse = Warehouse()
-        found = migrate.state(warehouse)
-    except ConfigError as error:
+        yield from _schema(Warehouse())
+    except PipelineError as error:
         yield Finding(False, str(error), "correct B2B_WAREHOUSE_URL; see that its server runs and lets this user in")
-        return
+
+
+def _schema(warehouse: Warehouse) -> Iterator[Finding]:
+    found = migrate.state(warehouse)
     where = warehouse.url.render_as_string(hide_password=True)
     what = f"{where}: schema {found or 'not there'}, needed {migrate.HEAD}"
-    yield Finding(found == migrate.HEAD, what, "b2b migrate")
+    is_newer = found is not None and found not in migrate.KNOWN
+    fix = "upgrade b2b-pipeline: a newer one wrote it" if is_newer else "b2b migrate"
+    yield Finding(found == migrate.HEAD, what, fix)
     if found is None and warehouse.dialect == "duckdb":
         return
     if found == migrate.HEAD:

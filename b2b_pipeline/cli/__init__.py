@@ -18,6 +18,7 @@ from b2b_pipeline.cli import (
     report,
     sandbox,
     setup,
+    ui,
 )
 from b2b_pipeline.cli.common import Commands
 from b2b_pipeline.privacy import mask_logs
@@ -38,6 +39,6 @@ def environment() -> None:
     mask_logs()
 
 
-for module in (setup, demo, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):
+for module in (setup, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):
     module.register(app)
 app.add_typer(sandbox.app, name="sandbox")

@@ -12,6 +12,8 @@ from b2b_pipeline.cli.common import From, To, pipeline
 from b2b_pipeline.errors import ConfigError, TransientError
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from b2b_pipeline.orchestration.launch import Launcher
     from b2b_pipeline.pipeline import Pipeline
 
@@ -58,6 +60,15 @@ def backfill(
 
 def open_launcher(found: Pipeline) -> Launcher:
     """The launcher on the instance that the UI shows. Raises ConfigError without DAGSTER_HOME."""
+    instance = open_instance()
+    from b2b_pipeline.orchestration.build import build_defs
+    from b2b_pipeline.orchestration.launch import Launcher
+
+    return Launcher(build_defs(found), found, instance)
+
+
+def open_instance() -> DagsterInstance:
+    """Dagster's instance of this home, after what a killed process left going was ended. Raises ConfigError."""
     import os
     import warnings
 
@@ -66,10 +77,11 @@ def open_launcher(found: Pipeline) -> Launcher:
     import dagster as dg
 
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    from b2b_pipeline.orchestration.build import build_defs
-    from b2b_pipeline.orchestration.launch import Launcher
+    from b2b_pipeline.orchestration.alive import end_dead_runs
 
-    return Launcher(build_defs(found), found, dg.DagsterInstance.get())
+    instance = dg.DagsterInstance.get()
+    end_dead_runs(instance)
+    return instance
 
 
 def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[str]:

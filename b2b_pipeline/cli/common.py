@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
 
 import typer
+from typer import Abort, Exit
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from b2b_pipeline.errors import PermanentError, PipelineError, QuotaError, TransientError
 
@@ -24,16 +28,31 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Commands(TyperGroup):
-    """Ends with 1 when something failed, with 2 when what was asked for is wrong; standard error says why."""
+    """Ends with 1 when something failed, with 2 when what was asked for is wrong; one line on standard error says why.
+
+    With B2B_DEBUG in the environment, what was not foreseen is shown with its trace.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except PipelineError as error:
-            from b2b_pipeline.privacy import mask
+            raise self._end(error) from None
+        except (TyperException, Exit, Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("B2B_DEBUG") or (isinstance(error, OSError) and error.errno == errno.EPIPE):
+                raise
+            from b2b_pipeline.failures import explained
 
-            say(f"error: {mask(str(error))}")
-            raise typer.Exit(1 if isinstance(error, TransientError | QuotaError | PermanentError) else 2) from None
+            raise self._end(explained(error)) from None
+
+    @staticmethod
+    def _end(error: PipelineError) -> typer.Exit:
+        from b2b_pipeline.privacy import mask
+
+        say(f"error: {mask(str(error))}")
+        return typer.Exit(1 if isinstance(error, TransientError | QuotaError | PermanentError) else 2)
 
 
 def say(message: str) -> None:

@@ -21,7 +21,6 @@ import typer
 from b2b_pipeline import settings
 from b2b_pipeline.cli.backfill import open_launcher, run, split
 from b2b_pipeline.cli.common import pipeline, say
-from b2b_pipeline.cli.setup import CHECKOUT
 from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import ConfigError, TransientError
 
@@ -57,8 +56,7 @@ def demo(
             raise TransientError(f"the demo did not come through: {problems[0]}")
         say(f"{days} days of {len(found.config.sources)} sources are there after {time.monotonic() - began:.0f} s")
         if ui:
-            dagster = [sys.executable, "-m", "dagster", "dev", "-w", str(CHECKOUT / "workspace.yaml"), "-p", str(port)]
-            with _process(dagster) as server:
+            with _process([sys.executable, "-m", "b2b_pipeline.cli", "ui", "--port", str(port)]) as server:
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
                 say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
                 say(f"for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on {last}")
@@ -92,7 +90,7 @@ def _refuse_used(port: int) -> None:
 def _process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A child with everything it starts; ended, by its process group, however we end."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # again for each child: Dagster's runs replace it
-    log = Path(os.environ["DAGSTER_HOME"]) / f"{Path(command[2]).name}.log"
+    log = Path(os.environ["DAGSTER_HOME"]) / f"{command[3]}.log"
     with open(log, "wb") as out, subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True) as child:
         try:
             yield child

@@ -42,5 +42,5 @@ def report(
         temporary.write_text(render(facts, found.config), encoding="utf-8")
         os.replace(temporary, path)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; --out names another place") from None
     typer.echo(path)

@@ -1,5 +1,12 @@
 """All of it together. Tests build definitions over a configuration of their own."""
 
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+
 import dagster as dg
 
 from b2b_pipeline.orchestration.checks import checks
@@ -17,6 +24,18 @@ from b2b_pipeline.pipeline import Pipeline
 EXECUTOR = dg.multiprocess_executor.configured(
     {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": ["b2b_pipeline.orchestration.build"]}}}
 )
+
+
+def end_with_the_run() -> None:
+    """In the process of a step: die with the process of the run, which may be killed; a step alone goes on for long."""
+    run = multiprocessing.parent_process()
+    if run is not None and isinstance(multiprocessing.current_process(), ForkServerProcess):
+
+        def follow() -> None:
+            wait([run.sentinel])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        threading.Thread(target=follow, daemon=True).start()
 
 
 def build_defs(pipeline: Pipeline, executor: dg.ExecutorDefinition = EXECUTOR) -> dg.Definitions:

@@ -12,6 +12,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
+from b2b_pipeline.failures import explained
 from b2b_pipeline.privacy import mask
 
 OWNER = "team:revenue-operations"
@@ -94,6 +95,9 @@ def translated() -> Iterator[None]:
         yield
     except PipelineError as error:
         raise failure(str(error), error) from None
+    except OSError as error:
+        ours = explained(error)
+        raise failure(str(ours), ours) from error
     except Exception as error:
         if mask(str(error)) == str(error):
             raise

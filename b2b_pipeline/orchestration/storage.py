@@ -4,17 +4,26 @@ A range run writes two events for every asset and day (planned, done), and Dagst
 each: 180 days of all assets took minutes. Dagster's PostgreSQL storage batches; this gives its SQLite storage the same.
 """
 
+import logging
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
+import fasteners
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # noqa: TID251
     AssetCheckEvaluationPlanned,
 )
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus  # noqa: TID251
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - no public base
+from dagster._core.storage.runs.sqlite import SqliteRunStorage  # noqa: TID251
+from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage  # noqa: TID251
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage  # noqa: TID251
 from sqlalchemy import Engine, event
+
+from b2b_pipeline.orchestration import alive
 
 os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 BATCHED = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -30,6 +39,11 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
         return cls(os.path.join(os.environ["DAGSTER_HOME"], "history"), inst_data)
+
+    def store_event(self, event: dg.EventLogEntry) -> None:
+        if event.dagster_event and event.dagster_event.event_type == dg.DagsterEventType.RUN_START:
+            alive.hold_run(event.run_id)  # its own process says so; before the run can be seen as started
+        super().store_event(event)
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         batched = [entry for entry in events if entry.get_dagster_event().event_type in BATCHED]
@@ -54,6 +68,51 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             once = AssetCheckEvaluationPlanned(asset_key=planned.asset_key, check_name=planned.check_name)
             event = event._replace(dagster_event=found._replace(event_specific_data=once))
         super().store_asset_check_event(event, event_id)
+
+
+class OneDaemonRunStorage(SqliteRunStorage):
+    """Only a daemon sends heartbeats, before it does anything else. The second one on a home ends there."""
+
+    def add_daemon_heartbeat(self, daemon_heartbeat: Any) -> None:
+        if not alive.hold(alive.DAEMON):
+            logging.getLogger("dagster.daemon").error(alive.TWO_DAEMONS)
+            raise SystemExit(1)  # of this thread; the daemon stops when its threads are gone
+        super().add_daemon_heartbeat(daemon_heartbeat)
+
+
+class LocalStorage(DagsterSqliteStorage):
+    """Named in `dagster.yaml`: runs, events and schedules in DAGSTER_HOME. One process at a time makes their tables."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call] # not our parent, which makes three of its own
+        self.base_dir, self._inst_data = base_dir, inst_data
+        Path(base_dir).mkdir(parents=True, exist_ok=True)
+        with fasteners.InterProcessLock(Path(base_dir) / "opening.lock"):
+            self._run_storage = OneDaemonRunStorage.from_local(os.path.join(base_dir, "history", ""))
+            self._event_log_storage = BatchingSqliteEventLogStorage(os.path.join(base_dir, "history"))
+            self._schedule_storage = SqliteScheduleStorage.from_local(os.path.join(base_dir, "schedules"))
+
+    @classmethod
+    def config_type(cls) -> Mapping[str, Any]:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
+        return cls(os.environ["DAGSTER_HOME"], inst_data)
+
+
+class WatchedRunLauncher(dg.DefaultRunLauncher):
+    """Tells Dagster's run monitoring whether the process of a run lives, so that a killed one does not stay started."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        lives = alive.is_held(run.run_id)
+        return CheckRunHealthResult(
+            WorkerStatus.RUNNING if lives else WorkerStatus.FAILED, None if lives else alive.GONE
+        )
 
 
 @event.listens_for(Engine, "connect")

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import fasteners
-from sqlalchemy import Connection, Engine, Executable, create_engine, func, make_url, select
+import psycopg
+from sqlalchemy import Connection, Engine, Executable, create_engine, event, func, make_url, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.settings import home, warehouse_url
+from b2b_pipeline.warehouse import failures
 
 # DuckDB's file lock is per process and refuses at once; threads of one process share it. Both queue up here instead.
 _threads = threading.RLock()
+HELD_SECONDS = 20.0  # how long another program may have the DuckDB file open
+# What PostgreSQL's text output hangs on. Set on connecting: a role, a database or PGOPTIONS may say otherwise.
+SESSION = {
+    "client_encoding": "UTF8", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
+    "bytea_output": "hex", "extra_float_digits": "1", "standard_conforming_strings": "on", "xmlbinary": "base64",
+}  # fmt: skip
 _turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -25,7 +38,8 @@ class Warehouse:
     """Opens short connections to the warehouse. Safe from many processes and threads.
 
     On DuckDB a writer is alone and readers share, by a lock on a file beside the database; it is held only inside
-    `read()` and `write()`, so network and pandas work belongs outside them.
+    `read()` and `write()`, so network and pandas work belongs outside them. What is wrong with the file or the server
+    leaves them as a PipelineError.
     """
 
     def __init__(self, url: str | None = None) -> None:
@@ -50,6 +64,8 @@ class Warehouse:
             server = self.url.set(drivername="postgresql+psycopg")
             self._writer = create_engine(server, poolclass=NullPool)
             self._reader = create_engine(server, poolclass=NullPool, isolation_level="REPEATABLE READ")
+            for engine in (self._writer, self._reader):
+                event.listen(engine, "connect", _settle_session)
 
     @property
     def engine(self) -> Engine:
@@ -59,7 +75,7 @@ class Warehouse:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """On DuckDB nobody else reads or writes meanwhile, so that the file itself may be replaced."""
-        with _threads, self._lock.write_lock():
+        with _threads, self._explained(), self._lock.write_lock():
             yield
 
     @contextmanager
@@ -69,33 +85,70 @@ class Warehouse:
         Unlike a transaction it may be held for long. A process that dies gives it back.
         """
         if self.dialect == "duckdb":
-            with _turns[f"{self._path} {name}"], fasteners.InterProcessLock(f"{self._path}.{name}.lock"):
+            lock = fasteners.InterProcessLock(f"{self._path}.{name}.lock")
+            with _turns[f"{self._path} {name}"], self._explained(), lock:
                 yield
         else:
-            with self._writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            with self._explained(), self._writer.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
                 connection.execute(select(func.pg_advisory_lock(func.hashtextextended(f"turn {name}", 0))))
                 yield
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One state of the warehouse, whatever is written meanwhile."""
-        if self.dialect == "duckdb":
-            with _threads, self._lock.read_lock(), self._reader.connect() as connection:
-                yield connection
-        else:
-            with self._reader.connect() as connection:
-                yield connection
+        with self._explained(), ExitStack() as stack:
+            if self.dialect == "duckdb":
+                stack.enter_context(_threads)
+                self._share(stack)
+            yield stack.enter_context(self._connect(self._reader))
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: commits at the end, rolls back on an exception."""
-        if self.dialect == "duckdb":
-            with self.alone(), self._writer.begin() as connection:
-                yield connection
-        else:
-            with self._writer.begin() as connection:
+        with self._explained(), ExitStack() as stack:
+            if self.dialect == "duckdb":
+                stack.enter_context(self.alone())
+            connection = stack.enter_context(self._connect(self._writer))
+            with connection.begin():
                 yield connection
 
     def rows(self, query: Executable) -> list[dict[str, Any]]:
         with self.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _share(self, stack: ExitStack) -> None:
+        """The readers' lock; where nothing can be written there is no writer of ours to wait for."""
+        try:
+            stack.enter_context(self._lock.read_lock())
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
+
+    @staticmethod
+    def _connect(engine: Engine) -> Connection:
+        """A connection; to a DuckDB file that another program has open, once it is closed there."""
+        end = time.monotonic() + HELD_SECONDS
+        while True:
+            try:
+                return engine.connect()
+            except DBAPIError as error:
+                if not failures.is_held(error) or time.monotonic() > end:
+                    raise
+            time.sleep(0.2)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, duckdb.Error, psycopg.Error) as error:
+            ours = failures.explained(error, self.url)
+            if ours is None:
+                raise
+            raise ours from error
+
+
+def _settle_session(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select " + ", ".join(["set_config(%s, %s, false)"] * len(SESSION)), [*chain(*SESSION.items())])
+    connection.commit()
