@@ -3,6 +3,7 @@
 Kept in DAGSTER_HOME/alive: `daemon.lock` of the one daemon, `<run id>.lock` of the process that executes a run.
 """
 
+import atexit
 import os
 import threading
 from pathlib import Path
@@ -18,6 +19,12 @@ TWO_DAEMONS = (
 GONE = "The process of this run is gone: it was killed, or the machine went down. The run was ended at the next start."
 _held: dict[str, fasteners.InterProcessLock] = {}
 _threads = threading.Lock()
+
+
+@atexit.register
+def _let_go() -> None:
+    for lock in _held.values():
+        lock.release()
 
 
 def _path(name: str) -> Path:

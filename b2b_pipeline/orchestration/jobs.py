@@ -12,6 +12,7 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import raw_key
+from b2b_pipeline.orchestration.retention import RETENTION_DAYS, retention
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 NIGHTLY_HOUR = 2  # in the reporting time zone; vendors' days are over, settle lags have passed
@@ -39,6 +40,7 @@ def jobs(calendar: Calendar) -> Iterator[Any]:  # Dagster does not export the ty
         description="Core tables and KPIs from whatever is landed; no network.",
     )
     yield dg.define_asset_job(FRESHNESS, freshness, description="Is every day there that should be?")
+    yield retention
 
 
 def range_request(start: date, end: date, run_key: str) -> dg.RunRequest:
@@ -63,6 +65,14 @@ def schedules(calendar: Calendar) -> Iterator[dg.ScheduleDefinition]:
         execution_timezone=calendar.config.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Every hour: is every day there that should be?",
+    )
+    yield dg.ScheduleDefinition(
+        name="retention_every_night",
+        job=retention,
+        cron_schedule="50 4 * * *",
+        execution_timezone=calendar.config.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Every night: Dagster's own history of more than {RETENTION_DAYS} days ago goes.",
     )
 
 

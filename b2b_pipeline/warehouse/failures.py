@@ -99,7 +99,9 @@ def _first_contact(said: str, user: str, where: str, url: URL) -> PipelineError:
     for words, cure in cures.items():
         if re.search(words, said):
             return ConfigError(f"{where}: {said}: {cure}")
-    return TransientError(f"{where} cannot be read: it does not answer ({said}): start the server, or correct B2B_WAREHOUSE_URL")
+    return TransientError(
+        f"{where} cannot be read: it does not answer ({said}): start the server, or correct B2B_WAREHOUSE_URL"
+    )
 
 
 def _where(url: URL) -> str:
