@@ -14,7 +14,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.warehouse import engine as engines
 from b2b_pipeline.warehouse import migrate
@@ -22,6 +23,11 @@ from b2b_pipeline.warehouse.engine import SESSION, Warehouse
 from b2b_pipeline_tests import postgres
 from b2b_pipeline_tests.dagster_home import set_up
 from b2b_pipeline_tests.installation import Installation, copy
+
+
+def admin(url: object) -> Engine:
+    return create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)  # type: ignore[arg-type]
+
 
 READING = [["kpi", "leads", "--from", "2026-06-10", "--to", "2026-06-12"], ["explain", "leads", "--on", "2026-06-12"]]
 
@@ -214,16 +220,14 @@ def test_a_full_disk_is_told_and_what_was_there_stays(installation: Installation
 def weak(postgres_url: str, postgres_database: Callable[[], str]) -> Iterator[str]:
     """URL of a fresh database, of a role that may log in and nothing else."""
     url = make_url(postgres_database())
-    admin = create_engine(postgres_url, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
+    with admin(postgres_url).connect() as connection:
         connection.execute(text("create role weak login password 'right'"))
     try:
         yield url.set(username="weak", password="right").render_as_string(hide_password=False)
     finally:
-        with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+        with admin(url).connect() as connection:
             connection.execute(text("drop owned by weak"))
             connection.execute(text("drop role weak"))
-        admin.dispose()
 
 
 def test_a_role_that_may_not_create_tables_is_told_the_grant_and_the_grant_cures(
@@ -233,7 +237,7 @@ def test_a_role_that_may_not_create_tables_is_told_the_grant_and_the_grant_cures
     assert "permission denied for schema public" in line
     assert "right" not in line
     grant = line.partition("as the database's owner run ")[2]
-    with create_engine(make_url(weak).set(username="postgres", password="postgres")).begin() as connection:
+    with admin(make_url(weak).set(username="postgres", password="postgres")).begin() as connection:
         connection.execute(text(grant.rstrip(";")))
     assert b2b("migrate", B2B_WAREHOUSE_URL=weak).returncode == 0
 
@@ -269,7 +273,7 @@ def test_what_a_role_or_database_sets_does_not_change_what_is_read(postgres_data
         "bytea_output": "escape", "extra_float_digits": "-15", "client_encoding": "LATIN1",
         "standard_conforming_strings": "off",
     }  # fmt: skip
-    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+    with admin(url).connect() as connection:
         for setting, value in odd.items():
             connection.execute(text(f"alter database {name} set {setting} = '{value}'"))
     warehouse = Warehouse(url)
@@ -298,7 +302,7 @@ def test_a_server_that_goes_away_in_mid_run_is_told_and_the_run_can_be_repeated(
 
 
 def stop_the_server_once_it_is_used(url: str) -> None:
-    with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+    with admin(url).connect() as connection:
         folder = Path(connection.execute(text("show data_directory")).scalar_one())
         writing = text("select count(*) from pg_stat_activity where pid <> pg_backend_pid() and query ilike '%copy%'")
         end = time.monotonic() + 60
