@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -128,10 +127,8 @@ class Channels(_Section):
         "Advertisement": "display", "Partners": "partner", "Referral Program": "referral",
     }  # fmt: skip
     google_ads_type: dict[str, str] = {
-        "SEARCH": "paid_search", "SHOPPING": "paid_search", "PERFORMANCE_MAX": "paid_search", "SMART": "paid_search",
-        "LOCAL": "paid_search", "LOCAL_SERVICES": "paid_search", "HOTEL": "paid_search", "TRAVEL": "paid_search",
-        "MULTI_CHANNEL": "paid_search",
-        "DISPLAY": "display", "DEMAND_GEN": "display", "DISCOVERY": "display", "VIDEO": "video",
+        "SEARCH": "paid_search", "SHOPPING": "paid_search", "PERFORMANCE_MAX": "paid_search",
+        "DISPLAY": "display", "DEMAND_GEN": "display", "VIDEO": "video",
     }  # fmt: skip
     paid: list[str] = ["paid_search", "paid_social", "display", "video"]
     not_marketing: list[str] = ["direct", "offline", "unknown"]
@@ -277,7 +274,7 @@ def _read(path: Path) -> tuple[yaml.Node, Any]:
         raise ConfigError(f"{path}: no such file; `make setup` writes one, B2B_CONFIG names another")
     try:
         raw = path.read_bytes()
-        text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
+        text = raw.decode("utf-8-sig")
         loader = _Words(text)
         node = loader.get_single_node()
         repeated = sorted(_repeated(node)) if node else []

@@ -21,7 +21,9 @@ from b2b_pipeline.connectors.base import Finding, Source
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
 from b2b_pipeline.ingest import MISSHAPEN, misshapen
+from b2b_pipeline.landing import UNREADABLE, Landing
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.slices import refusal
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
 
@@ -38,8 +40,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
     config, path = None, Path(os.environ.get("B2B_CONFIG", "pipeline.yaml"))
     try:
         config = load_config()
-        if (settings.home() / "fixed.json").is_file():
-            Pipeline(config, settings.home()).hold_fast()
+        Pipeline(config, settings.home()).hold_fast()
     except ConfigError as error:
         fix = f"edit {path}" if path.is_file() else "make setup, or set B2B_CONFIG to where pipeline.yaml is"
         for line in str(error).splitlines():
@@ -52,6 +53,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
         inbox = Pipeline(config, settings.home()).inbox
         fix = "make it, or correct `inbox:` in pipeline.yaml and the variables that it names"
         yield "files", Finding(inbox.is_dir(), f"inbox {inbox}{'' if inbox.is_dir() else ' is not there'}", fix)
+    yield from _section("landing", _landing())
     yield from _section("warehouse", _warehouse())
     if config is not None:
         for name in config.sources:
@@ -104,6 +106,20 @@ def _hash_key(path: Path, landing: Path) -> Finding:
         return Finding(not shared, f"hash key {path}{' can be read by others' if shared else ''}", f"chmod 600 {path}")
     fix = f"restore {path} from a backup, or set B2B_HASH_KEY to the old key: with another nobody is known again"
     return Finding(not any(landing.glob("raw/*/*")), "no hash key yet; the first pull makes one", fix)
+
+
+def _landing() -> Iterator[Finding]:
+    """A quick look: envelopes, and the size of every body. `b2b landing verify` reads them too."""
+    landing = Landing(settings.landing_root(), None)
+    slices = sum(len(landing.slices(*stream)) for stream in landing.streams())
+    bad = [item for item, read_again in landing.verify(thorough=False) if not read_again]
+    for item in bad:
+        what, _, fix = refusal(item).rpartition("; ")
+        yield Finding(False, what, fix)
+    for line in landing.unreadable():
+        yield Finding(False, f"{line} cannot be read", UNREADABLE)
+    if not bad:
+        yield Finding(True, f"{slices} slices, no damage at first sight (b2b landing verify reads all of them)")
 
 
 def _warehouse() -> Iterator[Finding]:

@@ -61,3 +61,7 @@ class SkippedError(PipelineError):
 
 class ContractError(PermanentError):
     """A slice does not fit its contract as a whole: a missing column, a wrong total, too many bad rows."""
+
+
+class DamagedError(PermanentError):
+    """What is stored is not what was landed; the message names the slice, and how to read it again."""

@@ -15,6 +15,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.known import Known
@@ -314,7 +315,10 @@ def open_slice(
 
 
 def _mapped(landing: Landing, config: Config, table: Table, item: Slice) -> OpenSlice:
-    records = list(landing.records(item))
+    try:
+        records = list(landing.records(item))
+    except DamagedError as error:
+        item, records = item.with_flaw(str(error)), []
     feed = next((feed for feed in feeds(table.name, config) if _is_from(feed, item)), None)
     if feed is None or not records:
         return OpenSlice(item, records, pd.DataFrame({"record_number": [], "source_id": []}))
@@ -329,6 +333,7 @@ def payload(table: Table, row: Row, opened: OpenSlice | None) -> Payload:
     if opened is None:
         return Payload(table.name, key, {"slice_id": row["slice_id"]}, None)
     envelope = {name: getattr(opened.item, name) for name in ENVELOPE}
+    envelope |= {"damage": opened.item.flaw} if opened.item.flaw else {}
     like = opened.rows[opened.rows["source_id"].astype(str) == str(row["source_id"])]
     for number, candidates in like.groupby("record_number"):
         for mapped in enforce(table, candidates.reset_index(drop=True)).rows.to_dict("records"):

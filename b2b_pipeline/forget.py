@@ -6,20 +6,20 @@ else is personal in the same records is removed. The order makes it safe to run 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, ColumnElement, Table, Text, func, or_, select, update
 
-from b2b_pipeline.errors import ConfigError
+from b2b_pipeline import settings
+from b2b_pipeline.errors import ConfigError, DamagedError
 from b2b_pipeline.export import export_parquet
-from b2b_pipeline.files.formats import searchable
-from b2b_pipeline.landing import as_line
+from b2b_pipeline.landing import Landing
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.privacy import PREFIX, Pseudonyms, names_somebody, normalise_email
+from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
 from b2b_pipeline.replay import ORDER, rebuild
+from b2b_pipeline.shared import forgotten_line, tell_forgotten
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -48,10 +48,9 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
     domains = {name.lower() for name in pipeline.config.exclude.email_domains}
     # First of all, so that no pull brings them back meanwhile.
     pseudonyms.forget(email, "email_domains" if domain in domains else None)
+    tell_forgotten(warehouse, pseudonyms.people)
     change = _change(pseudonyms, pseudonym, pseudonyms.forget_token(email))
-    records = sum(
-        landing.rewrite(item, change) for source, stream in landing.streams() for item in landing.slices(source, stream)
-    )
+    records, unread = _rewrite(landing, change)
     landing.remove_leftovers(datetime.now(UTC) - timedelta(days=1))
     for table in ORDER:
         # A load that began before landing was rewritten may still bring them; it has ended when the turn comes to us.
@@ -65,19 +64,24 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
         _replace(warehouse, marks, pseudonyms.forget_token(email).removeprefix(PREFIX))
     compact(warehouse)
     _export_again(pipeline)
-    return Forgotten(records, rows, _inbox(pipeline, email), _left(warehouse, marks))
+    return Forgotten(records, rows, _inbox(pipeline, email), [*unread, *_left(warehouse, marks)])
+
+
+def _rewrite(landing: Landing, change: Callable[[str], str]) -> tuple[int, list[str]]:
+    """How many landed records were changed; and what could not be read, and so not be searched."""
+    records, unread = 0, []
+    for item in (item for stream in landing.streams() for item in landing.slices(*stream)):
+        try:
+            records += landing.rewrite(item, change)
+        except DamagedError:
+            place = landing.folder(item.source, item.stream, item.account["id"])
+            unread.append(f"not searched, because it is damaged: {place}/{item.slice_id}.*: delete it, or restore it")
+    return records, unread
 
 
 def _change(pseudonyms: Pseudonyms, pseudonym: str, token: str) -> Callable[[str], str]:
-    """What becomes of a landed line: a record of the person is cleaned, one that only names them loses the name."""
-    bare = pseudonym.partition("@")[0]  # without the domain, where a connector cut it off
-
     def change(line: str) -> str:
-        if names_somebody(line):  # landed before addresses in text were replaced
-            line = as_line(pseudonyms.scrub(json.loads(line)))
-        if f'"{pseudonym}"' in line or f'"{bare}"' in line:
-            return as_line(pseudonyms.clean(json.loads(line), {pseudonym: token, bare: token}))
-        return line.replace(pseudonym, token).replace(bare, token)
+        return forgotten_line(pseudonyms, line, pseudonym, token)
 
     return change
 
@@ -129,10 +133,11 @@ def _left(warehouse: Warehouse, marks: tuple[str, str]) -> list[str]:
 
 
 def _export_again(pipeline: Pipeline) -> None:
-    folder = pipeline.home / "exports"
-    if folder.is_dir():
-        for path in folder.rglob("*.parquet"):
-            path.unlink()
+    folder = settings.shared() / "exports"
+    there = folder.is_dir()
+    for path in [*folder.rglob("*.parquet"), *(pipeline.home / "exports").rglob("*.parquet")]:
+        path.unlink(missing_ok=True)
+    if there:
         export_parquet(pipeline.warehouse, folder)
 
 
@@ -140,6 +145,6 @@ def _inbox(pipeline: Pipeline, email: str) -> list[str]:
     """Names of dropped files that still have the address: they are their owner's, who has to remove it there."""
     if not pipeline.inbox.is_dir():
         return []
-    address = normalise_email(email)
+    address = normalise_email(email).encode()
     files = [path for path in pipeline.inbox.iterdir() if path.is_file()]
-    return sorted(path.name for path in files if address in normalise_email(searchable(path.read_bytes())))
+    return sorted(path.name for path in files if address in path.read_bytes().lower())

@@ -108,7 +108,8 @@ def _land(
     now: datetime,
 ) -> Iterator[Slice]:
     """The slices of one account's window: one for each piece that the vendor takes, halved where it is too large."""
-    done = [item for item in landing.slices(source.name, stream.name, account.id) if item.run_id in {run_id, *before}]
+    slices = landing.slices(source.name, stream.name, account.id)
+    done = [item for item in slices if item.run_id in {run_id, *before} and not item.flaw]
     waiting = deque(chunks(window, stream.policy.max_days, config.zone))
     while waiting:
         part = waiting.popleft()
@@ -160,7 +161,11 @@ def widen(
         return Window.of_days(start, end, config.zone)
     window = Window.of_days(start, end, config.zone)
     since, until = window.since, min(window.until, now - policy.settle)
-    read = [datetime.fromisoformat(item.until) for item in landing.slices(source.name, stream.name, account.id)]
+    read = [
+        datetime.fromisoformat(item.until)
+        for item in landing.slices(source.name, stream.name, account.id)
+        if not item.flaw
+    ]
     if stream.kind == "changes" and read and max(read) < since:
         since = max(read)
         start = since.astimezone(config.zone).date()

@@ -5,22 +5,26 @@ This is the one door between the pipeline and whatever runs it: Dagster's assets
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from b2b_pipeline import settings
+from sqlalchemy.exc import SQLAlchemyError
+
+from b2b_pipeline import settings, shared
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.errors import ConfigError
+from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.ingest import IngestReport, ingest
 from b2b_pipeline.landing import Landing
-from b2b_pipeline.privacy import Pseudonyms, write_private
+from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
+
+_begun: set[tuple[str, ...]] = set()  # landing, warehouse and settings that this process knows to be fixed
 
 
 @dataclass(frozen=True)
@@ -38,37 +42,69 @@ class Pipeline:
         return pipeline
 
     def hold_fast(self) -> None:
-        """Refuse a later change of the time zone, the currency or the first day: what is stored was cut by them.
+        """Refuse a change, since the first slice landed, of time zone, currency, first day: what is stored was cut by
+        them. And of the hash key: what lands later would no longer join what landed before, and a person count twice.
 
-        And of the hash key: what lands later would no longer join what landed before, and a person would count twice.
+        Asks landing alone, and writes nothing.
         """
-        path, config = self.home / "fixed.json", self.config
-        fixed = json.loads(path.read_text()) if path.is_file() else {}
-        # Once a key is known, a lost one must be restored: a new one in its place would only be refused.
-        pseudonyms = Pseudonyms.of_home(self.home, make_key="hash_key" not in fixed)
-        now = {
-            "timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat(),
-            "hash_key": pseudonyms.fingerprint,
-        }  # fmt: skip
-        for name, value in fixed.items():
-            if value != now[name] and name == "hash_key":
-                raise ConfigError(
-                    "the hash key is not the one that this pipeline was set up with: nobody who landed before would be "
-                    f"known again. Put the old key back (B2B_HASH_KEY, or {self.home / 'hash.key'} without that "
-                    "variable), or start anew with another B2B_HOME."
-                )
-            if value != now[name]:
-                raise ConfigError(
-                    f"{name} was {value} when this pipeline was set up and cannot become {now[name]}: "
-                    f"days and amounts are stored by it. Put {name} back, or start anew with another B2B_HOME."
-                )
-        if fixed != now:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, json.dumps(now))
+        self._compare(shared.fixed_by(self.landing.root, self.home))
+
+    def hold_together(self) -> dict[str, dict[str, Any]] | None:
+        """The same with what the warehouse was begun with, maybe by another machine. Returns whom it has forgotten.
+
+        None when it cannot be asked. That stops nothing but the first slice: later ones are compared when they load.
+        """
+        root = self.landing.root
+        try:
+            told = shared.told_by(self.warehouse)
+        except (SQLAlchemyError, PipelineError):
+            if shared.has_landed(root):
+                return None
+            raise
+        if told is None:
+            return None
+        fixed, people = told
+        if shared.has_landed(root) or fixed != shared.begun_with(root):  # else it was us, and nothing came of it
+            self._compare(fixed)
+        return people
+
+    def _compare(self, fixed: Mapping[str, str]) -> None:
+        now = self._settings()
+        if "hash_key" in fixed:  # raises ConfigError when there is none any more: a new one would not be the same
+            now["hash_key"] = Pseudonyms.of_home(self.home, make_key=False).fingerprint
+        shared.refuse_changes(fixed, now, self.home)
+
+    def _settings(self) -> dict[str, str]:
+        config = self.config
+        return {"timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat()}
+
+    def _in_step(self) -> None:
+        """Before something lands or loads: agree with the other machines on this warehouse, and learn from them."""
+        people = self.hold_together()
+        if people is None:
+            return
+        shared.learn_forgotten(self.landing, people)
+        if self.landing.pseudonyms.people.keys() - people.keys():
+            shared.tell_forgotten(self.warehouse, self.landing.pseudonyms.people)
+        if shared.has_landed(self.landing.root):
+            self._first()
+
+    def _first(self) -> None:
+        """From the first slice on nothing of it may change."""
+        now = {**self._settings(), "hash_key": self.landing.pseudonyms.fingerprint}
+        both = (str(self.landing.root), str(self.warehouse.url), *now.values())
+        if both not in _begun:
+            is_asked = self.hold_together() is not None
+            shared.fix(self.landing.root, now)
+            if is_asked:
+                shared.fix_in(self.warehouse, now)
+            _begun.add(both)
 
     @cached_property
     def landing(self) -> Landing:
-        return Landing(settings.landing_root(), Pseudonyms.of_home(self.home, self.config.exclude.email_patterns))
+        root = settings.landing_root()
+        pseudonyms = Pseudonyms.of_home(self.home, self.config.exclude.email_patterns, landing=root)
+        return Landing(root, pseudonyms, self._in_step, self._first)
 
     @cached_property
     def warehouse(self) -> Warehouse:

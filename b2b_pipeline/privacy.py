@@ -14,10 +14,10 @@ import logging
 import os
 import re
 import secrets
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -33,8 +33,6 @@ _PSEUDONYM = re.compile(rf"{PREFIX}(?:[0-9a-f]{{32}}(?:@[^@\s]+)?|invalid)")  # 
 # What looks like an address wherever it stands, also inside a URL (`ida%40x.example`); or a pseudonym, which stays.
 _HASHED = re.compile(rf"{PREFIX}[0-9a-f]{{32}}@")
 _IN_TEXT = re.compile(rf"{_HASHED.pattern}[^@\s]+|\w(?:[\w.+'-]|%2[Bb])*(?:@|%40)(?:\w(?:[\w-]*\w)?\.)+\w[\w-]*\w")
-# Drawn as nothing, though Unicode does not count them as format characters: joiners, fillers, variation selectors.
-_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164" + "".join(map(chr, range(0xFE00, 0xFE10))))
 _known_secrets: set[str] = set()
 _formatter = logging.Formatter()
 
@@ -80,20 +78,9 @@ def mask_logs() -> None:
     logging.setLogRecordFactory(masked)
 
 
-def identifying(text: str) -> str:
-    """What text identifies by: NFKC without characters that nobody sees, trimmed. Two that look the same are the same.
-
-    Case stays: Salesforce has ids that differ in nothing else.
-    """
-    if text.isascii():
-        return text.strip()
-    seen = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf" and c not in _UNSEEN)
-    return "".join(seen).strip()
-
-
 def normalise_email(email: str) -> str:
-    """As `identifying`, in lower case; what two systems must agree on to mean the same person."""
-    return identifying(email).lower()
+    """Trimmed and lower case; what two systems must agree on to mean the same person."""
+    return email.strip().lower()
 
 
 class Pseudonyms:
@@ -103,23 +90,77 @@ class Pseudonyms:
     later pull, so that counts stay as they were.
     """
 
-    def __init__(self, key: bytes, forgotten: Path, exclude_patterns: Iterable[str] = ()) -> None:
-        self._key = key
-        self._forgotten_path = forgotten
+    def __init__(
+        self,
+        key: bytes | Callable[[], bytes],
+        forgotten: Path,
+        exclude_patterns: Iterable[str] = (),
+        earlier: Path | None = None,
+    ) -> None:
+        self._find_key = key
+        self._forgotten_path, self._earlier_path = forgotten, earlier
+        self._people: dict[str, dict[str, Any]] = {}  # token -> what excluded them, their mark, and if all was searched
         self._forgotten: dict[str, str | None] = {}  # token -> what excluded them
         self._patterns = tuple(pattern.lower() for pattern in exclude_patterns)
         self.reload()
 
     @classmethod
-    def of_home(cls, home: Path, exclude_patterns: Iterable[str] = (), *, make_key: bool = True) -> Pseudonyms:
-        """Raises ConfigError when there is no key and none shall be made."""
-        return cls(_key(home, make_key), home / "landing" / "forgotten.json", exclude_patterns)
+    def of_home(
+        cls, home: Path, exclude_patterns: Iterable[str] = (), *, landing: Path | None = None, make_key: bool = True
+    ) -> Pseudonyms:
+        """The key is looked for, or made, when it is needed. That raises ConfigError when none shall be made.
+
+        Who is forgotten is told beside landing; earlier versions told it in the home.
+        """
+        earlier = home / "landing" / "forgotten.json"
+        return cls(partial(_key, home, make_key), (landing or earlier.parent) / earlier.name, exclude_patterns, earlier)
+
+    @cached_property
+    def _key(self) -> bytes:
+        return self._find_key() if callable(self._find_key) else self._find_key
 
     def reload(self) -> bool:
         """Learn of people whom another process has forgotten. Returns whether there are any."""
-        before, path = self._forgotten, self._forgotten_path
-        self._forgotten = json.loads(path.read_text()) if path.is_file() else {}
+        before, self._people = self._forgotten, {}
+        for path in (self._earlier_path, self._forgotten_path):
+            told = json.loads(path.read_text()) if path and path.is_file() else {}
+            for token, person in told.items():
+                known = person if isinstance(person, dict) else {"excluded_by": person, "was": None, "searched": True}
+                self._people[token] = known
+        self._forgotten = {token: person["excluded_by"] for token, person in self._people.items()}
         return self._forgotten != before
+
+    @property
+    def people(self) -> Mapping[str, Mapping[str, Any]]:
+        """Who is forgotten: token -> `excluded_by`, `was` (see `mark`), `searched` (whether landing has been)."""
+        return self._people
+
+    @property
+    def not_searched(self) -> dict[str, dict[str, Any]]:
+        return {token: person for token, person in self._people.items() if not person["searched"]}
+
+    def mark(self, pseudonym: str) -> str:
+        """By which another machine knows a forgotten person's pseudonym, without being told it."""
+        return self._digest("was " + pseudonym.removeprefix(PREFIX)[:32])
+
+    def learn(self, people: Mapping[str, Mapping[str, Any]]) -> None:
+        """Enter people whom another machine has forgotten, or of whom more is known now."""
+        told = {token: {"searched": False, **person} for token, person in people.items()}
+        self._enter(
+            {token: person for token, person in told.items() if token not in self._people or person["searched"]}
+        )
+
+    def _enter(self, people: Mapping[str, Mapping[str, Any]]) -> None:
+        if not people:
+            return
+        path = self._forgotten_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fasteners.InterProcessLock(path.with_name("forgotten.lock")):
+            self.reload()
+            fields = ("excluded_by", "was", "searched")
+            entered = {token: {name: person[name] for name in fields} for token, person in people.items()}
+            write_private(path, json.dumps(self._people | entered, sort_keys=True))
+            self.reload()
 
     @property
     def fingerprint(self) -> str:
@@ -127,7 +168,7 @@ class Pseudonyms:
         return self._digest("fingerprint of the key")
 
     def text(self, value: str) -> str:
-        return PREFIX + self._digest(identifying(value))
+        return PREFIX + self._digest(value.strip())
 
     def email(self, value: str) -> str:
         """`h1:<hash>@<domain>`; the hash is of the normalised address. Text that is no address is hashed whole."""
@@ -150,12 +191,8 @@ class Pseudonyms:
 
     def forget(self, email: str, excluded_by: str | None = None) -> None:
         """From now on `email` becomes its token in everything that is pulled; `excluded_by` goes on excluding it."""
-        path = self._forgotten_path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fasteners.InterProcessLock(path.parents[1] / "forgotten.lock"):
-            self.reload()
-            self._forgotten[self.forget_token(email)] = excluded_by
-            write_private(path, json.dumps(self._forgotten, sort_keys=True))
+        was = self.mark(self.remembered(email))
+        self._enter({self.forget_token(email): {"excluded_by": excluded_by, "was": was, "searched": True}})
 
     def apply(self, record: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
         """`record` with every field at `paths` replaced; e-mail addresses are told by their shape.

@@ -12,6 +12,7 @@ from sqlalchemy import Table, Text, cast, func, literal, select
 from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_definitions, publish_family
 from b2b_pipeline.pipeline import Pipeline
@@ -54,6 +55,7 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
         rebuilt.derived[table.name] = derive_table(warehouse, config, table)
     for family in FAMILIES.values():
         rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
+    ledger.keep(warehouse, landing.root, whole=replay)
     publish_definitions(warehouse, config)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
     return rebuilt

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from b2b_pipeline.errors import AuthError, ConfigError
-from b2b_pipeline.privacy import keep_secret
+from b2b_pipeline.privacy import keep_secret, write_private
 
 
 def home() -> Path:
@@ -34,6 +34,12 @@ def landing_root() -> Path:
     return Path(unquote(url.path))
 
 
+def shared() -> Path:
+    """The folder beside landing: credentials that rotate and exports, which machines on one landing share."""
+    root = landing_root()
+    return root if root.parent == root.parent.parent else root.parent
+
+
 def base_url(source: str, default: str) -> str:
     """`<SOURCE>_BASE_URL`, which points a connector elsewhere, or the vendor's own.
 
@@ -56,5 +62,10 @@ def secret(name: str) -> str:
 
 
 def credential_store(source: str) -> Path:
-    """Where a rotated refresh token of `source` is kept."""
-    return home() / "credentials" / f"{source}.json"
+    """Where a rotated refresh token of `source` is kept; one that an earlier version kept in the home moves there."""
+    path, earlier = (folder / "credentials" / f"{source}.json" for folder in (shared(), home()))
+    if earlier != path and earlier.is_file() and not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, earlier.read_text(encoding="utf-8"))
+        earlier.unlink()
+    return path

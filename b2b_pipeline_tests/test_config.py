@@ -6,12 +6,14 @@ import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import time_machine
 
 from b2b_pipeline import settings
 from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.connectors.base import Account, Stream, Window
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.pipeline import Pipeline
 
@@ -202,16 +204,29 @@ def test_a_first_day_in_the_future_is_refused_by_the_clock_of_the_reporting_zone
 # -- what may not change any more
 
 
+def land(pipeline: Pipeline) -> None:
+    """A slice of nothing."""
+    stream = Stream("thing", "changes", "", lambda *_: iter(()), "day")
+    window = Window.of_days(date(2026, 1, 1), date(2026, 1, 2), pipeline.config.zone)
+    pipeline.landing.write(
+        "source", stream, Account("1"), window, [], zone=pipeline.config.zone, api_version="v", run_id="r"
+    )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "name"),
     [("Europe/Berlin", "UTC", "timezone"), ("EUR", "USD", "currency"), ("2026-01-01", "2025-01-01", "start_date")],
 )
-def test_zone_currency_and_first_day_may_not_change_later(
+def test_zone_currency_and_first_day_may_change_until_something_has_landed(
     old: str, new: str, name: str, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("B2B_HOME", str(path.parent / "home"))
-    path.write_text(GOOD)
+    home = path.parent / "home"
+    monkeypatch.setenv("B2B_HOME", str(home))
+    path.write_text(GOOD.replace(old, new))
     Pipeline.from_environment()
+    assert not home.exists()  # looking at the configuration writes nothing
+    path.write_text(GOOD)
+    land(Pipeline.from_environment())
     path.write_text(GOOD.replace(old, new))
     with pytest.raises(ConfigError, match=f"{name} was {old} when this pipeline was set up and cannot become {new}"):
         Pipeline.from_environment()
@@ -222,6 +237,17 @@ def test_zone_currency_and_first_day_may_not_change_later(
     Pipeline.from_environment()
 
 
+def test_a_first_pull_that_failed_fixes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("B2B_HOME", str(path.parent / "home"))
+    path.write_text(GOOD)
+    with monkeypatch.context() as patch:
+        patch.setattr("b2b_pipeline.landing._write_atomically", Mock(side_effect=OSError("no room")))
+        with pytest.raises(OSError, match="no room"):
+            land(Pipeline.from_environment())
+    path.write_text(GOOD.replace("EUR", "USD"))
+    land(Pipeline.from_environment())
+
+
 def test_the_hash_key_may_not_change_later_and_a_lost_one_is_not_made_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,9 +255,9 @@ def test_the_hash_key_may_not_change_later_and_a_lost_one_is_not_made_again(
     monkeypatch.setenv("B2B_HOME", str(home))
     monkeypatch.delenv("B2B_HASH_KEY", raising=False)
     path.write_text(GOOD)
-    Pipeline.from_environment()
+    land(Pipeline.from_environment())
     key = (home / "hash.key").read_text()
-    assert key not in (home / "fixed.json").read_text()
+    assert key not in (home / "landing" / "installation.json").read_text()
     monkeypatch.setenv("B2B_HASH_KEY", "another key than the one that was made")
     with pytest.raises(ConfigError, match=r"Put the old key back .* or start anew with another B2B_HOME"):
         Pipeline.from_environment()
@@ -247,18 +273,19 @@ def test_the_hash_key_may_not_change_later_and_a_lost_one_is_not_made_again(
     assert not (home / "hash.key").exists()
 
 
-def test_an_installation_from_before_the_hash_key_was_held_fast_holds_it_from_now_on(
+def test_an_installation_that_kept_in_its_home_what_is_fixed_goes_on_holding_it(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = path.parent / "home"
     monkeypatch.setenv("B2B_HOME", str(home))
     monkeypatch.setenv("B2B_HASH_KEY", "the key in use today")
-    home.mkdir()
-    (home / "fixed.json").write_text('{"timezone": "Europe/Berlin", "currency": "EUR", "start_date": "2026-01-01"}')
     path.write_text(GOOD)
+    land(Pipeline.from_environment())
+    (home / "landing" / "installation.json").unlink()
+    (home / "fixed.json").write_text('{"timezone": "Europe/Berlin", "currency": "EUR", "start_date": "2026-01-01"}')
     Pipeline.from_environment()
-    monkeypatch.setenv("B2B_HASH_KEY", "the key of tomorrow")
-    with pytest.raises(ConfigError, match="hash key is not the one"):
+    path.write_text(GOOD.replace("EUR", "USD"))
+    with pytest.raises(ConfigError, match="currency was EUR"):
         Pipeline.from_environment()
 
 

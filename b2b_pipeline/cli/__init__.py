@@ -13,6 +13,7 @@ from b2b_pipeline.cli import (
     files,
     forget,
     kpi,
+    landing,
     migrate,
     replay,
     report,
@@ -41,4 +42,5 @@ def environment() -> None:
 
 for module in (setup, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):
     module.register(app)
+app.add_typer(landing.app, name="landing")
 app.add_typer(sandbox.app, name="sandbox")

@@ -98,6 +98,7 @@ def pipeline() -> Pipeline:
 
     found = Pipeline.from_environment()
     require(found.warehouse)
+    found.hold_together()
     return found
 
 

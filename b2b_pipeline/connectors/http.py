@@ -145,7 +145,10 @@ def json_or_none(response: requests.Response) -> Any:
 def _parsed(response: requests.Response) -> Any:
     """The body, parsed once: classifier and connector both look at it."""
     if "parsed" not in response.__dict__:
-        parsed = json.loads(response.content)
+        try:
+            parsed = json.loads(response.content)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
         if b"\\ud" in response.content.lower():  # half of a surrogate pair, which JSON may escape, fits in no file
             parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
         response.__dict__["parsed"] = parsed

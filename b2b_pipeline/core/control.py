@@ -8,16 +8,21 @@ from decimal import Decimal
 from typing import Any
 
 from b2b_pipeline.connectors.base import Control, Source
+from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing
 
 
 @dataclass
 class Reconciliation:
-    """What came of it, a line for each account and day (of `differences`: and field), oldest first."""
+    """What came of it, a line for each account and day (of `differences`: and field), oldest first.
+
+    `damaged`: accounts that could not be compared, because a slice is not what was landed.
+    """
 
     days_compared: int = 0
     differences: list[str] = field(default_factory=list)
     without_totals: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliation:
@@ -25,8 +30,12 @@ def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliat
     found = Reconciliation()
     accounts = {item.account["id"] for item in landing.slices(source.name, control.stream)}
     for account in sorted(accounts):
-        rows = _sums(landing, source, control.stream, account, control.fields)
-        totals = _sums(landing, source, control.totals, account, control.fields)
+        try:
+            rows = _sums(landing, source, control.stream, account, control.fields)
+            totals = _sums(landing, source, control.totals, account, control.fields)
+        except DamagedError as error:
+            found.damaged.append(str(error))
+            continue
         is_over = _days_read(landing, source, control.stream, account)
         has_totals = _days_read(landing, source, control.totals, account)
         for day in sorted(day for day in is_over if is_over[day] and has_totals.get(day, True)):
@@ -53,7 +62,7 @@ def _days_read(landing: Landing, source: Source, stream: str, account: str) -> d
     return {
         day: day not in item.provisional_days
         for item in landing.slices(source.name, stream, account)
-        if item.complete
+        if item.complete and not item.flaw
         for day in item.covered()
     }
 

@@ -13,7 +13,6 @@ from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config, plain_id
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
-from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.currencies import why_not_converted
@@ -79,8 +78,7 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
             for row in _of_stream(landing, config, name, stream, days, errors)
         ]
         with warehouse.write() as connection:
-            found = [*rows, *_of_rates(connection, config), *of_blanks(connection, config)]
-            frame = pa.Table.from_pylist(found, schema=arrow_schema(tables.coverage))
+            frame = pa.Table.from_pylist([*rows, *_of_rates(connection, config)], schema=arrow_schema(tables.coverage))
             with stage(connection, tables.coverage, frame) as incoming:
                 synchronise(connection, tables.coverage, select(incoming))
 
@@ -124,7 +122,7 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for item in slices:
         for day in item.covered():
-            found[day] = errors.get(item.same_as.get(day, item.slice_id), "")
+            found[day] = _error(item, errors, day)
             if day in item.provisional_days:
                 found[day] = f"{item.source}: the day was not over in {item.account.get('time_zone')}"
     return found
@@ -137,7 +135,7 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
     loaded is a gap.
     """
     spans: list[tuple[datetime, datetime]] = []
-    for since, until in sorted(_span(item) for item in slices if _holder(item) not in errors):
+    for since, until in sorted(_span(item) for item in slices if not _error(item, errors)):
         if spans and since <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], until))
         else:
@@ -151,7 +149,7 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
         for day in _whole_days(since, until, config):
             found[day] = reason
     for item in slices:
-        if error := errors.get(_holder(item)):
+        if error := _error(item, errors):
             for day in _whole_days(*_span(item), config):
                 found.setdefault(day, error)
     return found
@@ -160,14 +158,14 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
 def _reason(slices: list[Slice], errors: dict[str, str], gap: tuple[datetime, datetime]) -> str:
     for item in slices:
         since, until = _span(item)
-        if _holder(item) in errors and since < gap[1] and until > gap[0]:
-            return errors[_holder(item)]
+        if (error := _error(item, errors)) and since < gap[1] and until > gap[0]:
+            return error
     return f"{slices[0].source}/{slices[0].stream} was not read between {gap[0]:%Y-%m-%d} and {gap[1]:%Y-%m-%d}"
 
 
-def _holder(item: Slice) -> str:
-    """The slice that holds the records of a slice of changes."""
-    return item.same_as.get("*", item.slice_id)
+def _error(item: Slice, errors: dict[str, str], day: str = "*") -> str:
+    """Why a slice, or the one that holds its records (of `day`), could not be loaded."""
+    return errors.get(item.slice_id) or errors.get(item.same_as.get(day, item.slice_id), "")
 
 
 def _span(item: Slice) -> tuple[datetime, datetime]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,10 +22,9 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
-from b2b_pipeline.core.overlap import overlapped
-from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.repeats import NOTES
+from b2b_pipeline.errors import ContractError, DamagedError
 from b2b_pipeline.landing import Landing, Slice, day_of
+from b2b_pipeline.slices import outdated, refusal
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -63,7 +62,6 @@ class _Mapped:
     rows_in: int
     deduplicated: int
     days: list[date] | None
-    notes: list[str]  # what the mapping did that loses no row but should be known
 
 
 def load_table(
@@ -72,8 +70,10 @@ def load_table(
     """Load every slice that the table does not hold yet; with `replay`, empty it and load all of them again.
 
     It is also loaded anew when mapping or configuration have changed since. A slice that breaks its contract as a whole
-    leaves the table as it was and is named in the report; others go on. Two loads of one table take turns.
+    leaves the table as it was and is named in the report, and so does one that is damaged; others go on. Two loads of
+    one table take turns.
     """
+    landing.in_step()
     with warehouse.turn(table.name):
         return _Load(warehouse, landing, config, table, run_id).run(replay)
 
@@ -84,6 +84,7 @@ class _Load:
     def __init__(self, warehouse: Warehouse, landing: Landing, config: Config, table: Table, run_id: str) -> None:
         self.warehouse, self.landing, self.config, self.table, self.run_id = warehouse, landing, config, table, run_id
         self.versions = {feed: feed.version(config) for feed in feeds(table.name, config)}
+        self.items = {feed: self._landed(feed) for feed in self.versions}
         self.failed: list[Slice] = []
         self.report = LoadReport()
         self.now = datetime.now(UTC).replace(tzinfo=None)  # before the rates are read: newer ones are noticed later
@@ -116,7 +117,7 @@ class _Load:
     # -- what to load
 
     def _done(self, connection: Connection) -> dict[str, Feed | None]:
-        """Slice id -> feed of what the table holds; None where it came by another mapping than today's."""
+        """Slice id -> feed of what the table holds; None where it came by another mapping than today's, or too soon."""
         audit = tables.load_audit
         rows = connection.execute(select(audit).where(audit.c.target_table == self.table.name)).all()
         self.had_failures = any(row.error is not None for row in rows)
@@ -132,11 +133,12 @@ class _Load:
                 None,
             )
 
-        return {row.slice_id: current(row) for row in rows if row.error is None}
+        ahead = {item.slice_id for items in self.items.values() for item in items if item.is_ahead}
+        return {row.slice_id: None if row.slice_id in ahead else current(row) for row in rows if row.error is None}
 
     def _batches(self, done: set[str]) -> Iterator[list[_Mapped]]:
         """Slices to load. Files may repeat each other's rows, so a new one has all of them loaded together, last."""
-        groups = [(feed, items) for feed in self.versions for items in self._by_account(feed)]
+        groups = [(feed, items) for feed in self.versions for items in _by_account(self.items[feed])]
         vendors = [group for group in groups if group[0].source != FILES]
         files = [group for group in groups if group[0].source == FILES]
         batch: list[_Mapped] = []
@@ -155,18 +157,21 @@ class _Load:
         if batch:
             yield batch
 
-    def _by_account(self, feed: Feed) -> list[list[Slice]]:
-        """The complete slices of each account, oldest first."""
-        by_account: dict[str, list[Slice]] = {}
-        for item in self.landing.slices(feed.source, feed.stream):
-            if feed.accepts(item.account["id"]) and item.complete:
-                by_account.setdefault(item.account["id"], []).append(item)
-        return list(by_account.values())
+    def _landed(self, feed: Feed) -> list[Slice]:
+        """The complete slices of a stream, oldest first."""
+        items = self.landing.slices(feed.source, feed.stream)
+        return [item for item in items if feed.accepts(item.account["id"]) and item.complete]
 
     def _changes(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
         for item in items:
             if item.slice_id not in done and (mapped := self._attempt(feed, item, None)):
                 yield mapped
+        there = {item.slice_id for item in items}
+        self._miss({item.holder: item for item in items if item.holder not in there})
+        past = outdated(items, self.report.failures)
+        self.failed = [item for item in self.failed if item.slice_id not in past]
+        for slice_id in past:
+            del self.report.failures[slice_id]
 
     def _newest(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
         """Of a report or snapshot, newest first: each slice for the days that no newer one speaks for.
@@ -180,7 +185,8 @@ class _Load:
             says = {EVERYTHING} if feed.kind == "snapshot" else set(item.covered())
             mine = held.pop(item.slice_id, set())
             for day in says - taken:
-                held.setdefault(item.same_as[day], set()).add(day) if day in item.same_as else mine.add(day)
+                holder = item.slice_id if item.flaw else item.same_as.get(day, item.slice_id)
+                mine.add(day) if holder == item.slice_id else held.setdefault(holder, set()).add(day)
             taken |= says
             if mine and item.slice_id not in done:
                 days = None if feed.kind == "snapshot" else [date.fromisoformat(day) for day in sorted(mine)]
@@ -188,13 +194,21 @@ class _Load:
                     yield mapped
                 else:
                     taken -= mine
+        self._miss(dict.fromkeys(held, items[-1]))
+
+    def _miss(self, missing: Mapping[str, Slice]) -> None:
+        """Slices that are gone, each with one that says: as there. What they held is not known."""
+        for slice_id, pointing in missing.items():
+            gone = replace(pointing, slice_id=slice_id, flaw="it is gone, and a newer one points to it")
+            self.failed.append(gone)
+            self.report.failures[slice_id] = refusal(gone)
 
     # -- mapping
 
     def _attempt(self, feed: Feed, item: Slice, days: list[date] | None) -> _Mapped | None:
         try:
             return self._map(feed, item, days)
-        except ContractError as error:
+        except (ContractError, DamagedError) as error:
             self.failed.append(item)
             self.report.failures[item.slice_id] = str(error)
             return None
@@ -209,6 +223,8 @@ class _Load:
                 frame = feed.mapping(pd.json_normalize(records).astype(object), context)
             except KeyError as error:
                 raise ContractError(f"{feed.source}/{feed.stream}: column {error} is missing in the records") from None
+            except RecursionError:
+                raise ContractError(f"{feed.source}/{feed.stream}: a record is nested too deep to be read") from None
         enforced = enforce(self.table, frame)
         rows, rejects = enforced.rows, enforced.rejects
         # By record: one record may become many rows (a cost and its days).
@@ -228,7 +244,7 @@ class _Load:
             stale_rows, stale_rejects = (~side["date_day"].isin(days) for side in (rows, rejects))
             rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
             deduplicated += int(stale_rows.sum() + stale_rejects.sum())
-        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, frame.attrs.get(NOTES, []))
+        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days)
 
     def _landed_day(self, feed: Feed, item: Slice, record: Record) -> date:
         """The day that a record belongs to in landing; the last one of its slice when it tells none of a report's."""
@@ -255,7 +271,7 @@ class _Load:
             connection.execute(
                 delete(tables.quarantine).where(bad.target_table == self.table.name, bad.source == FILES)
             )
-        for mapped in self._overlapping(batch):
+        for mapped in batch:
             rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
             if self.rates is not None:
                 rows = converted(self.table, rows, self.rates)
@@ -271,19 +287,6 @@ class _Load:
             merge_newest(connection, self.table, _newest_rows(self.table, pa.concat_tables(merged)))
         if dropped:
             append(connection, self.table, _newest_rows(self.table, pa.concat_tables(dropped)))
-
-    def _overlapping(self, batch: list[_Mapped]) -> list[_Mapped]:
-        """The batch, with what its files make of each other."""
-        files = {mapped.item.slice_id: mapped.rows for mapped in batch if mapped.feed.source == FILES}
-        rows, notes = overlapped(self.table, files)
-        return [
-            replace(
-                mapped,
-                rows=rows.get(mapped.item.slice_id, mapped.rows),
-                notes=[*mapped.notes, *([note] if (note := notes.get(mapped.item.slice_id)) else [])],
-            )
-            for mapped in batch
-        ]
 
     def _replace(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
         """Put a slice in the place of the older ones of its stream and account, and of what was refused of them."""
@@ -311,7 +314,6 @@ class _Load:
             **self._of_slice(item), "mapping_version": self.versions[mapped.feed], "rows_in": mapped.rows_in,
             "rows_loaded": rows.num_rows, "rows_quarantined": len(rejects),
             "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
-            "notes": "\n".join(mapped.notes) or None,
         }  # fmt: skip
         _append_rows(connection, tables.load_audit, [entry])
         names = ["record_number", "reason", "column_name", "about", "date_day", "record"]
@@ -347,20 +349,24 @@ class _Load:
         }  # fmt: skip
 
 
+def _by_account(items: Iterable[Slice]) -> list[list[Slice]]:
+    by_account: dict[str, list[Slice]] = {}
+    for item in items:
+        by_account.setdefault(item.account["id"], []).append(item)
+    return list(by_account.values())
+
+
 def _append_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     if rows:
         append(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table)))
 
 
 def _newest_rows(table: Table, rows: pa.Table) -> pa.Table:
-    """One row per key across the slices of a batch; what is spread over days comes from one slice as a whole."""
-    key, whole = list(table.info["key"]), list(table.info["whole"])
+    """One row per key across the slices of a batch."""
+    key = list(table.info["key"])
     order = [name for name in (table.info["version"], "slice_id") if name]
     frame = rows.select(list(dict.fromkeys([*key, *order]))).to_pandas().sort_values(order, kind="stable")
-    kept = frame.drop_duplicates(key, keep="last")
-    if whole != key:
-        kept = kept[kept["slice_id"] == kept.groupby(whole)["slice_id"].transform("last")]
-    return rows.take(pa.array(sorted(kept.index), pa.int64()))
+    return rows.take(pa.array(sorted(frame.drop_duplicates(key, keep="last").index), pa.int64()))
 
 
 def _checksum(rows: pa.Table) -> str:

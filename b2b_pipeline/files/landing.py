@@ -40,9 +40,10 @@ def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, c
 
 
 def landed(path: Path, stream: str, landing: Landing) -> bool:
-    """Whether the newest slice of that file name holds this version of the file. Raises OSError."""
+    """Whether the newest slice of that file name holds this version of the file, undamaged. Raises OSError."""
     request = hashlib.sha256(signature(path.stat()).encode()).hexdigest()[:16]  # as an envelope sums up its requests
-    return [item.requests for item in landing.slices("files", stream, path.name)][-1:] == [request]
+    newest = landing.slices("files", stream, path.name)[-1:]
+    return [item.requests for item in newest if not landing.damage(item, thorough=False)] == [request]
 
 
 def signature(state: os.stat_result) -> str:

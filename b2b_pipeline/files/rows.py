@@ -27,16 +27,14 @@ from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import Currency, Day, EmailEventTable, FileMapping, LeadTable, Moment, OpportunityTable
 from b2b_pipeline.files.reading import LEFT_OUT, ROW
-from b2b_pipeline.files.repeats import NOTES, settled
 from b2b_pipeline.files.sheet import SOURCE, Sheet, aliased, among, field_of
-from b2b_pipeline.warehouse.tables import metadata
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
 NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 LONGEST_PERIOD = 3660  # days; a longer one is a typing error
-TOTAL = "row of totals"
+TOTAL = "total"
 # What the cell of a row of sums says; `Total Energies` is a customer.
 _TOTAL = re.compile(
     r"((grand |sub-?)?(totals?|sum)|summe|zwischensumme|gesamt(summe|ergebnis)?|insgesamt|total g[eé]n[eé]ral|totale?n?"
@@ -66,15 +64,7 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
         found.append(_email_clicks(sheet("email_event")))
     if table == "identity_link":
         found.extend(_links(sheet(name)) for name, given in declared.items() if mapping.links(given))
-    frame = settled(pd.concat(found).astype(object), metadata.tables[table], mapping)
-    if table == mapping.feeds()[0]:
-        frame.attrs[NOTES] = [*_left_out_notes(left_out(records, mapping)), *frame.attrs.get(NOTES, [])]
-    return frame
-
-
-def _left_out_notes(kinds: pd.Series) -> list[str]:
-    counts = kinds.value_counts()
-    return [f"{count} {kind}{'s' if count > 1 else ''} left out" for kind, count in counts.items()]
+    return pd.concat(found).astype(object)
 
 
 def left_out(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
@@ -204,7 +194,7 @@ def _touchpoint(sheet: Sheet) -> pd.DataFrame:
             "record_key": _record_key(lead_id),
             "touched_at": touched_at,
             "date_day": _day(touched_at, sheet),
-            "channel": evidence["channel"].fillna(by_rules.where(seen_in.any(axis=1), None)),
+            "channel": evidence["channel"].fillna(by_rules),
             "evidence": seen_in.idxmax(axis=1).astype(object).where(seen_in.any(axis=1), None),
             "is_deleted": False,
         },
@@ -220,7 +210,7 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
     columns = table.columns
     lead_id = sheet.lead_ids()
     one_per_lead = columns.opp_id is None and sheet.mapping.tables.lead is not None
-    opp_id = _deals_of_leads(sheet, lead_id) if one_per_lead else sheet.own_id("opp_id")
+    opp_id = lead_id if one_per_lead else sheet.own_id("opp_id")
     sheet.require(opp_id, columns.opp_id)
     created_at, stage, close_date = sheet["created_at"], sheet["stage"], sheet["close_date"]
     if columns.stage is not None:
@@ -247,19 +237,6 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
         },
         "updated_at", "account_id", "name", "opp_type", "owner", "product", "region", "campaign_id",
     )  # fmt: skip
-
-
-def _deals_of_leads(sheet: Sheet, lead_id: pd.Series) -> pd.Series:
-    """A deal of a file of leads has its lead's id; further ones of the same lead are numbered as they were opened."""
-    opened = sheet["created_at"].fillna(sheet["won_date"]).fillna(sheet["lost_date"]).fillna(sheet["close_date"])
-    said = sheet.said([cell.source for cell in sheet.table.cells() if cell.source is not None])
-    deals = pd.DataFrame({"lead": lead_id, "opened": opened.fillna("9999"), "said": said}).dropna(subset=["lead"])
-    deals = deals.drop_duplicates().sort_values(["lead", "opened"], kind="stable")
-    number = deals.groupby("lead").cumcount() + 1
-    named = deals["lead"] + number.map(lambda n: "" if n == 1 else f"-{n}")
-    by_deal = dict(zip(zip(deals["lead"], deals["said"], strict=True), named, strict=True))
-    found = [by_deal.get(pair) for pair in zip(lead_id, said, strict=True)]
-    return pd.Series(found, index=lead_id.index, dtype=object)
 
 
 # -- money out
@@ -306,10 +283,8 @@ def _cost(sheet: Sheet) -> pd.DataFrame:
     length = (pd.to_datetime(last) - pd.to_datetime(first)).dt.days + 1
     sheet.fail(length < 1, "its last day is before its first", period)
     sheet.fail(length > LONGEST_PERIOD, f"its period is longer than {LONGEST_PERIOD} days", period)
-    money = _money(sheet, "amount")
-    sheet.require(money["amount"], columns.amount)
     frame = sheet.frame(
-        {"cost_id": sheet.own_id("cost_id"), **money},
+        {"cost_id": sheet.own_id("cost_id"), **_money(sheet, "amount")},
         "category", "channel", "campaign_id", "description", "updated_at",
     )  # fmt: skip
     good = frame[REJECT].isna()
@@ -449,12 +424,12 @@ def _count(sheet: Sheet, name: str) -> pd.Series:
 
 
 def _money(sheet: Sheet, name: str) -> dict[str, pd.Series]:
-    """The amount, where there is one, and its currency: the same for all rows, by a column, or by the amount's sign."""
+    """The amount and its currency: the same for all rows, by a column, or by the sign in the amount."""
     cell = getattr(sheet.table.columns, name)
     currency: Currency | None = sheet.table.columns.currency
+    amount = sheet[name]
     if cell is None or currency is None:
-        return {name: sheet.empty(), "currency": sheet.empty()}
-    amount = sheet.cell(cell)
+        return {name: amount, "currency": sheet.empty()}
     sign = sheet.raw(cell).map(cells.currency_sign, na_action="ignore")
     sign = sign.astype(object).where(sign.notna(), None)
     if currency.by_sign:

@@ -158,9 +158,10 @@ def _reconciliation(source: Source, control: Control) -> dg.AssetChecksDefinitio
     def reconciliation(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
         found = reconcile(pipeline.landing, source, control)
         return dg.AssetCheckResult(
-            passed=not found.differences and not found.without_totals,
-            severity=dg.AssetCheckSeverity.ERROR if found.differences else dg.AssetCheckSeverity.WARN,
+            passed=not found.differences and not found.without_totals and not found.damaged,
+            severity=dg.AssetCheckSeverity.ERROR if found.differences or found.damaged else dg.AssetCheckSeverity.WARN,
             metadata={
+                "damaged": told(found.damaged),
                 "days_compared": found.days_compared,
                 "differences": told(found.differences[::-1]),
                 "without_totals": told(found.without_totals[::-1]),

@@ -7,7 +7,9 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import func, select
 
+from b2b_pipeline import settings
 from b2b_pipeline.export import KPI_DAILY, export_parquet
+from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
@@ -51,6 +53,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
+            ledger.keep(pipeline.warehouse, pipeline.landing.root)
             there = context.instance.get_materialized_partitions(context.asset_key)
             restated = {day.isoformat() for day in restated_days(pipeline.warehouse, family, context.run.run_id)}
             asked = {*context.partition_keys, *(restated & there)}
@@ -139,7 +142,7 @@ def _export(calendar: Calendar) -> dg.AssetsDefinition:
     @calendar.asset(
         key=["export", "parquet"],
         deps=[kpi_key(name) for name in FAMILIES],
-        description="Every table and the view `kpi_daily` as Parquet files in `exports` of B2B_HOME, for BI tools: "
+        description="Every table and the view `kpi_daily` as Parquet files in `exports` beside landing, for BI tools: "
         "they know nothing of the DuckDB lock.",
         group_name="export",
         kinds={"parquet"},
@@ -149,7 +152,7 @@ def _export(calendar: Calendar) -> dg.AssetsDefinition:
         with translated():
             # Only now: whether sales costs were ever given is told by the components.
             publish_definitions(pipeline.warehouse, pipeline.config)
-            files = export_parquet(pipeline.warehouse, pipeline.home / "exports")
+            files = export_parquet(pipeline.warehouse, settings.shared() / "exports")
         report_days(context, {day: {"files": [path.name for path in files]} for day in context.partition_keys})
 
     return parquet

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
-    from b2b_pipeline.sandbox.gaql import Query, Row, Value
+    from b2b_pipeline.sandbox.gaql import Query, Row
     from b2b_pipeline.sandbox.world import World
 
 ENTITIES = """
@@ -37,10 +37,6 @@ where vendor = 'google_ads' and account_id = :account and date_day between :star
 group by campaign_id, ad_group_id, conversion_action_id, date_day
 """
 
-OWNERS = "select distinct account_id from ad_entity where vendor = 'google_ads' and level = 'conversion_action'"
-
-CONVERSION_TRACKING = "customer.conversion_tracking_setting"
-
 Metrics = dict[str, Decimal]
 
 
@@ -50,17 +46,15 @@ class Account:
 
     id: str
     name: str
-    currency: str | None
-    time_zone: str | None
+    currency: str
+    time_zone: str
     manager_id: str | None
     status: str
     is_manager: bool
-    path: tuple[str, ...]  # the account itself, its manager, the manager's manager, …
-    conversion_customer: str  # who owns the conversion actions that count in it
 
     def today(self, now: int) -> date:
         """The day in the account's time zone."""
-        return datetime.fromtimestamp(now / 1000, ZoneInfo(self.time_zone or "UTC")).date()
+        return datetime.fromtimestamp(now / 1000, ZoneInfo(self.time_zone)).date()
 
 
 def accounts(world: World) -> list[Account]:
@@ -70,17 +64,8 @@ def accounts(world: World) -> list[Account]:
             "select id, name, currency, time_zone, manager_id, status from ad_account "
             "where vendor = 'google_ads' order by id"
         ).fetchall()
-        owners = {row["account_id"] for row in connection.execute(OWNERS)}
-    managers = {row["id"]: row["manager_id"] for row in rows}
-    found = []
-    for row in rows:
-        path = [row["id"]]
-        while above := managers.get(path[-1]):
-            path.append(above)
-        owner = next((account for account in path if account in owners), row["id"])
-        is_manager = row["id"] in managers.values()
-        found.append(Account(**dict(row), is_manager=is_manager, path=tuple(path), conversion_customer=owner))
-    return found
+    managers = {row["manager_id"] for row in rows}
+    return [Account(**dict(row), is_manager=row["id"] in managers) for row in rows]
 
 
 def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
@@ -94,7 +79,7 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
             "each client account under the manager account.",
         )
     if query.resource == "customer_client":
-        clients = [client for client in accounts(world) if account.id in client.path]
+        clients = [client for client in accounts(world) if account.id in (client.id, client.manager_id)]
         entities = {client.id: _client(account, client) for client in clients}
     elif query.resource == "customer":
         entities = {account.id: {}}
@@ -110,7 +95,7 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
 
 
 def _customer(account: Account) -> Row:
-    row: dict[str, Value | None] = {
+    return {
         "customer.resource_name": f"customers/{account.id}",
         "customer.id": int(account.id),
         "customer.descriptive_name": account.name,
@@ -119,9 +104,7 @@ def _customer(account: Account) -> Row:
         "customer.manager": account.is_manager,
         "customer.test_account": False,
         "customer.status": account.status,
-        f"{CONVERSION_TRACKING}.google_ads_conversion_customer": f"customers/{account.conversion_customer}",
     }
-    return {field: value for field, value in row.items() if value is not None}
 
 
 def _client(account: Account, client: Account) -> Row:
@@ -129,7 +112,7 @@ def _client(account: Account, client: Account) -> Row:
     return own | {
         "customer_client.resource_name": f"customers/{account.id}/customerClients/{client.id}",
         "customer_client.client_customer": f"customers/{client.id}",
-        "customer_client.level": client.path.index(account.id),
+        "customer_client.level": int(client.id != account.id),
         "customer_client.hidden": False,
     }
 
@@ -148,7 +131,7 @@ def _fields(level: str, payload: Mapping[str, object]) -> Row:
     """The served fields that an entity has a value for; the payload is Google's JSON."""
     row: Row = {}
     for field, kind in FIELDS.items():
-        resource, _, name = field.partition(".")
+        resource, name = field.split(".")
         if resource == level and (value := payload.get(camel(name))) is not None:
             row[field] = int(str(value)) if kind == "int64" else value  # type: ignore[assignment]
     return row

@@ -5,7 +5,6 @@ A core table's `info` says how it is loaded:
     key      columns that identify a row
     version  column that decides between two rows of one key: the greater wins, the newer slice on a tie.
              Tables without a version are replaced by (source, account, day) from the newest slice that covers the day.
-    whole    columns of what one slice gives as a whole, where that is more than one row; else the key
     required columns that must not be empty; a row without them is quarantined
     allowed  column -> the only values it may have
 Timestamps are UTC, whole seconds, without zone. Money is NUMERIC(20,6) with its currency beside it; `amount_reporting`
@@ -50,12 +49,8 @@ def _day(*names: str) -> list[Column[Any]]:
 
 
 def _core(name: str, *columns: Column[Any], grain: str, key: tuple[str, ...], version: str | None = None,
-          required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None,
-          whole: tuple[str, ...] = ()) -> Table:  # fmt: skip
-    info = {
-        "grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {},
-        "whole": whole or key,
-    }  # fmt: skip
+          required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None) -> Table:  # fmt: skip
+    info = {"grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {}}
     return Table(
         name, metadata, *_text("source", "source_account", "source_id"), *columns,
         *_text("slice_id", "run_id"), *_at("loaded_at"), info=info, comment=grain,
@@ -71,6 +66,7 @@ spend = _core(
     *_money("spend"), *_text("currency"), *_money("spend_reporting"), *_day("fx_date"), *_text("account_tz"),
     grain="One row per ad campaign and day of the ad account: what the platform says we spent.",
     key=("source", "account_id", "campaign_id", "ad_group_id", "ad_id", "date_day"),
+    required=("spend", "currency"),
 )  # fmt: skip
 
 campaign = _core(
@@ -151,7 +147,7 @@ touchpoint = _core(
     *_text("touch_id", "record_key"), *_at("touched_at"), *_day("date_day"),
     *_text("channel", "campaign_id", "touch_type", "evidence"), *_flag("is_deleted"), *_at("updated_at"),
     grain="One row per contact of a person with our marketing; `record_key` names the record it was seen on.",
-    key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at"),
+    key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at", "channel"),
 )  # fmt: skip
 
 identity_link = _core(
@@ -168,8 +164,7 @@ cost_ledger = _core(
     *_text("category", "channel", "campaign_id", "description"),
     *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"), *_at("updated_at"),
     grain="One row per cost and day; a cost of a period is spread evenly over its days.",
-    key=("source", "cost_id", "date_day"), whole=("source", "cost_id"), version="updated_at",
-    required=("category", "amount", "currency"),
+    key=("source", "cost_id", "date_day"), version="updated_at", required=("category", "amount", "currency"),
     allowed={"category": ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")},
 )  # fmt: skip
 
@@ -192,7 +187,6 @@ person = Table(
     *_text("person_key"), *_day("date_day"),
     *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
     *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
-    *_text("lead_source", "status", "company", "capture_type"),
     info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.",
           "key": ("person_key",)},
 )  # fmt: skip
@@ -265,7 +259,7 @@ load_audit = Table(
     "load_audit", metadata,
     *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
     *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"),
-    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"),
+    *_text("checksum", "error"), *_at("loaded_at"),
     info={"grain": "One row per table and slice that was loaded, written in the same transaction.",
           "key": ("target_table", "slice_id")},
 )  # fmt: skip
@@ -275,6 +269,20 @@ coverage = Table(
     *_text("source", "stream", "source_account"), *_day("date_day"), *_flag("is_complete"), *_text("reason"),
     info={"grain": "One row per stream, account and day: whether landing holds all of it.",
           "key": ("source", "stream", "source_account", "date_day")},
+)  # fmt: skip
+
+installation = Table(
+    "installation", metadata,
+    *_text("name", "value"),
+    info={"grain": "One row per setting that may not change any more: zone, currency, first day, the hash key's "
+          "fingerprint.", "key": ("name",)},
+)  # fmt: skip
+
+forgotten = Table(
+    "forgotten", metadata,
+    *_text("token", "excluded_by", "was"),
+    info={"grain": "One row per person who asked to be forgotten: the token that stands for them, and a mark by which "
+          "another machine knows what it has of them.", "key": ("token",)},
 )  # fmt: skip
 
 CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event, touchpoint,
