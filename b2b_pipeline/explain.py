@@ -19,8 +19,8 @@ from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.known import Known
-from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums
-from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
+from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums, named
+from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.dialects import median
@@ -120,7 +120,7 @@ def explain(
     """Take apart metric `name` on `day`; `channel` None is what has no channel. Raises QuestionError."""
     by = () if channel == ALL else ("channel",)
     answers = ask(warehouse, config, [name], day, day, by)
-    metric = METRICS[name]
+    metric = named(name)
     answer = next((a for a in answers if channel == ALL or a.keys["channel"] == channel), None)
     if answer is None:
         known = ", ".join(str(a.keys["channel"] or NONE) for a in answers) or "no channel"

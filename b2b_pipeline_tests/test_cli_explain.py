@@ -98,8 +98,22 @@ def test_what_changed_since_is_told_with_its_cause(tmp_path: Path, monkeypatch: 
     assert sum(float(c["new_value"]) - float(c["old_value"]) for c in last) == told["value"] - before["value"]
 
 
-def test_for_people_it_is_text_with_the_payload(installed: Installation) -> None:
-    done = installed.b2b("explain", "spend", "--on", DAY, "--rows", "1")
+def test_for_people_it_is_a_page_first(installed: Installation) -> None:
+    done = installed.b2b("explain", "ad spend", "--on", DAY)
+    assert done.exit_code == 0
+    assert "spend on 2026-06-18: " in done.stdout
+    assert " EUR\n" in done.stdout
+    assert "spend: 5 of " in done.stdout
+    assert "What changed since it was first published" in done.stdout
+    assert "all of it: --all" in done.stdout
+    assert "SELECT" not in done.stdout
+    assert "Landed record" not in done.stdout
+    assert "SELECT" in installed.b2b("explain", "spend", "--on", DAY, "--sql").stdout
+    assert "Landed record of spend" in installed.b2b("explain", "spend", "--on", DAY, "--payload").stdout
+
+
+def test_all_of_it_is_there_on_request(installed: Installation) -> None:
+    done = installed.b2b("explain", "spend", "--on", DAY, "--rows", "1", "--all")
     assert done.exit_code == 0
     for part in (
         "spend on 2026-06-18: ",

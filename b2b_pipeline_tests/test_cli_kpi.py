@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -106,6 +107,53 @@ def test_a_wrong_question_is_refused_with_what_would_be_right(
     found = installed.b2b("kpi", *arguments)
     assert (found.exit_code, found.stdout) == (2, "")
     assert message in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("CPL", "cost_per_lead"), ("cost per lead", "cost_per_lead"), ("MQL", "mqls"), ("Click-through rate", "ctr"),
+     ("customer acquisition cost", "cac"), ("ROAS", "roas"), ("lead", "leads"), ("Win Rate", "win_rate")],
+)  # fmt: skip
+def test_a_metric_is_known_by_what_people_call_it(installed: Installation, said: str, meant: str) -> None:
+    found = installed.b2b("kpi", said, *RANGE, "--format", "json")
+    assert found.exit_code == 0, found.stderr
+    assert json.loads(found.stdout)[0]["metric"] == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "near"),
+    [("cost_per_leed", "cost_per_lead"), ("revenue", "bookings or revenue_first_touch"), ("cvr", "lead_to")],
+)
+def test_a_metric_that_could_be_several_is_answered_with_the_nearest(
+    installed: Installation, said: str, near: str
+) -> None:
+    found = installed.b2b("kpi", said)
+    assert found.exit_code == 2
+    assert f"unknown metric '{said}': did you mean {near}" in found.stderr
+
+
+def test_an_empty_warehouse_says_so_and_every_value_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Installation(tmp_path, installation.template().world)
+    installation.settle(found, monkeypatch)
+    found.b2b("setup")
+    answer = found.b2b("kpi", "spend", "leads", "--format", "json")
+    assert answer.exit_code == 0, answer.stderr
+    assert [row["value"] for row in json.loads(answer.stdout)] == [None, None]
+    assert "the warehouse is empty: nothing was read yet. `b2b backfill` reads, " in answer.stderr
+
+
+def test_what_a_terminal_cannot_show_is_replaced(installed: Installation) -> None:
+    code = (
+        "from b2b_pipeline.cli import app; import typer\n"
+        "@app.command('odd')\n"
+        "def odd() -> None: typer.echo('Zürich \\u20ac \\ud800')\n"
+        "app(['odd'])"
+    )
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(b"?\n")
 
 
 def test_every_metric_is_listed_without_any_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 from dotenv import load_dotenv
 
@@ -37,6 +40,9 @@ app = typer.Typer(
 def environment() -> None:
     """Settings come from the environment; a file .env in the working directory fills in what is not set there."""
     load_dotenv(".env", override=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is replaced, and nothing fails for it
+            stream.reconfigure(errors="replace")
     mask_logs()
 
 

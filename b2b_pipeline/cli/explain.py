@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from b2b_pipeline.explain import Explanation, Payload
 
 CELL = 60  # characters of a cell that are shown
+ROWS = 5  # of each table, on the page
 
 
 def register(app: typer.Typer) -> None:
@@ -24,26 +25,40 @@ def explain(
     metric: Annotated[str, typer.Argument(show_default=False)],
     on: Annotated[date, typer.Option("--on", parser=day, metavar="DAY", show_default=False)],
     channel: Annotated[str, typer.Option(help="One channel; '' is what has none.")] = "*",
-    rows: Annotated[int, typer.Option(min=1, help="At most so many rows of each table.")] = 20,
+    rows: Annotated[int | None, typer.Option(min=1, help="At most so many rows of each table.")] = None,
+    sql: Annotated[bool, typer.Option("--sql", help="Also the queries.")] = False,
+    payload: Annotated[bool, typer.Option("--payload", help="Also the vendors' records.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of it, as JSON has it.")] = False,
     form: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
 ) -> None:
-    """Take one number apart: formula, components, SQL, rows, what the vendor said, and what changed since."""
+    """Take one number apart: formula, components, five rows of each table, what changed since; the rest on request."""
     from b2b_pipeline import explain as explaining
 
     found = pipeline()
+    limit = rows or (ROWS if form == "text" and not everything else explaining.ROWS)
     explanation = explaining.explain(
-        found.warehouse, found.landing, found.config, metric, on, channel or None, rows
+        found.warehouse, found.landing, found.config, metric, on, channel or None, limit
     )  # fmt: skip
     if form == "json":
         typer.echo(json.dumps(explanation.as_json(), ensure_ascii=False, indent=2))
-    else:
-        _tell(explanation)
+        return
+    _number(explanation, found.config.currency)
+    if sql or everything:
+        _queries(explanation)
+    _rows(explanation)
+    if payload or everything:
+        for item in explanation.payloads:
+            _payload(item)
+    _changes(explanation, None if everything else ROWS)
+    if not everything:
+        typer.echo("\nThe queries: --sql; the vendors' records: --payload; all of it: --all")
 
 
-def _tell(told: Explanation) -> None:
+def _number(told: Explanation, currency: str) -> None:
     answer = told.answer.as_json()
     where = "" if told.channel == "*" else f" in channel {told.channel or '(none)'}"
-    _title(f"{told.metric.name} on {told.day}{where}: {table_cell(answer['value'])}")
+    unit = f" {currency}" if told.metric.unit == "money" and answer["value"] is not None else ""
+    _title(f"{told.metric.name} on {told.day}{where}: {table_cell(answer['value'])}{unit}")
     typer.echo(told.metric.formula)
     typer.echo(f"numerator {table_cell(answer['numerator'])}, denominator {table_cell(answer['denominator'])}")
     typer.echo("complete" if told.answer.complete else "not complete: " + "; ".join(told.answer.reasons))
@@ -55,22 +70,31 @@ def _tell(told: Explanation) -> None:
         _title("Components")
         columns = ("side", "coefficient", "component", "value", "unit", "description")
         show([{name: getattr(part, name) for name in columns} for part in told.parts], "table")
+
+
+def _queries(told: Explanation) -> None:
     _title("SQL")
     typer.echo(told.sql)
     for part in told.parts:
         _title(f"SQL of {part.component}")
         typer.echo(part.sql)
+
+
+def _rows(told: Explanation) -> None:
     for item in told.evidence:
         _title(f"{item.table}: {len(item.rows)} of {item.total} rows ({item.because})")
         filled = [name for name in (item.rows[0] if item.rows else {}) if any(r[name] is not None for r in item.rows)]
         show([{name: table_cell(row[name])[:CELL] for name in filled} for row in item.rows], "table")
-    for payload in told.payloads:
-        _payload(payload)
+
+
+def _changes(told: Explanation, limit: int | None) -> None:
     _title("What changed since it was first published")
-    if told.changes:
-        show(told.changes, "table")
-    else:
+    if not told.changes:
         typer.echo("nothing")
+        return
+    show(told.changes[:limit], "table")
+    if limit is not None and len(told.changes) > limit:
+        typer.echo(f"and {len(told.changes) - limit} more")
 
 
 def _payload(item: Payload) -> None:

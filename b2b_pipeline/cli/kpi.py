@@ -28,16 +28,20 @@ def kpi(
 ) -> None:
     """Ask for metrics: b2b kpi cost_per_lead --from 2026-01-01 --to 2026-03-31 --by month,channel
 
-    Rates are fractions from 0 to 1, an undefined value is null. A row that is not complete says why on standard error.
+    Rates are fractions from 0 to 1, an undefined value is null. A row that is not complete says why on standard error,
+    and so does an empty warehouse, of which every value is null. `CPL` and `cost per lead` are names, too.
     """
     if names:
         show(catalogue(), form)
         return
     if not metrics:
         raise typer.BadParameter("name at least one metric, or --list them")
+    from b2b_pipeline.core.refused import has_data
     from b2b_pipeline.metrics.query import ask
 
     found = pipeline()
+    if not has_data(found.warehouse):
+        say("the warehouse is empty: nothing was read yet. `b2b backfill` reads, `make demo` invents a company")
     answers = ask(found.warehouse, found.config, metrics, start, end, words(by))
     show([answer.as_json() for answer in answers], form)
     for line in remarks(answers):

@@ -12,6 +12,11 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import load_audit, quarantine
 
 
+def has_data(warehouse: Warehouse) -> bool:
+    """Whether anything was ever loaded."""
+    return bool(warehouse.rows(select(load_audit.c.slice_id).limit(1)))
+
+
 def refused_slices(warehouse: Warehouse, table: str | None = None) -> list[str]:
     """Of one table or of all: which slice, and why."""
     audit = load_audit.c

@@ -35,6 +35,7 @@ from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
 from b2b_pipeline.metrics.known import Known
+from b2b_pipeline.metrics.names import nearest, resolve
 from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
 from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse.dialects import median, truncate_day
@@ -128,6 +129,16 @@ def _part(terms: Any, value: Fraction | None) -> Any:
     return int(value) if value.denominator == 1 else float(value)
 
 
+def named(name: str) -> Metric:
+    """The metric of this name, or of what people call it: `CPL`, `cost per lead`. Raises QuestionError."""
+    found = resolve(name, METRICS)
+    if found is None:
+        near = nearest(name, METRICS)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise QuestionError(f"unknown metric {name!r}: {hint}`b2b kpi --list` names them all")
+    return METRICS[found]
+
+
 def ask(
     warehouse: Warehouse,
     config: Config,
@@ -147,9 +158,7 @@ def ask(
         raise QuestionError(f"only one of {', '.join(GRAINS)} at a time, got {', '.join(grains)}")
     if start and end and start > end:
         raise QuestionError(f"--from {start} is after --to {end}")
-    if unknown := next((name for name in names if name not in METRICS), None):
-        raise QuestionError(f"unknown metric {unknown!r}: `b2b kpi --list` names them all")
-    metrics = [METRICS[name] for name in names]
+    metrics = [named(name) for name in names]
     for metric in metrics:
         _refuse_unknown(metric, dimensions)
     with warehouse.read() as connection:
