@@ -45,6 +45,8 @@ from b2b_pipeline_tests.installation import DEMO, Installation, served, settle
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 22)
 NIGHTS = 6  # after the first pull
 UNTIL = FIRST_UNTIL + timedelta(days=NIGHTS)
+ROUGH_START = START - timedelta(days=1)  # in New York the world's first hours are the day before
+ROUGH_UNTIL = FIRST_UNTIL + timedelta(days=7)
 LEADS = 210
 ENGINES = ("duckdb", "postgresql")
 NOTHING = (0, 0.0, "0.00", "0.000000")
@@ -95,7 +97,7 @@ def pull(found: Installation, pipeline: Pipeline, start: date, until: date, run_
     failed = {}
     with served(found.world):
         for source in pipeline.config.sources:
-            for stream in SOURCES[source].streams:
+            for stream in SOURCES[source].switched_on(pipeline.config):
                 try:
                     report = pipeline.ingest(source, stream.name, start, until + timedelta(days=1), run_id)
                     errors: list[PipelineError] = list(report.failed.values())
@@ -144,6 +146,24 @@ def at_once(**settings: str) -> Installation:
     start = date.fromisoformat(settings.get("start_date", START.isoformat()))
     with inside(found) as pipeline:
         assert not pull(found, pipeline, start, UNTIL, "at once")
+    return found
+
+
+@cache
+def rough() -> Installation:
+    """An installation over the rough world, read in two pulls a week apart; its portal has no Marketing Hub."""
+    folder = _folder()
+    days = (FIRST_UNTIL - START).days + 1
+    world = make_world(folder / "world.sqlite", until=FIRST_UNTIL, days=days, leads=LEADS, rough=True)
+    found = installation(folder, world, timezone="America/New_York", currency="USD", start_date=ROUGH_START.isoformat())
+    path = folder / "pipeline.yaml"
+    without_marketing = "fields: {region: region}\n    streams: [contact, deal]"
+    path.write_text(path.read_text().replace("fields: {region: region}", without_marketing), encoding="utf-8")
+    for start, until in ((ROUGH_START, FIRST_UNTIL), (FIRST_UNTIL, ROUGH_UNTIL)):
+        if until > FIRST_UNTIL:
+            advance(found.world, (until - FIRST_UNTIL).days)
+        with inside(found) as pipeline:
+            assert not pull(found, pipeline, start, until, f"rough until {until}")
     return found
 
 

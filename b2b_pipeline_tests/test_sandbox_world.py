@@ -70,6 +70,21 @@ def test_advancing_day_by_day_equals_generating_longer_and_leaves_the_past_alone
     assert world.setting("until") == "2026-10-31"
 
 
+def test_the_rough_world_has_accounts_as_real_ones_are_and_goes_on_as_it_began(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "short", until=date(2026, 10, 11), days=22, leads=110, rough=True)
+    advance(world, 20)
+    assert dump(world) == dump(make_world(tmp_path / "long", until=UNTIL, days=42, leads=210, rough=True))
+    contacts = "select payload from record_version where object = 'contacts'"
+    assert not [name for (text,) in rows(world, contacts) for name in json.loads(text) if name.startswith("utm_")]
+    unreadable = "select count(*) from ad_account where currency is null or status <> 'ENABLED'"
+    assert rows(world, unreadable) == [(2,)]
+    leads = rows(world, "select payload, modified_at from record_version where object = 'Lead' order by version")
+    converted = {lead["Id"]: lead["ConvertedDate"] for lead, at in ((json.loads(p), at) for p, at in leads)}
+    stamped = {json.loads(p)["Id"]: at for p, at in reversed(leads) if json.loads(p)["ConvertedDate"]}
+    days = {datetime.fromtimestamp(at / 1000, UTC).date().isoformat() != converted[id_] for id_, at in stamped.items()}
+    assert days == {True, False}  # early in the morning it is still the day before where the org is
+
+
 def test_a_world_is_never_made_over_another_one(tmp_path: Path) -> None:
     make_world(tmp_path / "world", until=UNTIL, days=1, leads=1)
     with pytest.raises(FileExistsError):

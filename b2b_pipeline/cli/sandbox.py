@@ -47,6 +47,7 @@ def serve(
     seed: int = 7,
     world: WorldFile = None,
     drops: Annotated[Path | None, typer.Option(file_okay=False, help="Folder for the files that people drop.")] = None,
+    rough: Annotated[bool, typer.Option("--rough", help="Accounts as real ones are, not as they should be.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make a new world in the place of the old one.")] = False,
 ) -> None:
     """Serve the vendors' APIs until interrupted. The world is made once; `--fresh` makes another."""
@@ -63,9 +64,9 @@ def serve(
         found = _open(world)
         say(f"the world in {path}, until {found.setting('until')}; --fresh makes a new one")
     else:
-        say(f"making a world of {days} days and {leads} leads in {path}")
+        say(f"making a {'rough ' if rough else ''}world of {days} days and {leads} leads in {path}")
         yesterday = datetime.now(UTC).date() - timedelta(days=1)
-        found = make_world(path, until=until or yesterday, days=days, leads=leads, seed=seed)
+        found = make_world(path, until=until or yesterday, days=days, leads=leads, seed=seed, rough=rough)
     if drops:
         remember_folder(found, drops)
         say(f"{len(drop_files(found, drops))} files dropped into {drops}")

@@ -1,10 +1,13 @@
-"""Google Ads: two accounts under a manager, their campaigns, and ad days that are restated for 90 days."""
+"""Google Ads: two accounts under a manager, their campaigns, and ad days that are restated for 90 days.
+
+The rough world has more accounts, of which some cannot be read.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,6 +20,14 @@ MANAGER = "4100000000"
 ACCOUNTS = [  # id, name, currency, time zone
     ("4100000001", "Europe", "EUR", "Europe/Berlin"),
     ("4100000002", "North America", "USD", "America/New_York"),
+]
+# What the rough world has beside: a manager below the manager with a client in use, and clients that nobody can read.
+NESTED_MANAGER = "4100000010"
+ROUGH_ACCOUNTS: list[tuple[str, str, str | None, str | None, str, str]] = [
+    (NESTED_MANAGER, "Agency", "USD", "America/Chicago", MANAGER, "ENABLED"),
+    ("4100000011", "Agency | US", "USD", "America/Chicago", NESTED_MANAGER, "ENABLED"),
+    ("4100000012", "Half set up", None, None, NESTED_MANAGER, "ENABLED"),
+    ("4100000013", "Cancelled", "EUR", "Europe/Berlin", MANAGER, "CANCELED"),
 ]
 # How a channel type behaves: clicks per impression, cost per click, conversions per click.
 BEHAVIOUR = {
@@ -66,6 +77,10 @@ CAMPAIGNS = [
     Campaign("4100000002", "22000000130", "=1+1 | Display | US", "DISPLAY", "ENABLED", 30, None, 0.05, True),
     Campaign("4100000002", "22000000140", "Demand Gen | US", "DEMAND_GEN", "ENABLED", 45, None, 0.05),
 ]
+ROUGH_CAMPAIGNS = [  # the first has the name of another one, in other letters
+    Campaign("4100000011", "23000000100", "brand | search | us", "SEARCH", "ENABLED", 0, None, 0.10),
+    Campaign("4100000011", "23000000110", "Always on  |  Agency", "SEARCH", "ENABLED", 0, None, 0.12),
+]
 # id, name, category, click lookback days, view lookback days, counts as conversion, share of conversions, value
 CONVERSION_ACTIONS = [
     ("701", "Contact form", "SUBMIT_LEAD_FORM", 30, 1, True, 0.6, Decimal(40)),
@@ -76,14 +91,25 @@ CONVERSION_ACTIONS = [
 
 def running(plan: Plan, day: date) -> list[Campaign]:
     """The campaigns that serve ads on a day."""
-    return [c for c in CAMPAIGNS if c.runs_on(plan.index(day), day)]
+    return [c for c in campaigns(plan) if c.runs_on(plan.index(day), day)]
+
+
+def campaigns(plan: Plan) -> list[Campaign]:
+    return CAMPAIGNS + (ROUGH_CAMPAIGNS if plan.rough else [])
+
+
+def accounts(plan: Plan) -> Iterator[tuple[str, str, str | None, str | None, str, str]]:
+    """The accounts below the manager: id, name, currency, time zone, manager, status."""
+    for account, name, currency, zone in ACCOUNTS:
+        yield account, name, currency, zone, MANAGER, "ENABLED"
+    yield from ROUGH_ACCOUNTS if plan.rough else []
 
 
 def write_accounts(plan: Plan, rows: Rows) -> None:
     known = midnight(plan.start)
     rows["ad_account"].append((VENDOR, MANAGER, "Manager", "EUR", "Europe/Berlin", None, "ENABLED"))
-    for account, name, currency, zone in ACCOUNTS:
-        rows["ad_account"].append((VENDOR, account, name, currency, zone, MANAGER, "ENABLED"))
+    for account, *about in accounts(plan):
+        rows["ad_account"].append((VENDOR, account, *about))
         for number, action, category, click_days, view_days, counts, _, _ in CONVERSION_ACTIONS:
             payload = {
                 "resourceName": f"customers/{account}/conversionActions/{number}",
@@ -99,7 +125,7 @@ def write_accounts(plan: Plan, rows: Rows) -> None:
                 "viewThroughLookbackWindowDays": str(view_days),
             }
             rows["ad_entity"].append((VENDOR, account, "conversion_action", number, None, json.dumps(payload), known))
-    for c in CAMPAIGNS:
+    for c in campaigns(plan):
         first = plan.start + timedelta(days=c.first_day)
         last = None if c.last_day is None else plan.start + timedelta(days=c.last_day)
         visible = midnight(first) - HOUR
@@ -145,7 +171,7 @@ def total(amounts: Iterable[Decimal]) -> str:
 def write_day(plan: Plan, day: date, rows: Rows) -> None:
     """All ad groups' rows of a day: what is known when it is over, and each restatement that changes something."""
     rng = plan.rng(day, "ads")
-    zones = {account: zone for account, _, _, zone in ACCOUNTS}
+    zones = {account: zone or "UTC" for account, _, _, zone, _, _ in accounts(plan)}
     budget = plan.leads_per_day * 42 * (0.65 if day.weekday() >= 5 else 1.14)
     for campaign in running(plan, day):
         click_rate, cost_per_click, conversion_rate = BEHAVIOUR[campaign.type]

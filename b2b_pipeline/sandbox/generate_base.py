@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 CLOCK_HOUR = 6  # the days of all ad accounts (Berlin, New York) are over by then
@@ -31,6 +32,12 @@ class Plan:
     seed: int
     start: date
     leads_per_day: float
+    rough: bool = False  # accounts as real ones are, see generate.py
+
+    @property
+    def org_zone(self) -> ZoneInfo:
+        """Where Salesforce's dates without a time are days."""
+        return ZoneInfo("America/Los_Angeles" if self.rough else "UTC")
 
     def rng(self, day: date, kind: str) -> random.Random:
         return random.Random(f"{self.seed}/{day.isoformat()}/{kind}")
@@ -50,6 +57,10 @@ def midnight(day: date) -> int:
 
 def day_of(at: int) -> date:
     return date(1970, 1, 1) + timedelta(milliseconds=at)
+
+
+def day_in(zone: ZoneInfo, at: int) -> date:
+    return datetime.fromtimestamp(at / 1000, zone).date()
 
 
 def clock(until: date) -> int:

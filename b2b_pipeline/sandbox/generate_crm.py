@@ -139,7 +139,7 @@ def draw_way(rng: random.Random, person: Person) -> Lead:
 
 
 def write_company(plan: Plan, rng: random.Random, rows: Rows, number: int, day: date, size: int) -> None:
-    crm = Crm(rng, rows, draw_company(rng, number), owner_number(rng))
+    crm = Crm(rng, rows, draw_company(rng, number), owner_number(rng), plan.org_zone)
     created = daytime(rng, day)
     leads = []
     for k in range(size):
@@ -203,8 +203,7 @@ def start_lead(crm: Crm, way: Lead, at: int, status: str) -> None:
         LeadSource=LEAD_SOURCE.get(person.channel, "Web"), OwnerId=user_id(crm.owner), CurrencyIsoCode=firm.currency,
         Industry=firm.industry, IsConverted=False, ConvertedDate=None, ConvertedAccountId=None, ConvertedContactId=None,
         ConvertedOpportunityId=None, MasterRecordId=None, gclid__c=person.visit["hs_google_click_id"],
-        utm_source__c=person.visit["utm_source"], utm_medium__c=person.visit["utm_medium"],
-        utm_campaign__c=person.visit["utm_campaign"],
+        **{f"{name}__c": person.visit.get(name) for name in ("utm_source", "utm_medium", "utm_campaign")},
     )  # fmt: skip
 
 
@@ -293,7 +292,7 @@ def convert(crm: Crm, way: Lead, opportunity: Opportunity | None) -> None:
     is_open = opportunity is not None and opportunity.created <= at < (opportunity.closed or 1 << 62)
     into = opportunity.id if opportunity and is_open else None
     way.lead.set(
-        at, IsConverted=True, ConvertedDate=day_of(at).isoformat(), ConvertedContactId=contact,
+        at, IsConverted=True, ConvertedDate=crm.day(at), ConvertedContactId=contact,
         ConvertedAccountId=crm.account_id(at), ConvertedOpportunityId=into,
     )  # fmt: skip
     lead_status(crm, way, at, CONVERTED)
@@ -383,7 +382,7 @@ def write_member(crm: Crm, way: Lead) -> None:
     )  # fmt: skip
     if rng.random() < 0.65:
         responded = at if rng.random() < 0.5 else after(rng, at, 4)
-        date_known = None if rng.random() < 0.05 else day_of(responded).isoformat()
+        date_known = None if rng.random() < 0.05 else crm.day(responded)
         member.set(responded, Status="Responded", HasResponded=True, FirstRespondedDate=date_known)
     if way.sql is not None:
         contact = next(f["ConvertedContactId"] for _, f in way.lead.changes if f.get("ConvertedContactId"))
@@ -423,7 +422,7 @@ def merge_contacts(crm: Crm, way: Lead) -> bool:
 
 def write_without_lead(plan: Plan, rng: random.Random, rows: Rows, number: int, day: date) -> None:
     """Opportunities that no lead led to: renewals of older customers, and what sales found by itself."""
-    crm = Crm(rng, rows, draw_company(rng, number), owner_number(rng))
+    crm = Crm(rng, rows, draw_company(rng, number), owner_number(rng), plan.org_zone)
     created, is_renewal = daytime(rng, day), rng.random() < 0.5
     way = Lead(draw_person(plan, rng, crm.company, number * 10, created))
     kind, chance = ("Renewal", 0.9) if is_renewal else ("New Business", 0.3)

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from b2b_pipeline.sandbox.generate_base import (
     DAY,
@@ -14,7 +15,7 @@ from b2b_pipeline.sandbox.generate_base import (
     Rows,
     after,
     awake,
-    day_of,
+    day_in,
     hubspot_time,
     salesforce_id,
 )
@@ -55,6 +56,7 @@ class Crm:
     rows: Rows
     company: Company
     owner: int
+    zone: ZoneInfo  # of the Salesforce org
     account: Record | None = None
     opportunities: int = 0
 
@@ -64,6 +66,10 @@ class Crm:
         stamps = {"CreatedDate": sf_time(at), "CreatedById": by, "LastModifiedById": by}
         record.set(at, Id=record.id, IsDeleted=False, **stamps, **fields)
         return record
+
+    def day(self, at: int) -> str:
+        """The day that Salesforce says it was."""
+        return day_in(self.zone, at).isoformat()
 
     def account_id(self, at: int) -> str:
         """The account in Salesforce, made when it is first needed."""
@@ -149,7 +155,7 @@ def write_opportunity(
         )  # fmt: skip
         deal.track(later, "dealstage", deal_stage, "INTEGRATION")
 
-    planned = day_of(created) + timedelta(days=rng.randrange(30, 100))
+    planned = day_in(crm.zone, created) + timedelta(days=rng.randrange(30, 100))
     change(created, OPEN_STAGES[0], CloseDate=planned.isoformat())
     outcome = rng.random()
     is_open = outcome > 0.90
@@ -165,13 +171,13 @@ def write_opportunity(
     closed: int | None = None
     if not is_open:
         closed = at = awake(created + cycle)
-        close(rng, change, closed, created, won=is_won)
+        close(crm, change, closed, created, won=is_won)
         if rng.random() < 0.04:  # reopened, and closed again, perhaps the other way
             at = after(rng, closed, 6)
-            change(at, OPEN_STAGES[4], CloseDate=(day_of(at) + timedelta(days=20)).isoformat())
+            change(at, OPEN_STAGES[4], CloseDate=(day_in(crm.zone, at) + timedelta(days=20)).isoformat())
             is_won = rng.random() < 0.4
             at = after(rng, at, 12)
-            close(rng, change, at, created, won=is_won)
+            close(crm, change, at, created, won=is_won)
         if state["Amount"] is not None and rng.random() < 0.05:
             stage = CLOSED_STAGES[is_won]
             change(after(rng, at, 10), stage, Amount=round(state["Amount"] * rng.uniform(0.8, 1.1), 2))
@@ -188,9 +194,9 @@ def write_opportunity(
     return Opportunity(opportunity.id, number, created, closed, at if closed and is_won else None)
 
 
-def close(rng: random.Random, change: Any, at: int, created: int, *, won: bool) -> None:
+def close(crm: Crm, change: Any, at: int, created: int, *, won: bool) -> None:
     """Closes on the day; now and then the close date is set back, to when it was really signed."""
-    day = day_of(at)
-    if rng.random() < 0.12:
-        day = max(day - timedelta(days=rng.randrange(1, 11)), day_of(created))
+    day = day_in(crm.zone, at)
+    if crm.rng.random() < 0.12:
+        day = max(day - timedelta(days=crm.rng.randrange(1, 11)), day_in(crm.zone, created))
     change(at, CLOSED_STAGES[won], CloseDate=day.isoformat())

@@ -87,8 +87,10 @@ def draw_person(plan: Plan, rng: random.Random, firm: Company, number: int, crea
 
 
 def google_campaign(plan: Plan, rng: random.Random, day: date) -> str:
+    """What the ads put into `utm_campaign`: the campaign's id, in the rough world its name."""
     campaigns = running(plan, day)
-    return rng.choices(campaigns, [c.share for c in campaigns])[0].id
+    campaign = rng.choices(campaigns, [c.share for c in campaigns])[0]
+    return campaign.name if plan.rough else campaign.id
 
 
 def quarter_of(at: int) -> str:
@@ -155,6 +157,8 @@ def source_properties(plan: Plan, rng: random.Random, channel: str, created: int
     is_web = source not in (None, "OFFLINE")
     first_seen = hubspot_time(seen) if is_web else None
     details = drill_downs(source, found["utm_campaign"], "Facebook" if channel == "facebook_ads" else "LinkedIn")
+    if plan.rough:  # nobody made these properties
+        found = {name: value for name, value in found.items() if not name.startswith("utm_")}
     return found | {
         "hs_analytics_source": source,
         **{f"hs_analytics_source_data_{number}": text for number, text in enumerate(details, 1)},

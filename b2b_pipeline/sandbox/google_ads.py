@@ -165,13 +165,13 @@ def _authorize(world: World, request: Request) -> Account:
         raise _refused(version, 400, "headerError", "INVALID_LOGIN_CUSTOMER_ID", message)
     known = {account.id: account for account in google_ads_rows.accounts(world)}
     account, entry = known.get(customer), known.get(login or customer)
-    if not (account and entry and entry.manager_id is None and entry.id in (account.id, account.manager_id)):
+    if not (account and entry and entry.manager_id is None and entry.id in google_ads_rows.above(account, known)):
         message = (
             "User doesn't have permission to access customer. Note: If you're accessing a client customer, the "
             "manager's customer id must be set in the 'login-customer-id' header."
         )
         raise _refused(version, 403, "authorizationError", "USER_PERMISSION_DENIED", message)
-    if account.status != "ENABLED":
+    if account.status != "ENABLED" or account.currency is None:
         message = "The customer account can't be accessed because it is not yet enabled or has been deactivated."
         raise _refused(version, 403, "authorizationError", "CUSTOMER_NOT_ENABLED", message)
     return account

@@ -46,15 +46,15 @@ class Account:
 
     id: str
     name: str
-    currency: str
-    time_zone: str
+    currency: str | None  # without them the account is half set up
+    time_zone: str | None
     manager_id: str | None
     status: str
     is_manager: bool
 
     def today(self, now: int) -> date:
         """The day in the account's time zone."""
-        return datetime.fromtimestamp(now / 1000, ZoneInfo(self.time_zone)).date()
+        return datetime.fromtimestamp(now / 1000, ZoneInfo(self.time_zone or "UTC")).date()
 
 
 def accounts(world: World) -> list[Account]:
@@ -68,6 +68,14 @@ def accounts(world: World) -> list[Account]:
     return [Account(**dict(row), is_manager=row["id"] in managers) for row in rows]
 
 
+def above(account: Account, known: Mapping[str, Account]) -> list[str]:
+    """The account itself and its managers, nearest first."""
+    found = [account.id]
+    while (manager := known[found[-1]].manager_id) is not None:
+        found.append(manager)
+    return found
+
+
 def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
     """The rows of a query at the clock `now`, filtered and in order. Raises QueryError for a manager's metrics."""
     used = {field.split(".")[0] for field in (*query.select, *(condition.field for condition in query.where))}
@@ -79,8 +87,13 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
             "each client account under the manager account.",
         )
     if query.resource == "customer_client":
-        clients = [client for client in accounts(world) if account.id in (client.id, client.manager_id)]
-        entities = {client.id: _client(account, client) for client in clients}
+        known = {client.id: client for client in accounts(world)}
+        levels = {client.id: above(client, known) for client in known.values()}
+        entities = {
+            id_: _client(account, known[id_], managers.index(account.id))
+            for id_, managers in levels.items()
+            if account.id in managers
+        }
     elif query.resource == "customer":
         entities = {account.id: {}}
     else:
@@ -95,24 +108,24 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
 
 
 def _customer(account: Account) -> Row:
-    return {
+    set_up = {"customer.currency_code": account.currency, "customer.time_zone": account.time_zone}
+    found: Row = {name: value for name, value in set_up.items() if value is not None}
+    return found | {
         "customer.resource_name": f"customers/{account.id}",
         "customer.id": int(account.id),
         "customer.descriptive_name": account.name,
-        "customer.currency_code": account.currency,
-        "customer.time_zone": account.time_zone,
         "customer.manager": account.is_manager,
         "customer.test_account": False,
         "customer.status": account.status,
     }
 
 
-def _client(account: Account, client: Account) -> Row:
+def _client(account: Account, client: Account, level: int) -> Row:
     own = {field.replace("customer.", "customer_client."): value for field, value in _customer(client).items()}
     return own | {
         "customer_client.resource_name": f"customers/{account.id}/customerClients/{client.id}",
         "customer_client.client_customer": f"customers/{client.id}",
-        "customer_client.level": int(client.id != account.id),
+        "customer_client.level": level,
         "customer_client.hidden": False,
     }
 

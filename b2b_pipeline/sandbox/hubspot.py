@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = "2026-03"
 TOKEN_LIFETIME = 1800.0
+MARKETING = ("/marketing/", "/email/public/")  # the paths of Marketing Hub, which the rough world's portal has not
 SCOPES = ["content", "crm.objects.contacts.read", "crm.objects.deals.read", "crm.objects.owners.read", "oauth"]
 
 DAY = 86_400.0
@@ -108,6 +109,8 @@ def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
             token = tokens.bearer(request)
             try:
                 _authenticate(world, token)
+                if world.is_rough and any(path in request.url.path for path in MARKETING):
+                    raise _missing_scopes("content", "marketing.email.read")
                 _let_in(daily, burst, is_search=burst is search)
                 with world.connect() as connection:
                     call = Call(connection, world.now(), request.url, request.path_params, request.query_params, body)
@@ -232,6 +235,13 @@ def _let_in(daily: Meter, burst: Meter, *, is_search: bool) -> None:
             else _throttled("TEN_SECONDLY_ROLLING")
         )
     daily.take()
+
+
+def _missing_scopes(*scopes: str) -> HubSpotError:
+    message = "One or more of the following scopes are required."
+    detail = {"message": message, "context": {"requiredGranularScopes": list(scopes)}}
+    whole = "This app hasn't been granted all required scopes to make this call."
+    return HubSpotError(403, whole, "MISSING_SCOPES", errors=[detail])
 
 
 def _throttled(policy: str) -> HubSpotError:

@@ -163,14 +163,15 @@ def truth(
         money = Money(connection, now, currency)
         costs = truth_files.costs(connection, now) if with_files else []
         event_leads = truth_files.event_leads(connection, now) if with_files else []
-        people = People(connection, now, zone, event_leads, own_domains, test_patterns)
+        with_email = not world.is_rough  # its portal has no Marketing Hub
+        people = People(connection, now, zone, event_leads, own_domains, test_patterns, with_email=with_email)
         deals = opportunities(connection, now, people, money, zone, excluded_types)
         facts = [
             *ad_facts(connection, now, money),
             *cost_facts(costs, money),
             *person_facts(people, deals, zone),
             *opportunity_facts(deals),
-            *email_facts(connection, now, zone),
+            *(email_facts(connection, now, zone) if with_email else ()),
         ]
         bought = Bought(facts, {cost.channel for cost in costs if cost.category == "ads"})
         asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]

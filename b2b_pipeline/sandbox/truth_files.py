@@ -22,6 +22,7 @@ class EventLead(NamedTuple):
     badge: str
     day: date
     email: str
+    event: str
 
 
 def newest(connection: sqlite3.Connection, pattern: str, as_of: int) -> list[bytes]:
@@ -43,10 +44,14 @@ def costs(connection: sqlite3.Connection, as_of: int) -> list[Cost]:
 
 def event_leads(connection: sqlite3.Connection, as_of: int) -> list[EventLead]:
     return [
-        EventLead(row["Badge"], datetime.strptime(row["Date"], "%m/%d/%Y").date(), row["E-mail"])  # noqa: DTZ007
+        EventLead(row["Badge"], american_day(row["Date"]), row["E-mail"], row["Event"])
         for content in newest(connection, "event_leads_*.csv", as_of)
         for row in csv.DictReader(io.StringIO(content.decode(), newline=""))
     ]
+
+
+def american_day(text: str) -> date:
+    return datetime.strptime(text, "%m/%d/%Y").date()  # noqa: DTZ007
 
 
 def day(text: str) -> date:

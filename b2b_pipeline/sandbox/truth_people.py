@@ -73,6 +73,7 @@ class Touch(NamedTuple):
     id: str
     channel: str
     day: date
+    campaign: str | None  # its id, or what stands for it
 
 
 @dataclass
@@ -85,6 +86,10 @@ class Person:
     @property
     def is_lead(self) -> bool:
         return self.lead_since is not None and not self.is_excluded
+
+    @property
+    def campaign(self) -> str | None:
+        return min(self.touches).campaign if self.touches else None
 
     @property
     def channel(self) -> str | None:
@@ -150,6 +155,19 @@ def visit_channel(contact: dict[str, Any]) -> str:
     return UTM_MEDIUM.get(medium) or HUBSPOT_SOURCE.get(contact.get("hs_analytics_source") or "", "unknown")
 
 
+def visit_campaign(contact: dict[str, Any]) -> str | None:
+    """What a HubSpot contact's first visit says of its campaign: a portal's own UTM property, else HubSpot's detail."""
+    return contact.get("utm_campaign") or drill_down(contact, "hs_analytics_source")
+
+
+def drill_down(contact: dict[str, Any], source: str) -> str | None:
+    number = {
+        "PAID_SEARCH": 1, "EMAIL_MARKETING": 1, "OTHER_CAMPAIGNS": 1, "PAID_SOCIAL": 2, "SOCIAL_MEDIA": 2
+    }.get(contact.get(source) or "")  # fmt: skip
+    found: str | None = contact.get(f"{source}_data_{number}") if number else None
+    return None if found == "Auto-tagged PPC" else found or None
+
+
 class People:
     """Records joined to persons: `People(...).of("salesforce:lead:00Q...")`."""
 
@@ -161,7 +179,10 @@ class People:
         event_leads: Sequence[EventLead],
         own_domains: Sequence[str],
         test_patterns: Sequence[str],
+        *,
+        with_email: bool = True,
     ) -> None:
+        self._with_email = with_email
         self._above: dict[str, str] = {}
         self._persons: dict[str, Person] = defaultdict(Person)
         contacts = standing_contacts(connection, as_of)
@@ -232,19 +253,22 @@ class People:
         for contact in contacts:
             node, data = f"hubspot:contact:{contact.id}", contact.data
             first = seconds(data.get("hs_analytics_first_timestamp") or data["createdate"])
-            yield node, Touch(first, f"{node}:original", visit_channel(data), day_in(zone, first))
+            yield node, Touch(first, f"{node}:original", visit_channel(data), day_in(zone, first), visit_campaign(data))
             latest = data.get("hs_latest_source_timestamp")
             if latest and seconds(latest) != first:
                 channel = HUBSPOT_SOURCE.get(data.get("hs_latest_source") or "", "unknown")
                 again = seconds(latest)
-                yield node, Touch(again, f"{node}:latest", channel, day_in(zone, again))
+                campaign = drill_down(data, "hs_latest_source")
+                yield node, Touch(again, f"{node}:latest", channel, day_in(zone, again), campaign)
         clicks = connection.execute(
-            "select id, created, recipient, payload from email_event where type = 'CLICK' and visible_at <= ?", (as_of,)
+            "select id, created, recipient, payload, email_campaign_id from email_event"
+            " where type = 'CLICK' and visible_at <= ?",
+            (as_of,),
         )
-        for event, created, recipient, payload in clicks:
+        for event, created, recipient, payload, campaign_id in clicks if self._with_email else []:
             if not json.loads(payload).get("filteredEvent"):
                 at = created // 1000
-                touch = Touch(at, f"hubspot:email_event:{event}", "email", day_in(zone, at))
+                touch = Touch(at, f"hubspot:email_event:{event}", "email", day_in(zone, at), str(campaign_id))
                 yield f"email:{normal(recipient)}", touch
         campaigns = {c.id: c.data["Type"] for c in current(connection, "salesforce", "Campaign", as_of)}
         for member in current(connection, "salesforce", "CampaignMember", as_of):
@@ -255,10 +279,12 @@ class People:
                 day = date.fromisoformat(answered) if answered else day_in(zone, at)
                 at = begins(answered, data["CreatedDate"], zone) if answered else at
                 channel = CAMPAIGN_TYPE.get(campaigns.get(data["CampaignId"], ""), "unknown")
-                yield f"salesforce:{who}", Touch(at, f"salesforce:campaign_member:{member.id}", channel, day)
+                name = f"salesforce:campaign_member:{member.id}"
+                yield f"salesforce:{who}", Touch(at, name, channel, day, data["CampaignId"])
         for row in event_leads:
             node = f"files:lead:{row.badge}"
-            yield node, Touch(local_midnight(row.day, zone), f"files:touchpoint:{row.badge}", "events", row.day)
+            at, name = local_midnight(row.day, zone), f"files:touchpoint:{row.badge}"
+            yield node, Touch(at, name, "events", row.day, row.event)
 
     def _entries(
         self, connection: sqlite3.Connection, as_of: int, zone: ZoneInfo, contacts: list[Record], leads: list[Record]

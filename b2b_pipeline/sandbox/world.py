@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = """
--- seed, start, until, leads_per_day, now (ms)
+-- seed, start, until, leads_per_day, rough (0, 1), now (ms)
 create table setting (name text primary key, value text not null) without rowid;
 
 -- CRM objects as a vendor shows them. `modified_at` is the vendor's own stamp, `visible_at` when its API shows it:
@@ -131,6 +131,12 @@ class World:
         if row is None:
             raise KeyError(f"the world has no setting {name!r}")
         return str(row["value"])
+
+    @property
+    def is_rough(self) -> bool:
+        with self.connect() as connection:
+            row = connection.execute("select value from setting where name = 'rough'").fetchone()
+        return row is not None and row["value"] == "1"
 
     def now(self) -> int:
         """The sandbox's clock, in milliseconds since the epoch."""
