@@ -215,6 +215,10 @@ class Config(_Section):
         if self.system_of_record not in choices:
             why = f"{self.system_of_record!r} is not switched on: choose one of {', '.join(sorted(choices))}"
             yield ("system_of_record",), why
+        elif self.system_of_record in SOURCES and self.sources[self.system_of_record].streams:
+            on = SOURCES[self.system_of_record].switched_on(self)
+            if not any("opportunity" in stream.feeds for stream in on):
+                yield ("system_of_record",), f"no stream of {self.system_of_record} under `streams` gives opportunities"
         for vendor in ("hubspot", "salesforce"):
             for word, stage in getattr(self.stages, vendor).items():
                 if stage not in self.stages.order:

@@ -126,6 +126,7 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ("2026-01-01", "1026-01-01", "3: start_date: 1026-01-01 is before the first exchange rates of the ECB"),
         ("start_date: 2026-01-01\n", "", "1: start_date: is missing: the first day of the history, such as 2026-01-31"),
         ("accounts: [0042, 123]", "streams: [contcat]", "8: sources.hubspot.streams.0: unknown stream: did you mean"),
+        ("  salesforce:\n", "  salesforce: {streams: [lead]}\n", "4: system_of_record: no stream of salesforce under"),
         ("accounts: [0042, 123]", "ended: {0042: soon}", "8: sources.hubspot.ended.0042: Input should be a valid date"),
         ("[0042, 123]", "0042", "8: sources.hubspot.accounts: Input should be a valid list, not '0042'"),
         ("  hubspot:\n", "  hubspot: yes\n  google_ads:\n", "7: sources.hubspot: Input should be a valid dictionary"),

@@ -97,6 +97,30 @@ def test_google_throttles_with_a_delay_in_the_body(sandbox: Sandbox) -> None:
     assert "Retry-After" not in answer.headers
 
 
+def test_google_s_platform_throttles_before_the_api_is_reached(sandbox: Sandbox) -> None:
+    add_fault(sandbox.world, "google_ads", "platform_throttle", retry_after=1800)
+    answer = sandbox.get("google_ads")
+    info, retry = answer.json()["error"]["details"]
+    assert (answer.status_code, info["reason"], retry["retryDelay"]) == (429, "RATE_LIMIT_EXCEEDED", "1800s")
+
+
+@pytest.mark.parametrize("vendor", ["google_ads", "hubspot", "salesforce"])
+def test_a_token_endpoint_has_troubles_of_its_own(sandbox: Sandbox, vendor: str) -> None:
+    add_fault(sandbox.world, vendor, "token_error", path_contains="token")
+    path = {"google_ads": "token", "hubspot": "oauth/2026-03/token", "salesforce": "services/oauth2/token"}[vendor]
+    answer = requests.post(f"{sandbox.url}/{vendor}/{path}", data={}, timeout=10)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unknown_error")
+
+
+def test_a_scope_that_is_not_granted_stays_so_until_cleared(sandbox: Sandbox) -> None:
+    add_fault(sandbox.world, "hubspot", "missing_scope", scope="crm.objects.contacts.read")
+    for _ in range(2):
+        answer = sandbox.get("hubspot")
+        assert (answer.status_code, answer.json()["category"]) == (403, "MISSING_SCOPES")
+    clear_faults(sandbox.world)
+    assert sandbox.get("hubspot").status_code == 200
+
+
 def test_hubspot_names_the_policy_that_throttles(sandbox: Sandbox) -> None:
     for daily, policy in ((False, "TEN_SECONDLY_ROLLING"), (True, "DAILY")):
         add_fault(sandbox.world, "hubspot", "throttle", daily=daily, retry_after=7)

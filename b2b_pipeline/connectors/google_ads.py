@@ -387,11 +387,11 @@ SOURCE = Source(
     restate_days=restate_days,
     control=Control("campaign_daily", "account_daily", ("metrics.costMicros", "metrics.clicks", "metrics.impressions")),
     environment={
-        "GOOGLE_ADS_CLIENT_ID": "OAuth client of your Google Cloud project (APIs & Services, Credentials), "
-        "with the Google Ads API enabled and an access level that allows production accounts",
+        "GOOGLE_ADS_CLIENT_ID": "OAuth client (desktop app) of your Google Cloud project (APIs, Credentials) "
+        "with the Google Ads API enabled and Explorer access or more (console.cloud.google.com/google/ads-apis)",
         "GOOGLE_ADS_CLIENT_SECRET": "its secret",
-        "GOOGLE_ADS_REFRESH_TOKEN": "refresh token of a user who can read the accounts, "
-        "scope https://www.googleapis.com/auth/adwords",
+        "GOOGLE_ADS_REFRESH_TOKEN": "refresh token of a user who can read the accounts, scope "
+        "https://www.googleapis.com/auth/adwords; with a consent screen in testing it ends after 7 days: publish it",
         "GOOGLE_ADS_LOGIN_CUSTOMER_ID": "customer id of your manager account; without it, all accounts that the user "
         "was invited to, and those below them",
         "GOOGLE_ADS_DEVELOPER_TOKEN": "developer token, where you still have one: Google ignores it since 2026-09-09",
