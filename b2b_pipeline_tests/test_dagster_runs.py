@@ -86,12 +86,17 @@ def test_each_day_of_a_kpi_has_its_own_right_numbers(finished: Orchestra) -> Non
     for family in FAMILIES.values():
         told = finished.metadata(f"kpi/{family.name}")
         names = [metric.name for metric in family.metrics if metric.median_of is None]
-        for answer in ask(pipeline.warehouse, pipeline.config, names, START, UNTIL, ["day"]):
+        for length in family.trailing:
+            start = UNTIL - timedelta(days=length - 1)
+            for answer in ask(pipeline.warehouse, pipeline.config, names, start, UNTIL):
+                shown = told[UNTIL.isoformat()].get(f"{answer.metric.name}_{length}_days")
+                assert shown == (None if answer.value is None else pytest.approx(float(answer.value), abs=1e-6))
+        for answer in () if family.trailing else ask(pipeline.warehouse, pipeline.config, names, START, UNTIL, ["day"]):
             shown = told[answer.keys["date"].isoformat()].get(answer.metric.name)
             if answer.value is None:
                 assert shown is None
             else:
-                assert shown == pytest.approx(float(answer.value), abs=1e-6)
+                assert shown == pytest.approx(float(answer.value), abs=1e-6), (answer.metric.name, answer.keys)
         stored = tables.kpi_component_daily.c
         counted = select(stored.date_day, func.count().label("n")).where(stored.family == family.name)
         rows = {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(counted.group_by(stored.date_day))}
@@ -106,12 +111,13 @@ def test_a_kpi_page_shows_value_change_and_sparkline_without_a_click(finished: O
         for day, metadata in told.items():
             text = metadata["at_a_glance"]
             assert len(text) < 1000
-            assert text.startswith(f"**{METRICS[family.headline].name} on {day}: ")
+            name = METRICS[family.headline].name
+            assert text.startswith(f"**{name}, 28 days to {day}: " if family.trailing else f"**{name} on {day}: ")
             assert metadata["complete"] is True, metadata
     last = finished.metadata("kpi/paid_media")
     before, now = (Decimal(str(last[day]["spend"])) for day in (DAYS[-8], DAYS[-1]))
     text = last[DAYS[-1]]["at_a_glance"]
-    assert f"**spend on {UNTIL}: {now:,.2f}** {float((now - before) / before):+.0%} vs a week before" in text
+    assert f"**spend on {UNTIL}: EUR {now:,.2f}** {float((now - before) / before):+.0%} vs a week before" in text
     assert "![trend](data:image/svg+xml;base64," in text
 
 

@@ -38,12 +38,15 @@ def kpi(
         raise typer.BadParameter("name at least one metric, or --list them")
     from b2b_pipeline.core.refused import has_data
     from b2b_pipeline.metrics.query import ask
+    from b2b_pipeline.metrics.shown import shown
 
     found = pipeline()
     if not has_data(found.warehouse):
         say("the warehouse is empty: nothing was read yet. `b2b backfill` reads, `make demo` invents a company")
     answers = ask(found.warehouse, found.config, metrics, start, end, words(by))
-    show([answer.as_json() for answer in answers], form)
+    currency = found.config.currency
+    people = form == "table"  # who read units; programs read numbers
+    show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
     for line in remarks(answers):
         say(line)
 

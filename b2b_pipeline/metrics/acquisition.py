@@ -19,6 +19,7 @@ FAMILY = Family(
     title="Acquisition cost and return",
     description="What customers cost, and what spend returns by last touch. Missing costs or margin give no number.",
     headline="cac",
+    trailing=(28, 90),
     components=(),
     metrics=(
         Metric(

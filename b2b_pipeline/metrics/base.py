@@ -106,6 +106,9 @@ class Family:
     components: tuple[Component, ...]
     metrics: tuple[Metric, ...]
     headline: str  # the metric shown with its change and a sparkline
+    trailing: tuple[
+        int, ...
+    ] = ()  # of rare events: the days up to a day over which they are shown, instead of that day
 
 
 def one() -> ColumnElement[Any]:

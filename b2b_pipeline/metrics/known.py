@@ -15,7 +15,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.base import Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS
-from b2b_pipeline.warehouse.tables import cost_ledger, kpi_component_daily
+from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, metric_def
 
 BOUGHT = sorted(name for name, component in COMPONENTS.items() if component.bought)
 LOCATED = ("channel", "campaign")  # the dimensions in which what was bought is known only where a row tells it
@@ -110,9 +110,10 @@ class Known:
 
     @cached_property
     def _is_derived(self) -> bool:
-        return (
-            self._connection.execute(select(literal(1)).select_from(kpi_component_daily).limit(1)).first() is not None
-        )
+        """By any of what a derive writes, in whatever order: a family may have no rows, and a warehouse no streams."""
+        written = (kpi_component_daily, coverage, metric_def)
+        rows = (select(literal(1)).select_from(table).limit(1) for table in written)
+        return any(self._connection.execute(query).first() is not None for query in rows)
 
     def _legs(self, metric: Metric) -> list[tuple[str, tuple[Leg, ...]]]:
         if metric.median_of:

@@ -40,6 +40,7 @@ FAMILY = Family(
     title="Pipeline and revenue",
     description="Opportunities count on the day they were opened; won, lost and bookings on the close date.",
     headline="bookings",
+    trailing=(28, 90),
     components=(
         Component("opportunities", "opportunities on the day they were opened", _sum(_OPENED, one())),
         Component(

@@ -80,6 +80,10 @@ class Answer:
     reasons: tuple[str, ...] = ()
     why_null: str = ""
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, Fraction | None] = field(
+        default_factory=dict, repr=False
+    )  # component -> sum, of those with rows
+    missing: Mapping[str, str] = field(default_factory=dict, repr=False)  # component -> why it is unknown
 
     @property
     def complete(self) -> bool:
@@ -197,7 +201,8 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
         }
         numerator, denominator = combine(metric, question.config, parts, missing)
         reasons = () if undated else (*gaps.reasons(*span), *partly)
-        rows.append(Answer(metric, keys, numerator, denominator, reasons, next(iter(missing.values()), ""), notes))
+        why = next(iter(missing.values()), "")
+        rows.append(Answer(metric, keys, numerator, denominator, reasons, why, notes, parts, missing))
     return rows
 
 

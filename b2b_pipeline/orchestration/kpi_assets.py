@@ -1,6 +1,6 @@
 """`kpi/<family>`: the KPIs of a day, with value, change and trend where people look; and the copy for BI tools."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -8,12 +8,15 @@ import dagster as dg
 from sqlalchemy import func, select
 
 from b2b_pipeline import settings
+from b2b_pipeline.config import Config
 from b2b_pipeline.export import KPI_DAILY, export_parquet
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
+from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_definitions, publish_family, restated_days
+from b2b_pipeline.metrics.trailing import trailing
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
@@ -77,15 +80,19 @@ def _description(family: Family) -> str:
 
 
 def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) -> dict[str, dict[str, Any]]:
-    """ISO day -> metadata: the headline with its change and trend, and each metric's value."""
+    """ISO day -> metadata: the headline with its change and trend, and each metric's value.
+
+    Of rare events a day says next to nothing: they are shown over the family's `trailing` days.
+    """
     names = [metric.name for metric in family.metrics if metric.median_of is None]
-    first = min(days) - timedelta(days=TREND_DAYS)
+    first = min(days) - timedelta(days=max(TREND_DAYS + 2 * min(family.trailing, default=0), *family.trailing, 0))
     answers: dict[str, dict[date, Answer]] = {name: {} for name in names}
     for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
         answers[answer.metric.name][answer.keys["date"]] = answer
-    rows = _stored_rows(pipeline, family)
+    rows, config = _stored_rows(pipeline, family), pipeline.config
+    describe = _describe_trailing if family.trailing else _describe
     return {
-        day.isoformat(): {**_describe(family, answers, day), "dagster/partition_row_count": rows.get(day, 0)}
+        day.isoformat(): {**describe(family, answers, day, config), "dagster/partition_row_count": rows.get(day, 0)}
         for day in sorted(days)
     }
 
@@ -96,46 +103,77 @@ def _stored_rows(pipeline: Pipeline, family: Family) -> dict[date, int]:
     return {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(query.group_by(stored.date_day))}
 
 
-def _describe(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date) -> dict[str, Any]:
+def _describe(
+    family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date, config: Config
+) -> dict[str, Any]:
     of_day = {name: days[day] for name, days in answers.items()}
-    values = {name: _number(answer) for name, answer in of_day.items() if answer.value is not None}
-    reasons = dict.fromkeys(reason for answer in of_day.values() for reason in answer.reasons)
+    days = answers[family.headline]
+    trend = [days[day - timedelta(days=n)] for n in reversed(range(TREND_DAYS))]
+    value = f"{family.headline} on {day}: {shown(days[day], config.currency)}"
     return {
-        "at_a_glance": dg.MarkdownMetadataValue(_headline(answers[family.headline], day)),
-        **values,
-        "complete": not reasons,
-        **({"incomplete_because": "; ".join(reasons)} if reasons else {}),
+        "at_a_glance": _headline(value, "a week before", days[day], days[day - timedelta(days=7)], trend),
+        "numbers": _table(["metric", str(day)], [[name, shown(a, config.currency)] for name, a in of_day.items()]),
+        **{name: _number(answer) for name, answer in of_day.items() if answer.value is not None},
+        **_completeness(of_day.values()),
     }
 
 
-def _headline(days: Mapping[date, Answer], day: date) -> str:
-    now, week_ago = days[day], days[day - timedelta(days=7)]
+def _describe_trailing(
+    family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date, config: Config
+) -> dict[str, Any]:
+    shortest, days = family.trailing[0], answers[family.headline]
+    over = {
+        name: {length: trailing(of, day, length, config) for length in family.trailing} for name, of in answers.items()
+    }
+    now = over[family.headline]
+    others = [f"{length} days: {shown(now[length], config.currency)}" for length in family.trailing[1:]]
+    value = f"{family.headline}, {shortest} days to {day}: {shown(now[shortest], config.currency)}"
+    trend = [trailing(days, day - timedelta(days=n), shortest, config) for n in reversed(range(TREND_DAYS))]
+    before = trailing(days, day - timedelta(days=shortest), shortest, config)
+    rows = [
+        [name, *(shown(found[length], config.currency) for length in family.trailing)] for name, found in over.items()
+    ]
+    return {
+        "at_a_glance": _headline("; ".join([value, *others]), "the same before", now[shortest], before, trend),
+        "numbers": _table(["metric", *(f"{length} days" for length in family.trailing)], rows),
+        **{
+            f"{name}_{length}_days": _number(answer)
+            for name, found in over.items()
+            for length, answer in found.items()
+            if answer.value is not None
+        },
+        **_completeness([of[day] for of in answers.values()]),
+    }
+
+
+def _completeness(of_day: Collection[Answer]) -> dict[str, Any]:
+    """Whether the day is whole and why not, and what its numbers leave out."""
+    reasons = dict.fromkeys(reason for answer in of_day for reason in answer.reasons)
+    notes = dict.fromkeys(note for answer in of_day for note in answer.notes)
+    told = {"incomplete_because": "; ".join(reasons), "leaves_out": "; ".join(notes)}
+    return {"complete": not reasons, **{name: text for name, text in told.items() if text}}
+
+
+def _headline(
+    value: str, against: str, now: Answer, before: Answer, trend: Iterable[Answer]
+) -> dg.MarkdownMetadataValue:
     change = ""
-    if now.value is not None and week_ago.value:
-        change = f"{float((now.value - week_ago.value) / abs(week_ago.value)):+.0%} vs a week before"
-    trend = [days[day - timedelta(days=n)].value for n in reversed(range(TREND_DAYS))]
-    values = [None if value is None else float(value) for value in trend]
-    value = f"{now.metric.name} on {day}: {shown(now)}"
-    return headline(value, change, values, "" if now.complete else " (incomplete)")
+    if now.value is not None and before.value:
+        change = f"{float((now.value - before.value) / abs(before.value)):+.0%} vs {against}"
+    values = [None if answer.value is None else float(answer.value) for answer in trend]
+    return dg.MarkdownMetadataValue(headline(value, change, values, "" if now.complete else " (incomplete)"))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dg.MarkdownMetadataValue:
+    """A table in markdown, right-aligned but for its first column."""
+    lines = [columns, [":--", *["--:"] * (len(columns) - 1)], *rows]
+    return dg.MarkdownMetadataValue("\n".join(f"|{'|'.join(line)}|" for line in lines))
 
 
 def _number(answer: Answer) -> int | float:
     """A value as Dagster plots it."""
     value = answer.value or 0
     return int(value) if answer.metric.unit == "count" else round(float(value), 6)
-
-
-def shown(answer: Answer) -> str:
-    """A value as people read it."""
-    if answer.value is None:
-        return "no value"
-    match answer.metric.unit:
-        case "count":
-            return f"{int(answer.value):,}"
-        case "rate":
-            return f"{float(answer.value):.1%}"
-        case _:
-            return f"{float(answer.value):,.2f}"
 
 
 def _export(calendar: Calendar) -> dg.AssetsDefinition:

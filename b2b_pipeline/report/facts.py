@@ -151,7 +151,7 @@ def _splits(
     """The largest spend first, then the largest revenue, then the most leads."""
     found: dict[str | None, dict[str, Answer]] = {}
     for answer in _of(warehouse, config, metrics, period, by):
-        if answer.numerator or answer.denominator:
+        if answer.numerator or answer.denominator or answer.why_null:
             found.setdefault(answer.keys[by], {})[answer.metric.name] = answer
 
     def size(row: Split) -> tuple[Fraction, ...]:

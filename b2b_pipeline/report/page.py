@@ -37,6 +37,7 @@ def render(found: Facts, config: Config) -> str:
         labels=words.LABELS,
         sources=words.SOURCES,
         gaps=gaps(found),
+        without=sorted({note for pair in found.numbers.values() for note in pair.now.notes}),
         made_at=datetime.now(UTC).astimezone(config.zone),
         style=Markup(files("b2b_pipeline.report").joinpath("style.css").read_text(encoding="utf-8")),
         daily={name: charts.daily(found, name, currency) for name in DAILY},

@@ -75,7 +75,7 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{_fixed(value * 100, 2 if 0 < abs(value) < Fraction(1, 100) else 1)}%"
         case "multiple":
             return f"{_fixed(value, 2)}x"
-    return _fixed(value, 1)
+    return f"{_fixed(value, 1)} days"
 
 
 def money(value: Fraction, currency: str, whole_from: int) -> str:

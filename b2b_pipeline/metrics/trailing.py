@@ -1,0 +1,28 @@
+"""A metric over the days up to a day, from the answers of those days: what `ask` says of the whole range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date, timedelta
+from fractions import Fraction
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.metrics.query import Answer, combine
+
+
+def trailing(days: Mapping[date, Answer], day: date, length: int, config: Config) -> Answer:
+    """The answer over the `length` days up to `day`. Components are added, and only then divided."""
+    answers = [days[day - timedelta(days=n)] for n in range(length)]
+    last, parts = answers[0], dict[str, Fraction | None]()
+    for answer in answers:
+        for name, value in answer.parts.items():
+            before = parts.get(name)
+            parts[name] = before if value is None else value + (before or 0)
+    missing = {name: why for name, why in last.missing.items() if all(name in answer.missing for answer in answers)}
+    numerator, denominator = combine(last.metric, config, parts, missing)
+    return replace(
+        last, keys={}, numerator=numerator, denominator=denominator, why_null=next(iter(missing.values()), ""),
+        reasons=tuple(dict.fromkeys(reason for answer in answers for reason in answer.reasons)),
+        parts=parts, missing=missing,
+    )  # fmt: skip
