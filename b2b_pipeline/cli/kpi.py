@@ -28,8 +28,9 @@ def kpi(
 ) -> None:
     """Ask for metrics: b2b kpi cost_per_lead --from 2026-01-01 --to 2026-03-31 --by month,channel
 
-    Rates are fractions from 0 to 1, an undefined value is null. A row that is not complete says why on standard error,
-    and so does an empty warehouse, of which every value is null. `CPL` and `cost per lead` are names, too.
+    A table shows values with unit and currency; in JSON and CSV rates are fractions from 0 to 1. What is not known is
+    null; a row that is not complete, or leaves channels out, says why on standard error, and so does an empty
+    warehouse. `CPL` and `cost per lead` are names, too.
     """
     if names:
         show(catalogue(), form)
