@@ -56,7 +56,7 @@ def ingest(
     for account in accounts.read:
         last = config.last_day(source.name, account.id)
         until = min(end, last + timedelta(days=1)) if last else end
-        if start >= until:
+        if start >= until or _is_fresh(landing.slices(source.name, stream.name, account.id), stream, now):
             continue
         try:
             window = widen(source, stream, client, account, start, until, config=config, landing=landing, now=now)
@@ -74,6 +74,12 @@ def ingest(
     today = now.astimezone(config.zone).date()
     note_absences(landing.root, source.name, stream.name, report.skipped, read, now, today)
     return report
+
+
+def _is_fresh(slices: Sequence[Slice], stream: Stream, now: datetime) -> bool:
+    """Whether a snapshot is not to be read again yet. An hour is forgiven: nights do not begin on the second."""
+    pulled = [datetime.fromisoformat(item.pulled_at) for item in slices if item.complete]
+    return any(timedelta(0) <= now - at < stream.policy.every - timedelta(hours=1) for at in pulled)
 
 
 def misshapen(error: Exception) -> str:

@@ -157,7 +157,7 @@ def rough() -> Installation:
     world = make_world(folder / "world.sqlite", until=FIRST_UNTIL, days=days, leads=LEADS, rough=True)
     found = installation(folder, world, timezone="America/New_York", currency="USD", start_date=ROUGH_START.isoformat())
     path = folder / "pipeline.yaml"
-    without_marketing = "fields: {region: region}\n    streams: [contact, deal]"
+    without_marketing = "fields: {region: region}\n    streams: [contact, deal, present]"
     path.write_text(path.read_text().replace("fields: {region: region}", without_marketing), encoding="utf-8")
     for start, until in ((ROUGH_START, FIRST_UNTIL), (FIRST_UNTIL, ROUGH_UNTIL)):
         if until > FIRST_UNTIL:

@@ -14,7 +14,7 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS
 from b2b_pipeline.sandbox.truth_campaigns import leads_by_campaign
-from b2b_pipeline.warehouse.tables import spend
+from b2b_pipeline.warehouse.tables import identity_link, lead, record_present, spend
 from b2b_pipeline_tests.end_to_end import (
     ENGINES,
     ROUGH_UNTIL,
@@ -55,6 +55,17 @@ def test_leads_meet_the_campaigns_that_portals_know_by_name_alone(whole: Worksho
     spent_on = {row["campaign_id"] for row in whole.warehouse.rows(select(spend.c.campaign_id))}
     assert len(spent_on & found.keys()) > 5
     assert found["brand | search | us"] > 0  # two campaigns have this name: not guessed
+
+
+def test_people_deleted_for_privacy_and_purged_leads_are_found_by_the_sweep(whole: Workshop) -> None:
+    there = select(record_present.c.object_id).where(record_present.c.object == "lead")
+    gone = whole.warehouse.rows(
+        select(lead.c.source, lead.c.record_key).where(~lead.c.is_deleted, lead.c.lead_id.not_in(there))
+    )
+    merged = whole.warehouse.rows(select(identity_link.c.from_key).where(identity_link.c.rule == "merge"))
+    survived_by = {row["from_key"] for row in merged}
+    left = {row["source"] for row in gone if row["record_key"] not in survived_by}
+    assert left == {"hubspot", "salesforce"}  # and yet every number is the truth
 
 
 def test_accounts_that_nobody_can_read_cost_the_others_nothing(whole: Workshop) -> None:

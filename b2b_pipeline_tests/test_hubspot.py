@@ -294,6 +294,28 @@ def test_a_contact_list_that_never_ends_is_left(vendor: responses.RequestsMock) 
         fetch("deal")
 
 
+def test_the_recycle_bin_is_listed_once_for_all_windows_of_a_backfill(vendor: responses.RequestsMock) -> None:
+    vendor.post(f"{CONTACTS}/search", json={"total": 0, "results": []})
+    listing = [vendor.get(CONTACTS, json=fixture(f"contacts_archived_{page}")) for page in ("1", "2")]
+    client = hubspot.connect(make_config())
+    days = [WINDOW, Window.of_days(date(2026, 10, 3), date(2026, 10, 4), BERLIN)]
+    found = [[r["id"] for page in hubspot.read_contacts(client, ACCOUNT, day) for r in page.records] for day in days]
+    assert found == [["56"], []]
+    assert [answer.call_count for answer in listing] == [1, 1]
+
+
+def test_a_sweep_has_the_ids_of_everything_that_is_there_and_archived(vendor: responses.RequestsMock) -> None:
+    for base in (CONTACTS, DEALS):
+        for name in ("1", "2"):
+            vendor.get(base, json={"results": [{"id": name, "properties": {"firstname": "Ida"}}]})
+    records = fetch("present")
+    assert [(record["object"], record["id"]) for record in records] == [
+        ("lead", "1"), ("lead", "2"), ("opportunity", "1"), ("opportunity", "2")
+    ]  # fmt: skip
+    assert {query["archived"] for query in queries(vendor, CONTACTS)} == {"true", "false"}
+    assert enforce(metadata.tables["record_present"], mapped("present", "record_present", records)).rejects.empty
+
+
 # -- mapping
 
 
@@ -825,7 +847,7 @@ def held(world: World) -> dict[str, int]:
     with world.connect() as connection:
         counts = {name: connection.execute(listed, (kind, now)).fetchone()[0] for name, kind in objects.items()}
         seen = connection.execute("select count(*) from email_event where visible_at <= ?", (now,)).fetchone()[0]
-    return counts | {"email_event": seen}
+    return counts | {"email_event": seen, "present": counts["contact"] + counts["deal"]}
 
 
 def test_more_than_ten_thousand_contacts_of_one_millisecond_are_all_read(

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 
 from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config
@@ -208,3 +209,12 @@ def test_what_a_run_has_landed_is_not_read_again_when_the_run_is_tried_again(lan
     assert sum(again.rows.values()) == 22, "the days of both accounts are there"
     run(landing, what, ONE, start=date(2026, 5, 10), run_id="another")
     assert asked[-3:] == ["1 10", "1 15", "1 20"]
+
+
+def test_a_list_that_is_read_once_a_week_is_not_read_again_before_that(landing: Landing) -> None:
+    what, read = stream("snapshot", every=timedelta(days=7), max_days=36_500), []
+    for days in (0, 1, 6, 7, 8):
+        now = NOW + timedelta(days=days)
+        with time_machine.travel(now, tick=False):
+            read.append(len(run(landing, what, now=now, start=CONFIG.start_date, run_id=str(days)).slices))
+    assert read == [1, 0, 0, 1, 0]

@@ -107,13 +107,15 @@ class WindowPolicy:
     """How far a stream's window is widened, and cut.
 
     `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
-    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for.
+    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for. A
+    snapshot that is younger than `every` is not read again.
     """
 
     overlap: timedelta = timedelta(0)
     settle: timedelta = timedelta(0)
     restate_days: int = 0
     max_days: int = 120
+    every: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)

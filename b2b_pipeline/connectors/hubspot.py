@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -42,6 +42,7 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
+from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
 VERSION = "2026-03"
@@ -52,10 +53,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class HubSpot:
-    """An authenticated account and the configuration that says which properties to ask for."""
+    """An authenticated account and the configuration that says which properties to ask for.
+
+    `archived`: object -> when its recycle bin was listed, and what it held. The list knows no window, so a backfill of
+    many windows has it once.
+    """
 
     session: Session
     config: Config
+    archived: dict[str, tuple[datetime, list[Page]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,14 +268,33 @@ def _read(client: HubSpot, kind: ObjectType, ids: list[str]) -> Page:
 
 def _archived(client: HubSpot, kind: ObjectType, window: Window) -> Iterator[Page]:
     """Records archived in the window. The list knows no filter by time, and gives archived records no history."""
-    query = {"archived": "true", "limit": LISTED, "properties": ",".join(kind.properties(client.config))}
-    for answer in _listing(client, kind.path(), query):
+    listed, pages = client.archived.get(kind.name, (EPOCH, []))
+    if listed < window.until:
+        query = {"archived": "true", "limit": LISTED, "properties": ",".join(kind.properties(client.config))}
+        listed = datetime.now(UTC)
+        pages = [Page(_results(answer), answer.request) for answer in _listing(client, kind.path(), query)]
+        client.archived[kind.name] = listed, pages
+    for page in pages:
         gone = [
             record
-            for record in _results(answer)
+            for record in page.records
             if window.since <= datetime.fromisoformat(record.get("archivedAt") or record["updatedAt"]) < window.until
         ]
-        yield Page(gone, answer.request)
+        yield Page(gone, page.request)
+
+
+def read_present(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all contacts and deals, archived ones too: what is missing was deleted for good, or for privacy.
+
+    The list goes by ids and leaves nothing out while others change; a listing that breaks off lands nothing.
+    """
+    swept_at = datetime.now(UTC).isoformat(timespec="seconds")
+    for kind, object_ in ((CONTACTS, "lead"), (DEALS, "opportunity")):
+        for archived in ("false", "true"):
+            query = {"archived": archived, "limit": LISTED, "properties": "hs_object_id"}
+            for answer in _listing(client, kind.path(), query):
+                ids = [{"object": object_, "id": record["id"], "swept_at": swept_at} for record in _results(answer)]
+                yield Page(ids, answer.request)
 
 
 def _contacts_of(client: HubSpot, deals: list[str]) -> dict[str, list[str]]:
@@ -438,6 +463,7 @@ PROBES = {
     "deal": (DEALS.path(), "crm.objects.deals.read and crm.objects.contacts.read"),
     "marketing_email": (f"/marketing/emails/{VERSION}", "content"),
     "email_event": ("/email/public/v1/events", "content"),
+    "present": (CONTACTS.path(), "crm.objects.contacts.read and crm.objects.deals.read"),
 }
 
 # Not all of these are asked for, but a property that pipeline.yaml names lands too.
@@ -461,6 +487,8 @@ PERSONAL_EMAIL = (
 
 # The search's index trails by minutes; it never sees what was changed in the last moments.
 _MODIFIED = WindowPolicy(overlap=timedelta(minutes=15), settle=timedelta(minutes=5))
+
+SWEEP = WindowPolicy(every=timedelta(days=7), max_days=36_500)
 
 SOURCE = Source(
     name="hubspot",
@@ -519,6 +547,16 @@ SOURCE = Source(
             personal=PERSONAL_EVENT,
             feeds={"email_event": rows.email_events, "touchpoint": rows.click_touchpoints},
             states={"touchpoint": lambda config: ()},  # one channel only
+        ),
+        Stream(
+            name="present",
+            kind="snapshot",
+            description="Once a week, the ids of all contacts and deals: what is no longer among them is gone.",
+            fetch=read_present,
+            day="swept_at",
+            policy=SWEEP,
+            page_size=LISTED,
+            feeds={"record_present": present},
         ),
     ),
     connect=connect,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +30,7 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
+from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
 from b2b_pipeline.settings import base_url, credential_store, secret
 
@@ -220,6 +221,13 @@ def _tracking(client: Client, config: Config) -> list[Finding]:
 # -- streams
 
 
+def read_present(client: Client, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all leads and opportunities, recycled ones too: what is missing was purged."""
+    swept_at = datetime.now(UTC).isoformat(timespec="seconds")
+    for sobject, object_ in ((LEAD, "lead"), (OPPORTUNITY, "opportunity")):
+        yield Page([{"object": object_, "id": id_, "swept_at": swept_at} for id_ in client.ids(sobject.name)])
+
+
 def _stream(
     name: str,
     sobject: SObject,
@@ -286,6 +294,16 @@ SOURCE = Source(
             CAMPAIGN_MEMBER,
             "One row per lead or contact in a campaign and change: who responded.",
             {"touchpoint": rows.touchpoint},
+        ),
+        Stream(
+            name="present",
+            kind="snapshot",
+            description="Once a week, the ids of all leads and opportunities: what is no longer among them is gone.",
+            fetch=read_present,
+            day="swept_at",
+            policy=WindowPolicy(every=timedelta(days=7), max_days=36_500),
+            page_size=2000,
+            feeds={"record_present": present},
         ),
     ),
     connect=connect,

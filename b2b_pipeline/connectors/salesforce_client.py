@@ -153,6 +153,13 @@ class Client:
                 raise TransientError(f"Salesforce {sobject.name}: {', '.join(sorted(missing))} not in the answer")
             yield page
 
+    def ids(self, name: str) -> Iterator[str]:
+        """The ids of all records of an object, those in the recycle bin too."""
+        soql = f"SELECT Id FROM {name}"  # noqa: S608  # SOQL; the name is ours
+        count = self.query(f"SELECT COUNT() FROM {name}")  # noqa: S608
+        for page in self._bulk(soql) if count > self._bulk_threshold else self._rest(f"{soql} ORDER BY Id"):
+            yield from (record["Id"] for record in page.records)
+
     def _rest(self, soql: str) -> Iterator[Page]:
         body: dict[str, Any] = {}
 

@@ -48,6 +48,7 @@ from b2b_pipeline.warehouse.tables import (
     opp_contact_role,
     opportunity,
     person,
+    record_present,
     stage_event,
     touchpoint,
 )
@@ -92,8 +93,25 @@ def first_by(query: Select[Any], partition: ColumnElement[Any], *order: ColumnEl
     return select(ranked).where(ranked.c.position == 1).cte(name)
 
 
+def is_gone(table: Table, object_: str, identifier: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a sweep that began after a record was last changed no longer found it: purged, or deleted for privacy."""
+    seen = record_present.c
+    keys = (seen.source, seen.source_account, seen.object)
+    sweep = select(*keys, func.max(seen.swept_at).label("at")).group_by(*keys).subquery("sweep")
+    was_swept = exists(
+        select(1).select_from(sweep).where(
+            sweep.c.source == table.c.source, sweep.c.source_account == table.c.source_account,
+            sweep.c.object == object_, sweep.c.at > table.c.updated_at,
+        )
+    )  # fmt: skip
+    is_there = exists(
+        select(1).where(seen.source == table.c.source, seen.object == object_, seen.object_id == identifier)
+    )
+    return was_swept & ~is_there
+
+
 def counting_leads() -> CTE:
-    """Lead records that count (not deleted, not merged away), with their person."""
+    """Lead records that count (not deleted, gone or merged away), with their person."""
     merged = exists(
         select(1).where(
             identity_link.c.rule == "merge", identity_link.c.from_key == lead.c.record_key, ~deleted(identity_link)
@@ -102,7 +120,7 @@ def counting_leads() -> CTE:
     return (
         select(lead, identity_cluster.c.person_key)
         .join(identity_cluster, identity_cluster.c.record_key == lead.c.record_key)
-        .where(~deleted(lead), lead.c.merged_into.is_(None), ~merged)
+        .where(~deleted(lead), ~is_gone(lead, "lead", lead.c.lead_id), lead.c.merged_into.is_(None), ~merged)
         .cte("counting_lead")
     )
 
@@ -136,6 +154,7 @@ def counting_opportunities(config: Config) -> CTE:
         .where(
             opportunity.c.source == config.system_of_record,
             ~deleted(opportunity),
+            ~is_gone(opportunity, "opportunity", opportunity.c.opp_id),
             func.coalesce(opportunity.c.opp_type, "").not_in(excluded) if excluded else true(),
         )
         .cte("counting_opportunity")
@@ -151,7 +170,8 @@ def opportunity_persons(config: Config) -> CTE:
     converted = select(
         lead.c.converted_opp_id.label("opp_id"), lead.c.record_key, literal(0).label("priority"),
         lead.c.converted_at.label("at"), lead.c.lead_id.label("tie"),
-    ).where(lead.c.source == source, lead.c.converted_opp_id.is_not(None), ~deleted(lead))  # fmt: skip
+    ).where(lead.c.source == source, lead.c.converted_opp_id.is_not(None), ~deleted(lead),
+            ~is_gone(lead, "lead", lead.c.lead_id))  # fmt: skip
     named = select(
         opportunity.c.opp_id, literal(f"{source}:lead:").concat(opportunity.c.lead_id).label("record_key"),
         literal(0).label("priority"), opportunity.c.created_at.label("at"), opportunity.c.lead_id.label("tie"),

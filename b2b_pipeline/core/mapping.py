@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
 from b2b_pipeline.config import Channels
 from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
+
+if TYPE_CHECKING:
+    from b2b_pipeline.connectors.base import MappingContext
 
 
 def column(records: pd.DataFrame, path: str) -> pd.Series:
@@ -83,6 +87,18 @@ def start_of_day(days: pd.Series, zone: ZoneInfo, not_before: pd.Series) -> pd.S
     earliest = pd.to_datetime(not_before, utc=True, errors="coerce", format="ISO8601")
     later = starts.where(~(earliest > starts), earliest).astype(object)
     return later.where(starts.notna(), days)
+
+
+def present(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per id that a sweep found: `{"object", "id", "swept_at"}`, the table's columns."""
+    return pd.DataFrame(
+        {
+            "source": context.source, "source_account": context.account.id, "source_id": records["id"],
+            "object": records["object"], "object_id": records["id"], "swept_at": utc(records["swept_at"]),
+            "date_day": local_day(records["swept_at"], context.config.zone),
+        },
+        index=records.index,
+    )  # fmt: skip
 
 
 def local_day(values: pd.Series, zone: ZoneInfo) -> pd.Series:

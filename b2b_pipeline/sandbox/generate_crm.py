@@ -311,7 +311,8 @@ def finish_records(plan: Plan, crm: Crm, way: Lead) -> None:
         if way.mql is not None and way.sql is None and rng.random() < 0.25:
             recycle(crm, way)
         write_member(crm, way)
-        end_lead(crm, way)
+        if not (plan.rough and purge_lead(crm, way)):
+            end_lead(crm, way)
         way.lead.write(crm.rows, rng)
     if way.contact is None:
         return
@@ -332,6 +333,9 @@ def finish_records(plan: Plan, crm: Crm, way: Lead) -> None:
         contact.set(imported, region=person.company.region, import_batch=f"import-{day_of(imported)}")
     if not contact.ends and way.sql is None and not way.opens and rng.random() < 0.012:
         contact.end(after(rng, person.created, 30), "deleted")
+    is_nobody_else = not is_merged_away and not contact.ends and way.lead is None and way.mql is None and not way.opens
+    if plan.rough and is_nobody_else and rng.random() < 0.08:
+        contact.end(after(rng, person.created, 12), "gone")  # deleted for privacy: in no list, not even the archive
     if not is_merged_away and rng.random() < 0.9:
         until = contact.ends[0] if contact.ends else 1 << 62
         generate_email.write_mailbox(rng, crm.rows, person.email, person.created, until)
@@ -348,6 +352,15 @@ def recycle(crm: Crm, way: Lead) -> None:
     if way.contact is not None:
         way.contact.track(awake(back + MINUTE), "lifecyclestage", "lead", "INTEGRATION")
         way.contact.track(awake(again + MINUTE), "lifecyclestage", "marketingqualifiedlead", "INTEGRATION")
+
+
+def purge_lead(crm: Crm, way: Lead) -> bool:
+    """Now and then a lead that led nowhere is deleted for good: it never lies in the recycle bin that readers see."""
+    assert way.lead is not None
+    if way.contact is not None or way.mql is not None or crm.rng.random() > 0.4:
+        return False
+    way.lead.end(after(crm.rng, way.lead_since, 12), "gone")
+    return True
 
 
 def end_lead(crm: Crm, way: Lead) -> None:

@@ -158,6 +158,14 @@ identity_link = _core(
     allowed={"rule": ("conversion", "merge", "email")},
 )  # fmt: skip
 
+record_present = _core(
+    "record_present",
+    *_text("object", "object_id"), *_at("swept_at"), *_day("date_day"),
+    grain="One row per record that a CRM still had when it was last swept, archived and recycled ones too.",
+    key=("source", "object", "object_id"), required=("swept_at",),
+    allowed={"object": ("lead", "opportunity")},
+)  # fmt: skip
+
 cost_ledger = _core(
     "cost_ledger",
     *_text("cost_id"), *_day("date_day"),
@@ -286,5 +294,5 @@ forgotten = Table(
 )  # fmt: skip
 
 CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event, touchpoint,
-        identity_link, cost_ledger, fx_rate)  # fmt: skip
+        identity_link, record_present, cost_ledger, fx_rate)  # fmt: skip
 DERIVED = (identity_cluster, person, deal, email_recipient)
