@@ -2,18 +2,19 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+MOVED := $(shell test -e $(BIN)/pip && ! grep -qs "$(abspath $(BIN))/" $(BIN)/pip && echo yes)  # scripts name their place
 WORKERS := --numprocesses auto --dist loadfile
 UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test lint types test-ui lock image try-image clean
+.PHONY: help anew setup demo docs check test lint types test-ui lock image try-image clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-$(BIN)/uv: requirements-uv.lock
+$(BIN)/uv: requirements-uv.lock $(if $(filter yes,$(MOVED)),anew)
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(if $(filter yes,$(MOVED)),--clear) $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@touch $@
 
@@ -26,11 +27,18 @@ $(VENV)/.developing: $(VENV)/.installed requirements-dev.lock
 	$(UV) -r requirements-dev.lock
 	@touch $@
 
+anew:
+
 setup: $(VENV)/.installed ## environment, locked dependencies, .env, pipeline.yaml, schema
 	@$(BIN)/b2b setup
 
-demo: setup ## the main job on an invented company, then the Dagster UI
-	@$(BIN)/b2b demo
+demo: setup ## the main job on an invented company, then the Dagster UI (PORT=3000)
+	@$(BIN)/b2b demo $(if $(PORT),--port $(PORT))
+
+docs: $(VENV)/.installed ## what is written from the code: metrics, files, the schema of pipeline.yaml
+	$(BIN)/python -m b2b_pipeline.metrics.docs > docs/metrics.md
+	$(BIN)/python -m b2b_pipeline.files.docs > docs/files.md
+	$(BIN)/python -m b2b_pipeline.schema > docs/pipeline.schema.json
 
 lint: $(VENV)/.developing ## ruff: rules and format
 	$(BIN)/ruff check .

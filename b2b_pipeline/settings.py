@@ -6,8 +6,28 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dotenv import dotenv_values, load_dotenv
+
 from b2b_pipeline.errors import AuthError, ConfigError
 from b2b_pipeline.privacy import keep_secret, write_private
+
+
+def load_environment(file: Path) -> None:
+    """Settings of a `.env` that the environment does not have.
+
+    Who names another `B2B_HOME` means all of it: Dagster's home is then in that one, not in the file's.
+    """
+    named = {name: os.environ.get(name) for name in ("B2B_HOME", "DAGSTER_HOME")}
+    load_dotenv(file, override=False)
+    if named["B2B_HOME"] and not named["DAGSTER_HOME"] and "DAGSTER_HOME" in dotenv_values(file):
+        os.environ["DAGSTER_HOME"] = str(home() / "dagster")
+
+
+def moved_from(file: Path) -> Path | None:
+    """The folder that the paths of a `.env` speak of, when its checkout was moved from there with its home."""
+    told = Path(dotenv_values(file).get("B2B_HOME") or "") if file.is_file() else Path()
+    here = file.absolute().parent / ".b2b"
+    return told.parent if told.name == ".b2b" and told != here and not told.exists() and here.exists() else None
 
 
 def home() -> Path:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pandas as pd
 import pytest
 import yaml
 from pydantic import ValidationError
+from typer.testing import CliRunner, Result
 
+from b2b_pipeline.cli import app
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import Kind, enforce
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ConfigError, ContractError
+from b2b_pipeline.files import docs
 from b2b_pipeline.files.check import Reason, TableCheck, check
 from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.rows import rows
 from b2b_pipeline.sandbox.generate import make_world
+from b2b_pipeline.schema import schema
 from b2b_pipeline.warehouse.tables import metadata
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -205,6 +211,116 @@ def test_every_file_of_the_sandbox_loads_whole(tmp_path: Path) -> None:
         assert report.ok, report.text()
         names.add(report.mapping)
     assert names == {"costs", "event_leads"}
+
+
+def test_a_touch_without_channel_is_told_with_the_way_to_leave_it_out(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(
+        """start_date: 2026-01-01
+system_of_record: files
+files:
+  leads:
+    match: "leads*.csv"
+    tables:
+      touchpoint:
+        columns:
+          lead_id: ID
+          touched_at: {from: Created, date: "%Y-%m-%d"}
+          channel: {from: Source, aliases: {Google: paid_search}}
+""",
+        encoding="utf-8",
+    )
+    path = tmp_path / "leads.csv"
+    path.write_text("ID,Created,Source\n1,2026-01-01,Google\n2,2026-01-01,unknown\n3,2026-01-01,\n", encoding="utf-8")
+    text = check(path, load_config(tmp_path / "pipeline.yaml")).text()
+    assert "    1 row gives no channel: it will count " in text
+    assert "use `when: Source`" in text
+
+
+# -- adding a proposal
+
+
+CONFIGURED = """# mine
+timezone: UTC  # where we are
+start_date: 2026-01-01
+system_of_record: files
+files:
+  # the finance department
+  costs:
+    match: "costs*.csv"
+    tables:
+      cost_ledger:
+        columns:
+          date_day: {from: Day, date: "%Y-%m-%d"}
+          category: {value: tools}
+          amount: Cost
+          currency: {value: EUR}
+# the end
+alerts: {}
+"""
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["files", "check", str(folder / "leads.csv"), *arguments])
+
+
+@pytest.fixture
+def unmapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("B2B_CONFIG", str(tmp_path / "pipeline.yaml"))
+    (tmp_path / "pipeline.yaml").write_text(CONFIGURED, encoding="utf-8")
+    (tmp_path / "leads.csv").write_text(
+        "Lead ID,Email,Lead Source,Create Date\n1,a@x.example,Web,2026-01-05 10:00\n", encoding="utf-8"
+    )
+    return tmp_path
+
+
+def test_a_proposal_is_added_to_the_configuration_and_nothing_else_changes(unmapped: Path) -> None:
+    done = run(unmapped, "--add", "--set", "zone=Europe/Berlin")
+    assert done.exit_code == 0, done.stderr
+    assert "lead: 1 would load, 0 quarantined" in done.stdout
+    written = (unmapped / "pipeline.yaml").read_text(encoding="utf-8")
+    before, after = CONFIGURED.split("# the end")
+    assert written.startswith(before)
+    assert written.endswith("# the end" + after)
+    assert list(load_config(unmapped / "pipeline.yaml").files) == ["costs", "leads"]
+
+
+def test_a_proposal_with_a_question_left_is_not_added_and_the_question_is_told(unmapped: Path) -> None:
+    done = run(unmapped, "--add")
+    assert done.exit_code == 2
+    assert 'created_at: {from: Create Date, timestamp: "%Y-%m-%d %H:%M", zone: "?"}' in done.stderr
+    assert "--set zone=Europe/Berlin" in done.stderr
+    assert (unmapped / "pipeline.yaml").read_text(encoding="utf-8") == CONFIGURED
+    wrong = run(unmapped, "--add", "--set", "zone=Berlin")
+    assert wrong.exit_code == 2
+    assert "unknown time zone 'Berlin'" in wrong.stderr
+    assert (unmapped / "pipeline.yaml").read_text(encoding="utf-8") == CONFIGURED
+
+
+@pytest.mark.parametrize("files", ["", "files:\n", "files:  # exports\n"])
+def test_a_proposal_is_added_where_there_are_no_files_yet(unmapped: Path, files: str) -> None:
+    path = unmapped / "pipeline.yaml"
+    path.write_text(f"start_date: 2026-01-01\nsystem_of_record: files\n{files}", encoding="utf-8")
+    done = run(unmapped, "--add", "--set", "zone=UTC")
+    assert done.exit_code == 0, done.stderr
+    assert list(load_config(path).files) == ["leads"]
+
+
+# -- what is written from the models
+
+
+def test_the_page_of_files_and_the_schema_of_the_configuration_are_up_to_date() -> None:
+    pages = Path(__file__).parents[1] / "docs"
+    assert (pages / "files.md").read_text(encoding="utf-8") == docs.page(), "run: make docs"
+    written = json.loads((pages / "pipeline.schema.json").read_text(encoding="utf-8"))
+    assert written == schema(), "run: make docs"
+
+
+def test_an_editor_takes_the_examples_for_valid_and_a_mistyped_key_not() -> None:
+    validator = jsonschema.Draft202012Validator(schema())
+    for path in EXAMPLES.rglob("pipeline.yaml"):
+        given = json.loads(json.dumps(yaml.safe_load(path.read_text(encoding="utf-8")), default=str))
+        assert not [error.message for error in validator.iter_errors(given)], path
+        assert list(validator.iter_errors({**given, "currencyy": "EUR"}))
 
 
 # -- proposals

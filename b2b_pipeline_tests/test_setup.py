@@ -91,6 +91,42 @@ def test_what_the_environment_names_is_made_where_it_says(tmp_path: Path) -> Non
     assert {"home/warehouse.duckdb", "config/mine.yaml", "dagster/dagster.yaml"} <= set(files(there))
 
 
+def test_naming_another_home_makes_one_installation_and_not_two(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    result = b2b(here, "setup", B2B_HOME=str(there))
+    assert result.returncode == 0, result.stderr
+    assert sorted(files(here)) == [".env", "pipeline.yaml"]
+    assert {"warehouse.duckdb", "dagster/dagster.yaml"} <= set(files(there))
+    values = dotenv_values(here / ".env")
+    assert (values["B2B_HOME"], values["DAGSTER_HOME"]) == (str(there), str(there / "dagster"))
+    another = tmp_path / "another"
+    assert b2b(here, "setup", B2B_HOME=str(another)).returncode == 0
+    assert {"warehouse.duckdb", "dagster/dagster.yaml"} <= set(files(another))
+
+
+def test_a_moved_checkout_says_so_and_works_after_one_command(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new place"
+    old.mkdir()
+    assert b2b(old, "setup").returncode == 0
+    old.rename(new)
+    told = b2b(new, "kpi", "leads")
+    assert told.returncode == 2
+    assert told.stderr == f"error: this checkout was moved from {old}, of which .env speaks: run `make setup`\n"
+    assert b2b(new, "setup").returncode == 0
+    values = dotenv_values(new / ".env")
+    assert values["B2B_HOME"] == str(new / ".b2b")
+    assert values["B2B_CONFIG"] == str(new / "pipeline.yaml")
+    assert b2b(new, "kpi", "leads").returncode == 0
+    assert not old.exists()
+
+
+def test_an_editor_finds_the_schema_of_a_written_configuration(fresh: Path) -> None:
+    first = (fresh / "pipeline.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    assert Path(first.partition("$schema=")[2]).is_file()
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

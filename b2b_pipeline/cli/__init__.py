@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import typer
-from dotenv import load_dotenv
 
 from b2b_pipeline.cli import (
     backfill,
@@ -25,7 +25,9 @@ from b2b_pipeline.cli import (
     ui,
 )
 from b2b_pipeline.cli.common import Commands
+from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.privacy import mask_logs
+from b2b_pipeline.settings import load_environment, moved_from
 
 app = typer.Typer(
     cls=Commands,
@@ -37,9 +39,11 @@ app = typer.Typer(
 
 
 @app.callback()
-def environment() -> None:
+def environment(context: typer.Context) -> None:
     """Settings come from the environment; a file .env in the working directory fills in what is not set there."""
-    load_dotenv(".env", override=False)
+    load_environment(Path(".env"))
+    if context.invoked_subcommand != "setup" and (old := moved_from(Path(".env"))):
+        raise ConfigError(f"this checkout was moved from {old}, of which .env speaks: run `make setup`")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is replaced, and nothing fails for it
             stream.reconfigure(errors="replace")

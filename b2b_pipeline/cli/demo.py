@@ -59,6 +59,7 @@ def demo(
             with _process([sys.executable, "-m", "b2b_pipeline.cli", "ui", "--port", str(port)]) as server:
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
                 say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
+                say(f"a KPI page: http://127.0.0.1:{port}/assets/kpi/lead_generation")
                 say(f"for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on {last}")
                 with suppress(KeyboardInterrupt):
                     server.wait()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from b2b_pipeline.cli.common import printable
+from b2b_pipeline.cli.common import printable, say
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +25,31 @@ def _group() -> None: ...
 def check(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, show_default=False)],
     config: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Instead of B2B_CONFIG.")] = None,
+    put: Annotated[bool, typer.Option("--add", help="Put the proposal into pipeline.yaml, under `files:`.")] = False,
+    answers: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=ANSWER", help="Answer a ? of the proposal: zone=UTC")
+    ] = None,
 ) -> None:
     """Say what of a file would load, and what would be quarantined and why; propose a mapping for an unknown one.
 
-    Reads only. Ends with 1 unless every row would load.
+    Reads only, but with --add. Ends with 1 unless every row would load.
     """
     from b2b_pipeline.config import load_config
     from b2b_pipeline.files.check import check as examine
 
     report = examine(file, load_config(config))
+    if report.proposal is not None and (put or answers):
+        from b2b_pipeline.files.add import add, answered
+
+        wrong = [answer for answer in answers or [] if "=" not in answer]
+        if wrong:
+            raise typer.BadParameter(f"--set {wrong[0]}: write it as zone=Europe/Berlin")
+        given = dict(answer.split("=", 1) for answer in answers or [])
+        report = replace(report, proposal=answered(report.proposal, given))
+        if put and report.proposal is not None:
+            path = config or Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml")
+            say(f"added to {path}: {add(report.proposal, path)}")
+            report = examine(file, load_config(path))
     typer.echo(printable(report.text()))
     if not report.ok:
         raise typer.Exit(1)

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from dotenv import load_dotenv
 
+from b2b_pipeline import settings
 from b2b_pipeline.cli.common import say
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.privacy import write_private
+from b2b_pipeline.settings import load_environment, moved_from
 
 CHECKOUT = Path(__file__).parents[2]
 DEMO_DAYS = 180
+SCHEMA = "# yaml-language-server: $schema="  # editors complete and check the file by it
 
 
 def register(app: typer.Typer) -> None:
@@ -28,19 +30,40 @@ def setup(
     """Write .env and pipeline.yaml where they are missing, make Dagster's home, bring the schema up to date."""
     environment = Path.cwd() / ".env"
     if not environment.exists():
-        text = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
-        write_private(environment, text.replace("/path/to/checkout", str(Path.cwd())))
+        write_private(environment, _fresh_environment())
         say(f"wrote {environment}: the demo's, with the sandbox's credentials")
-    load_dotenv(environment, override=False)
+    elif old := moved_from(environment):
+        text = environment.read_text(encoding="utf-8")
+        write_private(environment, text.replace(f"={old}/", f"={Path.cwd()}/"))
+        say(f"{environment} spoke of {old}: the checkout was moved, and it says so now")
+        for name in ("B2B_HOME", "B2B_CONFIG", "DAGSTER_HOME"):
+            if os.environ.get(name, "").startswith(f"{old}/"):
+                del os.environ[name]
+    load_environment(environment)
     configuration = Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml")
     if not configuration.exists():
         start = datetime.now(UTC).date() - timedelta(days=days)
         text = (CHECKOUT / "examples" / "demo" / "pipeline.yaml").read_text(encoding="utf-8")
         lines = [f"start_date: {start}" if line.startswith("start_date:") else line for line in text.splitlines()]
+        lines = [f"{SCHEMA}{CHECKOUT / 'docs' / 'pipeline.schema.json'}", *lines]
         configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         say(f"wrote {configuration}: the demo's, {days} days from {start}")
     prepare()
+
+
+def _fresh_environment() -> str:
+    """The example with this folder's paths, or those that the environment names: one home, Dagster's within it."""
+    home = settings.home()
+    places = {
+        "/path/to/checkout/.b2b/dagster": os.environ.get("DAGSTER_HOME") or str(home / "dagster"),
+        "/path/to/checkout/.b2b": str(home),
+        "/path/to/checkout/pipeline.yaml": str(Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml").absolute()),
+    }
+    text = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
+    for example, place in places.items():
+        text = text.replace(f"={example}\n", f"={place}\n")
+    return text
 
 
 def prepare() -> None:

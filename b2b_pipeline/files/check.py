@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import Kind, enforce, kinds
+from b2b_pipeline.core.contract import REJECT, Kind, enforce, kinds
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import Proposal, propose
@@ -49,6 +50,7 @@ class TableCheck:
     reasons: list[Reason]
     records: int
     bad_records: int
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class CheckReport:
         for table in self.tables:
             repeated = f", {table.repeated} repeated" if table.repeated else ""
             lines.append(f"  {table.table}: {table.loaded} would load, {table.quarantined} quarantined{repeated}")
-            lines.extend(f"    {reason}" for reason in table.reasons)
+            lines.extend(f"    {line}" for line in (*table.reasons, *table.notes))
         return "\n".join(lines)
 
 
@@ -117,7 +119,26 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     line = frame[ROW].astype(int)
     reasons = [Reason(kind, sorted(line[kind.records].tolist())[:LINES]) for kind in kinds(rejects)]
     records, bad = given.index.nunique(), rejects["record_number"].nunique()
-    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad)
+    notes = list(_without_channel(given, mapping)) if table == "touchpoint" else []
+    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, notes)
+
+
+def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
+    """Touches that nothing gives a channel: they load, but in no channel, and are mostly no touches at all."""
+    table = mapping.tables.touchpoint
+    silent = touches["evidence"].isna() & touches[REJECT].isna()
+    if table is None or not silent.any():
+        return
+    cells = (table.columns.channel, table.columns.utm_medium, table.columns.gclid)
+    source = next((cell.source for cell in cells if cell is not None and cell.source is not None), None)
+    counts = sorted({str(channel) for channel in touches.loc[silent, "channel"].dropna()})
+    number = int(silent.sum())
+    told = f"{number} row{'s give' if number > 1 else ' gives'} no channel: it will count {_as(counts)}"
+    yield told + (f"; to leave such rows out, use `when: {source}`" if source else "")
+
+
+def _as(channels: list[str]) -> str:
+    return f"as {', '.join(channels)}" if channels else "in no channel"
 
 
 def _too_many(table: TableCheck, limit: float) -> str | None:
