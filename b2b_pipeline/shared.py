@@ -48,14 +48,21 @@ def fixed_by(root: Path, home: Path) -> dict[str, str]:
     """What landing was begun with, or nothing as long as nothing has landed. Versions before kept it in the home."""
     for path in (root / "installation.json", home / "fixed.json"):
         if path.is_file() and has_landed(root):
-            return dict(json.loads(path.read_text()))
+            return _read(path)
     return {}
 
 
 def begun_with(root: Path) -> dict[str, str]:
     """What the first slice was about to land with; it may not have."""
     path = root / "installation.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return _read(path) if path.is_file() else {}
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        raise ConfigError(f"{path} is damaged: restore it from a backup") from None
 
 
 def has_landed(root: Path) -> bool:

@@ -325,7 +325,8 @@ def test_dagsters_own_tables_may_be_damaged_too(installation: Installation) -> N
 
 
 def test_what_nobody_foresaw_is_one_line_too_and_b2b_debug_shows_the_trace(installation: Installation) -> None:
-    (installation.home / "fixed.json").write_text("[[[")
+    (installation.home / "landing").mkdir(exist_ok=True)
+    (installation.home / "landing" / "forgotten.json").write_text("[[[")
     assert "unexpected JSONDecodeError" in told(b2b("kpi", "leads"))
     assert "Traceback" in b2b("kpi", "leads", B2B_DEBUG="1").stderr
 

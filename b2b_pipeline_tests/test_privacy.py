@@ -192,6 +192,8 @@ def together(command: list[str], *arguments: list[str]) -> list[str]:
 def test_the_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = Pseudonyms.of_home(home)
+    assert not home.exists()  # not before something is hashed
+    first.text("x")
     assert stat.S_IMODE((home / "hash.key").stat().st_mode) == 0o600
     assert len((home / "hash.key").read_bytes()) == 64
     assert [path.name for path in home.iterdir()] == ["hash.key"]
@@ -239,7 +241,7 @@ def test_the_made_key_moved_into_the_environment_gives_the_same_hashes(
 def test_an_empty_key_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "hash.key").write_text("\n")
     with pytest.raises(ConfigError, match=r"hash\.key is empty"):
-        Pseudonyms.of_home(tmp_path)
+        Pseudonyms.of_home(tmp_path).text("x")
 
 
 # -- secrets

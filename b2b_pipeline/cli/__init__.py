@@ -10,6 +10,7 @@ import typer
 
 from b2b_pipeline.cli import (
     backfill,
+    backup,
     demo,
     doctor,
     explain,
@@ -50,7 +51,7 @@ def environment(context: typer.Context) -> None:
     mask_logs()
 
 
-for module in (setup, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, migrate):
+for module in (setup, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, backup, migrate):
     module.register(app)
 app.add_typer(landing.app, name="landing")
 app.add_typer(sandbox.app, name="sandbox")
