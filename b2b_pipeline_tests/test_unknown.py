@@ -285,3 +285,89 @@ def test_spend_without_a_channel_may_be_anybodys_and_leaves_nobody_out(
     ads = ADS.replace("          channel: {value: paid_search}\n", "")
     found = world(tmp_path, monkeypatch, "files:" + LEADS + ads, leads=THREE_LEADS, ads=ONE_AD)
     assert found.value("cost_per_lead") == "3.33"
+
+
+# -- a row that gives a part counts with that part
+
+
+def test_an_ad_row_without_cost_keeps_its_clicks_and_marks_the_spend_of_its_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ads = "Day,Campaign,Impr,Clicks,Cost\n2026-01-01,a,100,5,10.00\n2026-01-02,a,200,7,NA\n2026-01-03,a,100,NA,4.00\n"
+    found = world(tmp_path, monkeypatch, "files:" + ADS, ads=ads)
+    totals = {name: found.ask(name)[0] for name in ("impressions", "clicks", "spend")}
+    assert {name: row["value"] for name, row in totals.items()} == {"impressions": 400, "clicks": 12, "spend": "14.00"}
+    assert "1 row of ads.csv has no cost" in totals["spend"]["reasons"]
+    assert "1 row of ads.csv has no clicks" in totals["clicks"]["reasons"]
+    lacking = {"spend": "has no cost", "clicks": "has no clicks", "impressions": "has no"}
+    marked = {
+        name: [row["date"] for row in found.ask(name, by=["day"]) if any(words in r for r in row["reasons"])]
+        for name, words in lacking.items()
+    }
+    assert marked == {"spend": ["2026-01-02"], "clicks": ["2026-01-03"], "impressions": []}
+    assert [row["value"] for row in found.ask("spend", by=["day"])] == ["10.00", None, "4.00"]
+
+
+def test_an_empty_channel_stays_apart_from_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leads = "ID,Created,Source\n1,2026-01-01,Google\n2,2026-01-01,unknown\n3,2026-01-01,\n"
+    found = world(tmp_path, monkeypatch, "files:" + LEADS, leads=leads)
+    told = {row["channel"]: row["value"] for row in found.ask("leads", by=["channel"])}
+    assert told == {"paid_search": 1, "unknown": 1, None: 1}
+
+
+def test_ad_spend_of_an_empty_channel_has_no_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ads = ADS.replace("{value: paid_search}", "Kind")
+    rows = "Day,Campaign,Kind,Impr,Clicks,Cost\n2026-01-01,a,,1,1,5\n2026-01-01,b,display,1,1,7\n"
+    found = world(tmp_path, monkeypatch, "files:" + ads, ads=rows)
+    assert {row["channel"]: row["value"] for row in found.ask("spend", by=["channel"])} == {
+        "display": "7.00",
+        None: "5.00",
+    }
+
+
+def test_a_deal_of_a_lead_that_nobody_has_is_that_persons_and_finds_their_touches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touches = f"""
+  touches:
+    match: "touches*.csv"
+    tables:
+      touchpoint:
+        columns:
+          lead_id: Who
+          touched_at: {{from: At, {DAY}}}
+          channel: How
+"""
+    found = world(
+        tmp_path, monkeypatch, "files:" + WON_ALONE + touches,
+        touches="Who,At,How\n9,2026-01-01,events\n", deals="Deal,Lead,Won,Amount\nd1,9,2026-01-02,100\n",
+    )  # fmt: skip
+    for metric in ("bookings", "revenue_last_touch"):
+        assert [(row["channel"], row["value"]) for row in found.ask(metric, by=["channel"])] == [("events", "100.00")]
+
+
+def test_a_deals_own_campaign_wins_over_that_of_its_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deals = WON_ALONE.replace("          amount", "          campaign_id: Campaign\n          amount")
+    leads = LEADS + "          campaign_id: Utm\n"
+    found = world(
+        tmp_path, monkeypatch, "files:" + leads + deals,
+        leads="ID,Created,Source,Utm\n1,2026-01-01,Google,spring\n2,2026-01-01,Google,spring\n",
+        deals="Deal,Lead,Won,Campaign,Amount\nd1,1,2026-01-02,fair,100\nd2,2,2026-01-02,,50\n",
+    )  # fmt: skip
+    told = {row["campaign"]: row["value"] for row in found.ask("bookings", by=["campaign"])}
+    assert told == {"fair": "100.00", "spring": "50.00"}
+
+
+def test_leads_are_split_by_source_status_company_and_capture_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = "          status: State\n          company: Firm\n          capture_type: Form\n      touchpoint:"
+    found = world(
+        tmp_path, monkeypatch, "files:" + LEADS.replace("      touchpoint:", more, 1),
+        leads="ID,Created,Source,State,Firm,Form\n1,2026-01-01,Google,new,A,demo\n2,2026-01-01,Web,new,B,demo\n",
+    )  # fmt: skip
+    split = {
+        by: {row[by]: row["value"] for row in found.ask("leads", by=[by])} for by in ("source", "status", "company")
+    }
+    assert split == {"source": {"Google": 1, "Web": 1}, "status": {"new": 2}, "company": {"A": 1, "B": 1}}
+    assert {row["capture_type"]: row["value"] for row in found.ask("leads", by=["capture_type"])} == {"demo": 2}

@@ -1,4 +1,4 @@
-"""Which campaign a touch means: by its id, or by a name that exactly one campaign has.
+"""Which campaign a touch or a deal means: by its id, or by a name that exactly one campaign has.
 
 CRMs and spreadsheets name campaigns as people do; ad platforms count by id. Names are compared as people read them:
 case, width of characters and blanks say nothing. A name that several campaigns have stays a name, and is told.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import unicodedata
 
 import pyarrow as pa
-from sqlalchemy import Column, Connection, MetaData, Table, Text, select
+from sqlalchemy import Column, Connection, MetaData, Table, Text, select, union
 
-from b2b_pipeline.warehouse.tables import campaign, touchpoint
+from b2b_pipeline.warehouse.tables import campaign, opportunity, touchpoint
 
 # A campaign's name as touches write it, and the id that it stands for.
 NAMED = Table("named_campaign", MetaData(), Column("name", Text), Column("campaign_id", Text))
@@ -38,7 +38,7 @@ def _candidates(connection: Connection) -> dict[str, set[str]]:
         known.add(identifier)
         if key := _key(name):
             by_key.setdefault(key, set()).add(identifier)
-    used = connection.execute(select(touchpoint.c.campaign_id).distinct()).scalars()
+    used = connection.execute(union(select(touchpoint.c.campaign_id), select(opportunity.c.campaign_id))).scalars()
     return {name: by_key[_key(name)] for name in used if name and name not in known and _key(name) in by_key}
 
 

@@ -13,6 +13,7 @@ from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config, plain_id
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
+from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.currencies import why_not_converted
@@ -78,7 +79,8 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
             for row in _of_stream(landing, config, name, stream, days, errors)
         ]
         with warehouse.write() as connection:
-            frame = pa.Table.from_pylist([*rows, *_of_rates(connection, config)], schema=arrow_schema(tables.coverage))
+            found = [*rows, *_of_rates(connection, config), *of_blanks(connection, config)]
+            frame = pa.Table.from_pylist(found, schema=arrow_schema(tables.coverage))
             with stage(connection, tables.coverage, frame) as incoming:
                 synchronise(connection, tables.coverage, select(incoming))
 

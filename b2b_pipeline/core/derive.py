@@ -126,14 +126,18 @@ def counting_leads() -> CTE:
 
 
 def person_touches(named: Table) -> CTE:
-    """Every touch that stands, with its person and the id of its campaign; `named`: see core/campaigns.py."""
+    """Every touch that stands, with its person and the id of its campaign; `named`: see core/campaigns.py.
+
+    A touch of a record that nobody has belongs to that record's key.
+    """
     touch = touchpoint.c
     return (
         select(
             touch.touch_id, touch.touched_at, touch.date_day, touch.channel,
-            func.coalesce(named.c.campaign_id, touch.campaign_id).label("campaign_id"), identity_cluster.c.person_key,
+            func.coalesce(named.c.campaign_id, touch.campaign_id).label("campaign_id"),
+            func.coalesce(identity_cluster.c.person_key, touch.record_key).label("person_key"),
         )
-        .join(identity_cluster, identity_cluster.c.record_key == touch.record_key)
+        .outerjoin(identity_cluster, identity_cluster.c.record_key == touch.record_key)
         .outerjoin(named, named.c.name == touch.campaign_id)
         .where(~deleted(touchpoint))
         .cte("person_touch")
@@ -190,13 +194,21 @@ def opportunity_persons(config: Config) -> CTE:
         role.c.created_at.label("at"), role.c.role_id.label("tie"),
     ).where(role.c.source == source, ~deleted(role), has_own_id | came_with)  # fmt: skip
     candidates = union_all(converted, named, contacts).subquery()
-    known = select(
-        candidates.c.opp_id, identity_cluster.c.person_key, candidates.c.priority, candidates.c.at, candidates.c.tie
-    ).join(identity_cluster, identity_cluster.c.record_key == candidates.c.record_key)
-    inner = known.subquery()
+    # A record that nobody has is a person of its own, after those that are known: its touches are found by its key.
+    inner = (
+        select(
+            candidates.c.opp_id,
+            func.coalesce(identity_cluster.c.person_key, candidates.c.record_key).label("person_key"),
+            case((identity_cluster.c.person_key.is_(None), 1), else_=0).label("is_strange"),
+            candidates.c.priority, candidates.c.at, candidates.c.tie,
+        )
+        .outerjoin(identity_cluster, identity_cluster.c.record_key == candidates.c.record_key)
+        .subquery()
+    )  # fmt: skip
     return first_by(
         select(inner.c.opp_id, inner.c.person_key),
         inner.c.opp_id,
+        inner.c.is_strange,
         inner.c.priority,
         inner.c.at,
         text_order(inner.c.tie),
@@ -258,6 +270,8 @@ def persons(config: Config, named: Table) -> Select[Any]:
             deals.c.person_key.is_not(None).label("has_opportunity"),
             (func.coalesce(deals.c.won, 0) == 1).label("has_won"),
             cast(excluded.c.is_excluded == 1, Boolean).label("is_excluded"),
+            first_lead.c.source_original.label("lead_source"), first_lead.c.status, first_lead.c.company,
+            first_lead.c.capture_type,
         )
         .outerjoin(first_touch, first_touch.c.person_key == first_lead.c.person_key)
         .outerjoin(stages, stages.c.person_key == first_lead.c.person_key)
@@ -295,13 +309,15 @@ def deals(config: Config, named: Table) -> Select[Any]:
     return (
         select(
             standing.c.source, standing.c.opp_id, owners.c.person_key, standing.c.date_day, standing.c.close_date,
-            channel.c.channel, channel.c.campaign_id, standing.c.account_id, standing.c.opp_type, standing.c.stage,
-            standing.c.owner, standing.c.product, standing.c.region, standing.c.currency, standing.c.amount_reporting,
+            channel.c.channel, func.coalesce(named.c.campaign_id, standing.c.campaign_id, channel.c.campaign_id).label("campaign_id"),
+            standing.c.account_id, standing.c.opp_type, standing.c.stage, standing.c.owner, standing.c.product,
+            standing.c.region, standing.c.currency, standing.c.amount_reporting,
             won.label("is_won"), and_(closed, ~won).label("is_lost"),
             new.c.opp_id.is_not(None).label("is_new_customer"), case((won, cycle), else_=null()).label("cycle_days"),
             first.c.touch_id, first.c.channel, first.c.campaign_id, last.c.touch_id, last.c.channel, last.c.campaign_id,
         )
         .outerjoin(owners, owners.c.opp_id == standing.c.opp_id)
+        .outerjoin(named, named.c.name == standing.c.campaign_id)
         .outerjoin(channel, channel.c.person_key == owners.c.person_key)
         .outerjoin(first, first.c.opp_id == standing.c.opp_id)
         .outerjoin(last, last.c.opp_id == standing.c.opp_id)

@@ -194,7 +194,7 @@ def _touchpoint(sheet: Sheet) -> pd.DataFrame:
             "record_key": _record_key(lead_id),
             "touched_at": touched_at,
             "date_day": _day(touched_at, sheet),
-            "channel": evidence["channel"].fillna(by_rules),
+            "channel": evidence["channel"].fillna(by_rules.where(seen_in.any(axis=1), None)),
             "evidence": seen_in.idxmax(axis=1).astype(object).where(seen_in.any(axis=1), None),
             "is_deleted": False,
         },
@@ -283,8 +283,10 @@ def _cost(sheet: Sheet) -> pd.DataFrame:
     length = (pd.to_datetime(last) - pd.to_datetime(first)).dt.days + 1
     sheet.fail(length < 1, "its last day is before its first", period)
     sheet.fail(length > LONGEST_PERIOD, f"its period is longer than {LONGEST_PERIOD} days", period)
+    money = _money(sheet, "amount")
+    sheet.require(money["amount"], columns.amount)
     frame = sheet.frame(
-        {"cost_id": sheet.own_id("cost_id"), **_money(sheet, "amount")},
+        {"cost_id": sheet.own_id("cost_id"), **money},
         "category", "channel", "campaign_id", "description", "updated_at",
     )  # fmt: skip
     good = frame[REJECT].isna()
@@ -424,12 +426,12 @@ def _count(sheet: Sheet, name: str) -> pd.Series:
 
 
 def _money(sheet: Sheet, name: str) -> dict[str, pd.Series]:
-    """The amount and its currency: the same for all rows, by a column, or by the sign in the amount."""
+    """The amount, where there is one, and its currency: the same for all rows, by a column, or by the amount's sign."""
     cell = getattr(sheet.table.columns, name)
     currency: Currency | None = sheet.table.columns.currency
-    amount = sheet[name]
     if cell is None or currency is None:
-        return {name: amount, "currency": sheet.empty()}
+        return {name: sheet.empty(), "currency": sheet.empty()}
+    amount = sheet.cell(cell)
     sign = sheet.raw(cell).map(cells.currency_sign, na_action="ignore")
     sign = sign.astype(object).where(sign.notna(), None)
     if currency.by_sign:

@@ -13,6 +13,8 @@ from b2b_pipeline.warehouse.tables import cost_ledger, person
 PERSON_DIMENSIONS = {
     "channel": person.c.channel, "campaign": person.c.campaign_id,
     "owner": person.c.owner, "country": person.c.country, "region": person.c.region,
+    "source": person.c.lead_source, "status": person.c.status, "company": person.c.company,
+    "capture_type": person.c.capture_type,
 }  # fmt: skip
 _COST_DIMENSIONS = {
     "channel": cost_ledger.c.channel,

@@ -8,7 +8,7 @@ from b2b_pipeline.warehouse.tables import spend
 
 _DIMENSIONS = {
     "channel": spend.c.channel, "campaign": spend.c.campaign_id, "currency": spend.c.currency,
-    "source": spend.c.source, "ad_account": spend.c.account_id, "campaign_name": spend.c.campaign_name,
+    "platform": spend.c.source, "ad_account": spend.c.account_id, "campaign_name": spend.c.campaign_name,
 }  # fmt: skip
 
 

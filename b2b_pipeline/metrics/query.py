@@ -31,6 +31,7 @@ from sqlalchemy import (
 )
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
@@ -389,7 +390,8 @@ def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
         false(),
         *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in amounts),
     )
-    incomplete = select(days, c.reason).where(read | converted, ~c.is_complete).order_by(days, c.reason)
+    blank = (c.stream == BLANK) & c.source_account.in_(_columns(names))
+    incomplete = select(days, c.reason).where(read | converted | blank, ~c.is_complete).order_by(days, c.reason)
     known = select(func.max(days)).where(read)
     return _Gaps(
         [(day, reason) for day, reason in question.connection.execute(incomplete)],
@@ -397,6 +399,12 @@ def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
         (question.connection.execute(known).scalar() or date.min) if streams else None,
         datetime.now(config.zone).date(),
     )
+
+
+def _columns(names: Sequence[str]) -> list[str]:
+    """The `table.column` that components need and that a row may lack."""
+    legs = [leg for name in names if name in COMPONENTS for leg in COMPONENTS[name].legs]
+    return sorted({f"{need.table}.{fact}" for leg in legs for need in leg.needs for fact in need.facts})
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from sqlalchemy import Connection, case, func, select
 
 from b2b_pipeline.config import Config
+from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.coverage import FX
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask
@@ -189,7 +190,7 @@ def _freshness(warehouse: Warehouse, config: Config) -> list[Freshness]:
     covered = coverage.c
     streams = (
         select(covered.source, func.max(case((covered.is_complete, covered.date_day))).label("until"))
-        .where(covered.stream != FX)
+        .where(covered.stream.not_in((FX, BLANK)))
         .group_by(covered.source, covered.stream, covered.source_account)
     )
     until: dict[str, list[date | None]] = {}

@@ -66,7 +66,6 @@ spend = _core(
     *_money("spend"), *_text("currency"), *_money("spend_reporting"), *_day("fx_date"), *_text("account_tz"),
     grain="One row per ad campaign and day of the ad account: what the platform says we spent.",
     key=("source", "account_id", "campaign_id", "ad_group_id", "ad_id", "date_day"),
-    required=("spend", "currency"),
 )  # fmt: skip
 
 campaign = _core(
@@ -147,7 +146,7 @@ touchpoint = _core(
     *_text("touch_id", "record_key"), *_at("touched_at"), *_day("date_day"),
     *_text("channel", "campaign_id", "touch_type", "evidence"), *_flag("is_deleted"), *_at("updated_at"),
     grain="One row per contact of a person with our marketing; `record_key` names the record it was seen on.",
-    key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at", "channel"),
+    key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at"),
 )  # fmt: skip
 
 identity_link = _core(
@@ -195,6 +194,7 @@ person = Table(
     *_text("person_key"), *_day("date_day"),
     *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
     *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
+    *_text("lead_source", "status", "company", "capture_type"),
     info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.",
           "key": ("person_key",)},
 )  # fmt: skip
