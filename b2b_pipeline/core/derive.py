@@ -305,11 +305,12 @@ def deals(config: Config, named: Table) -> Select[Any]:
     new = first_by(
         select(rows.c.opp_id), rows.c.account_id, rows.c.close_date, text_order(rows.c.opp_id), name="new_customer"
     )
+    campaign_id = func.coalesce(named.c.campaign_id, standing.c.campaign_id, channel.c.campaign_id)
     cycle = days_between(standing.c.date_day, standing.c.close_date)
     return (
         select(
             standing.c.source, standing.c.opp_id, owners.c.person_key, standing.c.date_day, standing.c.close_date,
-            channel.c.channel, func.coalesce(named.c.campaign_id, standing.c.campaign_id, channel.c.campaign_id).label("campaign_id"),
+            channel.c.channel, campaign_id.label("campaign_id"),
             standing.c.account_id, standing.c.opp_type, standing.c.stage, standing.c.owner, standing.c.product,
             standing.c.region, standing.c.currency, standing.c.amount_reporting,
             won.label("is_won"), and_(closed, ~won).label("is_lost"),
