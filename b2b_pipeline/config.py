@@ -127,8 +127,10 @@ class Channels(_Section):
         "Advertisement": "display", "Partners": "partner", "Referral Program": "referral",
     }  # fmt: skip
     google_ads_type: dict[str, str] = {
-        "SEARCH": "paid_search", "SHOPPING": "paid_search", "PERFORMANCE_MAX": "paid_search",
-        "DISPLAY": "display", "DEMAND_GEN": "display", "VIDEO": "video",
+        "SEARCH": "paid_search", "SHOPPING": "paid_search", "PERFORMANCE_MAX": "paid_search", "SMART": "paid_search",
+        "LOCAL": "paid_search", "LOCAL_SERVICES": "paid_search", "HOTEL": "paid_search", "TRAVEL": "paid_search",
+        "MULTI_CHANNEL": "paid_search",
+        "DISPLAY": "display", "DEMAND_GEN": "display", "DISCOVERY": "display", "VIDEO": "video",
     }  # fmt: skip
     paid: list[str] = ["paid_search", "paid_social", "display", "video"]
     not_marketing: list[str] = ["direct", "offline", "unknown"]

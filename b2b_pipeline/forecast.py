@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.config import Config, SourceConfig
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.landing import Landing, Slice
@@ -45,7 +45,14 @@ def forecast(source: str, runs: Sequence[tuple[date, date]], landing: Landing, c
     accounts = {item.account["id"] for found in slices.values() for item in found} or set(settings.accounts) or {""}
     calls = sum(_calls(stream, slices[stream.name], accounts, runs) for stream in streams)
     days = sum(_days(*run) for run in runs)
-    return Forecast(source, days, calls, vendor.daily_calls, not any(slices.values()))
+    return Forecast(source, days, calls, _quota(vendor.daily_calls, settings), not any(slices.values()))
+
+
+def _quota(daily: int | Mapping[str, int | None] | None, settings: SourceConfig) -> int | None:
+    """Calls a day at the level of access that the configuration names; without one, at the first level."""
+    if not isinstance(daily, Mapping):
+        return daily
+    return daily.get(settings.options.get("access", next(iter(daily))))
 
 
 def _calls(

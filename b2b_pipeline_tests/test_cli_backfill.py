@@ -72,7 +72,7 @@ def test_the_plan_tells_calls_quota_and_time_and_changes_nothing(
     for line in lines.values():
         calls, quota = r"at least \d+ calls", r"\((\d\.\d% of [\d,]+ a day|no daily quota known)\)"
         assert re.fullmatch(rf"3 days in 2 runs, {calls} {quota}, at least \d+\.\d min", line), line
-    assert "% of 15,000 a day" in lines["google_ads"]
+    assert "% of 2,880 a day" in lines["google_ads"]
     assert stored(orchestra.installation) == before
     assert not orchestra.instance.get_runs()
 

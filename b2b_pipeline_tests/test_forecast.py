@@ -65,7 +65,14 @@ def test_without_history_it_is_the_least_that_must_be_asked(
     told = forecast(source, RUNS, landing, config(source, accounts))
     assert (told.days, told.calls, told.is_minimum) == (360, calls, True)
     assert told.seconds == pytest.approx(calls * SECONDS_PER_CALL)
-    assert told.quota == SOURCES[source].daily_calls
+    assert told.quota == {"google_ads": 2_880, "hubspot": 650_000}[source]
+
+
+@pytest.mark.parametrize(("access", "quota"), [("explorer", 2_880), ("basic", 15_000), ("standard", None)])
+def test_google_s_quota_is_that_of_the_project_s_level_of_access(
+    access: str, quota: int | None, landing: Landing
+) -> None:
+    assert forecast("google_ads", RUNS, landing, config("google_ads", options={"access": access})).quota == quota
 
 
 def test_nothing_to_read_takes_nothing(landing: Landing) -> None:

@@ -16,12 +16,13 @@ import pytest
 import requests
 import responses
 import time_machine
+from google.ads.googleads.v26.enums.types.advertising_channel_type import AdvertisingChannelTypeEnum
 from google.ads.googleads.v26.errors.types.errors import GoogleAdsFailure
 from google.ads.googleads.v26.services.types.google_ads_service import GoogleAdsRow, SearchGoogleAdsResponse
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, SourceConfig
+from b2b_pipeline.config import Channels, Config, SourceConfig
 from b2b_pipeline.connectors import google_ads
 from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
 from b2b_pipeline.connectors.google_ads import SOURCE, classify
@@ -98,7 +99,7 @@ def test_campaign_days_become_spend_with_exact_money_on_the_account_s_own_days(v
              "12.340000", "EUR", "Europe/Berlin"],
             ["21000000140", "2026-10-01", "campaign", "-", "video", "45000", "12", "0.333333", "13.333333",
              "0.000007", "EUR", "Europe/Berlin"],
-            ["21000000150", "2026-10-02", "campaign", "-", "other", "1", "0", "0.000000", "0.000000",
+            ["21000000150", "2026-10-02", "campaign", "-", "paid_search", "1", "0", "0.000000", "0.000000",
              "90071992547.409931", "EUR", "Europe/Berlin"],
         ],
         columns=columns,
@@ -134,7 +135,7 @@ def test_campaigns_keep_removed_ones(vendor: responses.RequestsMock) -> None:
             "name": ["Brand | Search | EU", "Product film | Vidéo", "Old | Hotel"],
             "status": ["ENABLED", "PAUSED", "REMOVED"],
             "campaign_type": ["SEARCH", "VIDEO", "HOTEL"],
-            "channel": ["paid_search", "video", "other"],
+            "channel": ["paid_search", "video", "paid_search"],
             "is_deleted": [False, False, True],
         }
     )
@@ -147,7 +148,8 @@ def test_google_s_own_message_types_accept_every_payload(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["CAMPAIGN_DAILY", "ACCOUNT_DAILY", "CAMPAIGN", "CONVERSION_ACTION", "CUSTOMER_CLIENT"]
+    "name",
+    ["CAMPAIGN_DAILY", "ACCOUNT_DAILY", "CAMPAIGN", "CONVERSION_ACTION", "CONVERSION_CUSTOMER", "CUSTOMER_CLIENT"],
 )
 def test_google_has_every_field_that_a_query_selects(name: str) -> None:
     for field in re.findall(r"[a-z_]+\.[a-z_]+", getattr(google_ads, name)):
@@ -215,11 +217,33 @@ def test_without_a_manager_every_account_that_the_user_was_invited_to_is_read_by
 def test_the_restatement_window_is_the_longest_look_back_of_an_enabled_conversion_action(
     vendor: responses.RequestsMock,
 ) -> None:
-    vendor.post(SEARCH, json=fixture("conversion_action"))
-    vendor.post(SEARCH, json=fixture("no_rows"))
+    for actions in ("conversion_action", "no_rows"):
+        vendor.post(SEARCH, json=conversions_of(ACCOUNT.id))
+        vendor.post(SEARCH, json=fixture(actions))
     client = google_ads.connect(make_config())
     assert google_ads.restate_days(client, ACCOUNT) == 60
     assert google_ads.restate_days(client, ACCOUNT) == 30
+
+
+def conversions_of(owner: str) -> dict[str, Any]:
+    """Whose conversion actions count in an account."""
+    setting = {"googleAdsConversionCustomer": f"customers/{owner}"}
+    return {
+        "results": [{"customer": {"id": ACCOUNT.id, "conversionTrackingSetting": setting}}],
+        "fieldMask": "customer",
+    }
+
+
+def test_conversion_actions_of_a_manager_are_looked_at_too(vendor: responses.RequestsMock) -> None:
+    for answer in (conversions_of("4100000000"), fixture("no_rows")) * 3:
+        vendor.post(SEARCH, json=answer)
+    vendor.post(CLIENTS, json=fixture("conversion_action"))
+    vendor.post(CLIENTS, json=failure(403, "authorizationError", "USER_PERMISSION_DENIED"), status=403)
+    vendor.post(CLIENTS, json=failure(403, "authorizationError", "CUSTOMER_NOT_ENABLED"), status=403)
+    client = google_ads.connect(make_config())
+    assert google_ads.restate_days(client, ACCOUNT) == 60
+    assert google_ads.restate_days(client, ACCOUNT) == 90, "as long as Google allows, where nobody can look"
+    assert google_ads.restate_days(client, ACCOUNT) == 90
 
 
 def test_an_expired_page_token_restarts_the_window_once(vendor: responses.RequestsMock) -> None:
@@ -278,6 +302,13 @@ def test_a_missing_credential_is_named(vendor: responses.RequestsMock, monkeypat
         google_ads.connect(make_config())
 
 
+def test_every_campaign_type_that_google_has_is_paid_in_a_channel_of_its_own() -> None:
+    types = set(AdvertisingChannelTypeEnum.AdvertisingChannelType.__members__) - {"UNSPECIFIED", "UNKNOWN"}
+    rules = Channels()
+    assert types <= rules.google_ads_type.keys()
+    assert set(rules.google_ads_type.values()) <= {*rules.paid}
+
+
 def test_the_version_comes_from_the_configuration(vendor: responses.RequestsMock) -> None:
     vendor.post(SEARCH.replace("v26", "v27"), json=fixture("no_rows"))
     assert fetch("campaign", make_config(options={"api_version": "v27"})) == []
@@ -288,6 +319,7 @@ def test_the_version_comes_from_the_configuration(vendor: responses.RequestsMock
 def test_doctor_names_what_is_wrong_and_where(vendor: responses.RequestsMock) -> None:
     config = make_config(accounts=["4100000001"], fields={"owner": "label"})
     vendor.post(CLIENTS, json=fixture("customer_client"))
+    vendor.post(SEARCH, json=conversions_of(ACCOUNT.id))
     vendor.post(SEARCH, json=fixture("conversion_action"))
     vendor.post(SEARCH, json=fixture("account_daily"))
     field, account = SOURCE.probe(google_ads.connect(config), config)

@@ -200,9 +200,11 @@ def test_every_served_field_is_in_googles_protos_with_its_type(protos: SimpleNam
         if name.startswith("TYPE_")
     }
     for field, served in FIELDS.items():
-        resource, name = field.split(".")
-        members = protos.Row.DESCRIPTOR.fields_by_name[resource].message_type.fields
-        [member] = [own for own in members if own.json_name == camel(name)]
+        *parents, name = field.split(".")
+        message = protos.Row.DESCRIPTOR
+        for parent in parents:
+            message = message.fields_by_name[parent].message_type
+        [member] = [own for own in message.fields if own.json_name == camel(name)]
         kind, *constants = served.split()
         assert field_type[member.type] == kinds.get(kind, "TYPE_ENUM" if kind == "enum" else "TYPE_STRING"), field
         if constants:
@@ -321,6 +323,31 @@ def test_a_manager_lists_itself_and_its_clients(client: Client) -> None:
     assert len(client.rows(enabled, MANAGER)) == 2
     accessible = requests.get(f"{client.url}/v26/customers:listAccessibleCustomers", headers=client.headers, timeout=10)
     assert accessible.json() == {"resourceNames": [f"customers/{MANAGER}"]}
+
+
+def test_accounts_are_nested_half_set_up_and_conversions_may_belong_to_the_manager(
+    fresh: Callable[..., tuple[Client, World]],
+) -> None:
+    client, world = fresh()
+    rows = [
+        ("501", "Agency", "USD", "America/Chicago", MANAGER, "ENABLED"),
+        ("502", "Below it", "USD", "America/Chicago", "501", "ENABLED"),
+        ("503", "Half set up", None, None, "501", "ENABLED"),
+    ]
+    with world.connect() as connection:
+        connection.executemany("insert into ad_account values ('google_ads', ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute("update ad_entity set account_id = ? where level = 'conversion_action'", (MANAGER,))
+    query = "SELECT customer_client.id, customer_client.level, customer_client.currency_code FROM customer_client"
+    found = [row["customerClient"] for row in client.post(MANAGER, {"query": query}).json()["results"]]
+    assert {row["id"]: int(row["level"]) for row in found}.items() >= {("501", 1), ("502", 2), ("503", 2)}
+    assert [row["id"] for row in found if "currencyCode" not in row] == ["503"]
+    assert client.rows("SELECT customer.id FROM customer", "502"), "by the manager's manager"
+    not_enabled = client.failure(client.post("503", {"query": "SELECT customer.id FROM customer"}))
+    assert not_enabled == (403, "PERMISSION_DENIED", "authorization_error.CUSTOMER_NOT_ENABLED")
+    owner = "customer.conversion_tracking_setting.google_ads_conversion_customer"
+    [row] = client.rows(f"SELECT {owner} FROM customer", BERLIN)  # noqa: S608
+    assert row.customer.conversion_tracking_setting.google_ads_conversion_customer == f"customers/{MANAGER}"
+    assert client.rows("SELECT conversion_action.id FROM conversion_action", MANAGER)
 
 
 def test_pages_follow_each_other_and_see_the_world_of_the_first(fresh: Callable[..., tuple[Client, World]]) -> None:
@@ -447,6 +474,8 @@ def test_a_developer_token_is_ignored_as_google_does_since_they_were_sunset(clie
     url = f"{client.url}/v26/customers/{BERLIN}/googleAds:search"
     answer = requests.post(url, json={"query": DAILY}, headers=client.headers | {"developer-token": "x"}, timeout=10)
     assert answer.status_code == 200
+    answer = requests.post(url, json={"query": DAILY}, headers=client.headers | {"developer-token": ""}, timeout=10)
+    assert client.failure(answer) == (400, "INVALID_ARGUMENT", "request_error.DEVELOPER_TOKEN_PARAMETER_MISSING")
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,8 @@ class Source:
     accounts: the accounts to read, by the configuration or by asking the vendor.
     probe: the live checks of `b2b doctor`: one test call, scopes, custom fields, versions.
     environment: variable -> what it is and where it comes from; those in `optional` may be missing.
-    daily_calls: requests a day that the vendor allows, where it says.
+    daily_calls: requests a day that the vendor allows, where it says; by level of access where there are several, of
+        which the configuration names one (`options.access`), else the first counts.
     sunset: the day on which the API version in use stops working, if announced.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
@@ -210,7 +211,7 @@ class Source:
     sunset: date | None = None
     restate_days: Callable[[Any, Account], int] | None = None
     control: Control | None = None
-    daily_calls: int | None = None
+    daily_calls: int | Mapping[str, int | None] | None = None
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

@@ -60,6 +60,10 @@ API = "https://googleads.googleapis.com"
 TOKEN_URL = "https://oauth2.googleapis.com/token"
 VERSION = "v26"
 CLOSED = {"CANCELED", "CLOSED", "SUSPENDED"}  # no ad of such an account is served
+# Operations in 24 hours on production accounts by the Cloud project's level; a query is one whatever its pages.
+# https://developers.google.com/google-ads/api/docs/api-policy/access-levels, read 2026-11-25
+ACCESS = {"explorer": 2_880, "basic": 15_000, "standard": None}
+LONGEST_LOOK_BACK = 90  # days that a conversion action may look back from a click
 RESTATE_DAYS = 30  # recent cost and conversions are provisional even where conversion actions look back less
 
 CAMPAIGN_DAILY = """
@@ -83,6 +87,10 @@ CONVERSION_ACTION = """
 SELECT customer.id, conversion_action.id, conversion_action.name, conversion_action.status, conversion_action.type,
   conversion_action.click_through_lookback_window_days, conversion_action.view_through_lookback_window_days
 FROM conversion_action"""
+
+CONVERSION_CUSTOMER = """
+SELECT customer.id, customer.conversion_tracking_setting.google_ads_conversion_customer
+FROM customer"""
 
 CUSTOMER_CLIENT = """
 SELECT customer_client.id, customer_client.descriptive_name, customer_client.manager, customer_client.status,
@@ -152,10 +160,13 @@ def connect(config: Config) -> Client:
     version = config.sources["google_ads"].options.get("api_version", VERSION)
     if not re.fullmatch(r"v\d+", version):
         raise ConfigError(f"sources.google_ads.options.api_version: {version!r} is not a version such as {VERSION}")
+    access = config.sources["google_ads"].options.get("access", "explorer")
+    if access not in ACCESS:
+        raise ConfigError(f"sources.google_ads.options.access: {access!r} is none of {', '.join(ACCESS)}")
     login = os.environ.get("GOOGLE_ADS_LOGIN_CUSTOMER_ID", "").strip()
     headers = {}
     # Google has ignored developer tokens since 2026-09-09: the Cloud project of the client id says what may be called.
-    if developer_token := os.environ.get("GOOGLE_ADS_DEVELOPER_TOKEN"):
+    if developer_token := os.environ.get("GOOGLE_ADS_DEVELOPER_TOKEN", "").strip():
         keep_secret(developer_token)
         headers["developer-token"] = developer_token
     base = base_url("google_ads", API)
@@ -188,9 +199,9 @@ def accounts(client: Client, config: Config) -> Accounts:
             found.setdefault(root, Skipped(root, str(error), error.closed))
             continue
         for item in (row["customerClient"] for row in rows):
+            client.logins.setdefault(item["id"], root)
             if not item.get("manager"):
                 found.setdefault(item["id"], _account(item))
-                client.logins.setdefault(item["id"], root)
     wanted = [_digits(account) for account in settings.accounts]
     ended = {_digits(account) for account in settings.ended}
     return choose(list(found.values()), wanted, "sources.google_ads.accounts", ended)
@@ -207,17 +218,26 @@ def _account(item: Mapping[str, Any]) -> Account | Skipped:
 
 
 def restate_days(client: Client, account: Account) -> int:
-    """How many trailing days may still change: the longest look-back of the account's enabled conversion actions, in
-    days, at least 30.
+    """How many trailing days may still change: the longest look-back of the enabled conversion actions, in days, at
+    least 30. Actions may belong to a manager; of one that cannot be read the longest that Google allows is taken.
     """
-    actions = [row["conversionAction"] for row in client.rows(account.id, CONVERSION_ACTION)]
-    windows = [
-        int(action.get(f"{kind}ThroughLookbackWindowDays", 0))
-        for action in actions
-        if action.get("status") == "ENABLED"
-        for kind in ("click", "view")
-    ]
-    return max([RESTATE_DAYS, *windows])
+    setting = client.rows(account.id, CONVERSION_CUSTOMER)[0]["customer"].get("conversionTrackingSetting", {})
+    owner = str(setting.get("googleAdsConversionCustomer", "")).removeprefix("customers/")
+    longest = max(RESTATE_DAYS, _look_back(client, account.id))
+    if owner in ("", account.id):
+        return longest
+    try:
+        return max(longest, _look_back(client, owner))
+    except (AuthError, SkippedError):
+        return LONGEST_LOOK_BACK
+
+
+def _look_back(client: Client, customer: str) -> int:
+    """The longest look-back of a customer's own enabled conversion actions, in days."""
+    actions = [row["conversionAction"] for row in client.rows(customer, CONVERSION_ACTION)]
+    enabled = [action for action in actions if action.get("status") == "ENABLED"]
+    windows = [action.get(f"{kind}ThroughLookbackWindowDays", 0) for action in enabled for kind in ("click", "view")]
+    return max(map(int, windows), default=0)
 
 
 def probe(client: Client, config: Config) -> list[Finding]:
@@ -397,5 +417,5 @@ SOURCE = Source(
         "GOOGLE_ADS_DEVELOPER_TOKEN": "developer token, where you still have one: Google ignores it since 2026-09-09",
     },
     optional=frozenset({"GOOGLE_ADS_LOGIN_CUSTOMER_ID", "GOOGLE_ADS_DEVELOPER_TOKEN"}),
-    daily_calls=15_000,  # operations, basic access; a query is one whatever its pages
+    daily_calls=ACCESS,
 )

@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus
 
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from b2b_pipeline.sandbox import dialects, tokens
 
@@ -37,6 +37,8 @@ _APIS = ("google_ads", "hubspot", "salesforce")
 # Kind -> the vendors that can show it, and the options that it takes with their defaults.
 KINDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "throttle": (_APIS, {"retry_after": None, "daily": False}),  # seconds; a daily quota is used up
+    "platform_throttle": (("google_ads",), {"retry_after": 60}),  # by Google's platform, before the API is reached
+    "token_error": (_APIS, {"error": "unknown_error"}),  # of the token endpoint (path_contains="token")
     "server_error": (_ANY, {"status": 500}),  # 500, 502 or 503, with an HTML page
     "withhold": (_ANY, {}),  # an error 500 in the vendor's dialect, until cleared
     "missing_scope": (("hubspot",), {"scope": "content"}),  # that the app was not granted, until cleared
@@ -226,6 +228,18 @@ def _internal_error(fault: Fault, status: int = 500) -> Response:
     return answer
 
 
+def _platform_throttle(fault: Fault) -> Response:
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.options['retry_after']}s"}
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded.", "details": [info, retry]}
+    return JSONResponse({"error": error}, 429)
+
+
+def _token_error(fault: Fault) -> Response:
+    """RFC 6749, section 5.2; Salesforce says `unknown_error`, "retry your request", of its own troubles."""
+    return JSONResponse({"error": fault.options["error"], "error_description": "retry your request"}, 400)
+
+
 def _missing_scope(fault: Fault) -> Response:
     needed = {"requiredGranularScopes": [fault.options["scope"]]}
     error = {"message": "One or more of the following scopes are required.", "context": needed}
@@ -256,6 +270,8 @@ INSTEAD: dict[str, Callable[[Fault], Response]] = {
     "server_error": _server_error,
     "withhold": _internal_error,
     "missing_scope": _missing_scope,
+    "platform_throttle": _platform_throttle,
+    "token_error": _token_error,
     "html_page": lambda fault: dialects.html(200, "Scheduled maintenance"),
     "error_in_200": lambda fault: _internal_error(fault, 200),
     "expire_token": _expired_token,

@@ -20,6 +20,7 @@ FIELDS: dict[str, str] = {
     "customer.manager": "bool",
     "customer.test_account": "bool",
     "customer.status": _CUSTOMER_STATUS,
+    "customer.conversion_tracking_setting.google_ads_conversion_customer": "string",
     "customer_client.resource_name": "string",
     "customer_client.client_customer": "string",
     "customer_client.hidden": "bool",

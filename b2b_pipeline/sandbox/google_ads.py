@@ -1,7 +1,8 @@
 """Google Ads over REST, v23 to v26: listAccessibleCustomers, googleAds:search and googleAds:searchStream.
 
 Reference: https://developers.google.com/google-ads/api/rest/overview. The one user that the sandbox knows reaches the
-accounts without a manager directly, and a manager's accounts by naming it in `login-customer-id`.
+accounts without a manager directly, and all accounts below a manager, at whatever level, by naming it in
+`login-customer-id`.
 """
 
 from __future__ import annotations
@@ -150,7 +151,10 @@ def _authenticate(world: World, request: Request) -> str:
     if problem:
         code = "OAUTH_TOKEN_EXPIRED" if problem == "expired" else "OAUTH_TOKEN_INVALID"
         raise _refused(version, 401, "authenticationError", code, f"Oauth token is {problem}.")
-    # A developer-token header is ignored, as Google does since 2026-09-09.
+    # A developer token is ignored, as Google does since 2026-09-09; an empty header is not.
+    if request.headers.get("developer-token") == "":
+        message = "The developer token is not valid: the header is empty."
+        raise _refused(version, 400, "requestError", "DEVELOPER_TOKEN_PARAMETER_MISSING", message)
     return version
 
 
@@ -164,14 +168,15 @@ def _authorize(world: World, request: Request) -> Account:
         message = f"The login customer ID header '{login}' could not be validated."
         raise _refused(version, 400, "headerError", "INVALID_LOGIN_CUSTOMER_ID", message)
     known = {account.id: account for account in google_ads_rows.accounts(world)}
-    account, entry = known.get(customer), known.get(login or customer)
-    if not (account and entry and entry.manager_id is None and entry.id in google_ads_rows.above(account, known)):
+    account, entry = known.get(customer), login or customer
+    # The user was invited to the accounts without a manager, and enters by them.
+    if account is None or entry not in account.path or known[entry].manager_id is not None:
         message = (
             "User doesn't have permission to access customer. Note: If you're accessing a client customer, the "
             "manager's customer id must be set in the 'login-customer-id' header."
         )
         raise _refused(version, 403, "authorizationError", "USER_PERMISSION_DENIED", message)
-    if account.status != "ENABLED" or account.currency is None:
+    if account.status != "ENABLED" or not account.currency or not account.time_zone:
         message = "The customer account can't be accessed because it is not yet enabled or has been deactivated."
         raise _refused(version, 403, "authorizationError", "CUSTOMER_NOT_ENABLED", message)
     return account
@@ -222,10 +227,12 @@ def _batch(query: gaql.Query, rows: list[gaql.Row]) -> dict[str, Any]:
 def _result(query: gaql.Query, row: gaql.Row) -> dict[str, Any]:
     """One GoogleAdsRow in proto3 JSON: the selected fields, and the resource name of each resource they are of."""
     resources = {query.resource, *(field.split(".")[0] for field in query.select)} - {"metrics", "segments"}
-    result: dict[str, dict[str, object]] = {}
+    result: dict[str, Any] = {}
     for field in [*(f"{resource}.resource_name" for resource in sorted(resources)), *query.select]:
         if field in row:
-            resource, name = field.split(".")
-            value = str(row[field]) if FIELDS[field] == "int64" else row[field]
-            result.setdefault(camel(resource), {})[camel(name)] = value
+            *parents, name = map(camel, field.split("."))
+            node = result
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[name] = str(row[field]) if FIELDS[field] == "int64" else row[field]
     return result

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
-    from b2b_pipeline.sandbox.gaql import Query, Row
+    from b2b_pipeline.sandbox.gaql import Query, Row, Value
     from b2b_pipeline.sandbox.world import World
 
 ENTITIES = """
@@ -37,6 +37,10 @@ where vendor = 'google_ads' and account_id = :account and date_day between :star
 group by campaign_id, ad_group_id, conversion_action_id, date_day
 """
 
+OWNERS = "select distinct account_id from ad_entity where vendor = 'google_ads' and level = 'conversion_action'"
+
+CONVERSION_TRACKING = "customer.conversion_tracking_setting"
+
 Metrics = dict[str, Decimal]
 
 
@@ -46,11 +50,13 @@ class Account:
 
     id: str
     name: str
-    currency: str | None  # without them the account is half set up
+    currency: str | None
     time_zone: str | None
     manager_id: str | None
     status: str
     is_manager: bool
+    path: tuple[str, ...]  # the account itself, its manager, the manager's manager, …
+    conversion_customer: str  # who owns the conversion actions that count in it
 
     def today(self, now: int) -> date:
         """The day in the account's time zone."""
@@ -64,15 +70,16 @@ def accounts(world: World) -> list[Account]:
             "select id, name, currency, time_zone, manager_id, status from ad_account "
             "where vendor = 'google_ads' order by id"
         ).fetchall()
-    managers = {row["manager_id"] for row in rows}
-    return [Account(**dict(row), is_manager=row["id"] in managers) for row in rows]
-
-
-def above(account: Account, known: Mapping[str, Account]) -> list[str]:
-    """The account itself and its managers, nearest first."""
-    found = [account.id]
-    while (manager := known[found[-1]].manager_id) is not None:
-        found.append(manager)
+        owners = {row["account_id"] for row in connection.execute(OWNERS)}
+    managers = {row["id"]: row["manager_id"] for row in rows}
+    found = []
+    for row in rows:
+        path = [row["id"]]
+        while above := managers.get(path[-1]):
+            path.append(above)
+        owner = next((account for account in path if account in owners), row["id"])
+        is_manager = row["id"] in managers.values()
+        found.append(Account(**dict(row), is_manager=is_manager, path=tuple(path), conversion_customer=owner))
     return found
 
 
@@ -87,13 +94,8 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
             "each client account under the manager account.",
         )
     if query.resource == "customer_client":
-        known = {client.id: client for client in accounts(world)}
-        levels = {client.id: above(client, known) for client in known.values()}
-        entities = {
-            id_: _client(account, known[id_], managers.index(account.id))
-            for id_, managers in levels.items()
-            if account.id in managers
-        }
+        clients = [client for client in accounts(world) if account.id in client.path]
+        entities = {client.id: _client(account, client) for client in clients}
     elif query.resource == "customer":
         entities = {account.id: {}}
     else:
@@ -108,24 +110,24 @@ def find(world: World, account: Account, query: Query, now: int) -> list[Row]:
 
 
 def _customer(account: Account) -> Row:
-    set_up = {"customer.currency_code": account.currency, "customer.time_zone": account.time_zone}
-    found: Row = {name: value for name, value in set_up.items() if value is not None}
-    return found | {
+    row: dict[str, Value | None] = {
         "customer.resource_name": f"customers/{account.id}",
         "customer.id": int(account.id),
         "customer.descriptive_name": account.name,
         "customer.manager": account.is_manager,
         "customer.test_account": False,
         "customer.status": account.status,
+        f"{CONVERSION_TRACKING}.google_ads_conversion_customer": f"customers/{account.conversion_customer}",
     }
+    return {field: value for field, value in row.items() if value is not None}
 
 
-def _client(account: Account, client: Account, level: int) -> Row:
+def _client(account: Account, client: Account) -> Row:
     own = {field.replace("customer.", "customer_client."): value for field, value in _customer(client).items()}
     return own | {
         "customer_client.resource_name": f"customers/{account.id}/customerClients/{client.id}",
         "customer_client.client_customer": f"customers/{client.id}",
-        "customer_client.level": level,
+        "customer_client.level": client.path.index(account.id),
         "customer_client.hidden": False,
     }
 
@@ -144,7 +146,7 @@ def _fields(level: str, payload: Mapping[str, object]) -> Row:
     """The served fields that an entity has a value for; the payload is Google's JSON."""
     row: Row = {}
     for field, kind in FIELDS.items():
-        resource, name = field.split(".")
+        resource, _, name = field.partition(".")
         if resource == level and (value := payload.get(camel(name))) is not None:
             row[field] = int(str(value)) if kind == "int64" else value  # type: ignore[assignment]
     return row

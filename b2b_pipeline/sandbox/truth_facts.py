@@ -19,8 +19,9 @@ PAID = {"paid_search", "paid_social", "display", "video"}
 NOT_MARKETING = {"direct", "offline", "unknown", None}
 MARKETING_COSTS = {"ads", "agency", "tools", "salaries_marketing", "content", "event"}
 AD_CHANNEL = {
-    **dict.fromkeys(["SEARCH", "SHOPPING", "PERFORMANCE_MAX"], "paid_search"),
-    **dict.fromkeys(["DISPLAY", "DEMAND_GEN"], "display"),
+    **dict.fromkeys(["SEARCH", "SHOPPING", "HOTEL", "TRAVEL", "LOCAL_SERVICES"], "paid_search"),
+    **dict.fromkeys(["PERFORMANCE_MAX", "SMART", "LOCAL", "MULTI_CHANNEL"], "paid_search"),
+    **dict.fromkeys(["DISPLAY", "DEMAND_GEN", "DISCOVERY"], "display"),
     "VIDEO": "video",
 }
 LOOK_BACK = timedelta(days=365)
