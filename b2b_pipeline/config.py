@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
@@ -280,7 +281,7 @@ def _read(path: Path) -> tuple[yaml.Node, Any]:
         raise ConfigError(f"{path}: no such file; `make setup` writes one, B2B_CONFIG names another")
     try:
         raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
+        text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
         loader = _Words(text)
         node = loader.get_single_node()
         repeated = sorted(_repeated(node)) if node else []

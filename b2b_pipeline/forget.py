@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, Table, Text, func, or_, select, up
 from b2b_pipeline import settings
 from b2b_pipeline.errors import ConfigError, DamagedError
 from b2b_pipeline.export import export_parquet
+from b2b_pipeline.files.formats import searchable
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
@@ -145,6 +146,6 @@ def _inbox(pipeline: Pipeline, email: str) -> list[str]:
     """Names of dropped files that still have the address: they are their owner's, who has to remove it there."""
     if not pipeline.inbox.is_dir():
         return []
-    address = normalise_email(email).encode()
+    address = normalise_email(email)
     files = [path for path in pipeline.inbox.iterdir() if path.is_file()]
-    return sorted(path.name for path in files if address in path.read_bytes().lower())
+    return sorted(path.name for path in files if address in normalise_email(searchable(path.read_bytes())))

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -33,6 +34,8 @@ _PSEUDONYM = re.compile(rf"{PREFIX}(?:[0-9a-f]{{32}}(?:@[^@\s]+)?|invalid)")  # 
 # What looks like an address wherever it stands, also inside a URL (`ida%40x.example`); or a pseudonym, which stays.
 _HASHED = re.compile(rf"{PREFIX}[0-9a-f]{{32}}@")
 _IN_TEXT = re.compile(rf"{_HASHED.pattern}[^@\s]+|\w(?:[\w.+'-]|%2[Bb])*(?:@|%40)(?:\w(?:[\w-]*\w)?\.)+\w[\w-]*\w")
+# Drawn as nothing, though Unicode does not count them as format characters: joiners, fillers, variation selectors.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164" + "".join(map(chr, range(0xFE00, 0xFE10))))
 _known_secrets: set[str] = set()
 _formatter = logging.Formatter()
 
@@ -78,9 +81,20 @@ def mask_logs() -> None:
     logging.setLogRecordFactory(masked)
 
 
+def identifying(text: str) -> str:
+    """What text identifies by: NFKC without characters that nobody sees, trimmed. Two that look the same are the same.
+
+    Case stays: Salesforce has ids that differ in nothing else.
+    """
+    if text.isascii():
+        return text.strip()
+    seen = (c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf" and c not in _UNSEEN)
+    return "".join(seen).strip()
+
+
 def normalise_email(email: str) -> str:
-    """Trimmed and lower case; what two systems must agree on to mean the same person."""
-    return email.strip().lower()
+    """As `identifying`, in lower case; what two systems must agree on to mean the same person."""
+    return identifying(email).lower()
 
 
 class Pseudonyms:
@@ -168,7 +182,7 @@ class Pseudonyms:
         return self._digest("fingerprint of the key")
 
     def text(self, value: str) -> str:
-        return PREFIX + self._digest(value.strip())
+        return PREFIX + self._digest(identifying(value))
 
     def email(self, value: str) -> str:
         """`h1:<hash>@<domain>`; the hash is of the normalised address. Text that is no address is hashed whole."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select
+from typer.testing import CliRunner
 
+from b2b_pipeline.cli import app
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.core.refused import quarantined_rows
+from b2b_pipeline.core.refused import quarantined_rows, told
 from b2b_pipeline.files.check import CheckReport, check
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.dropped import Dropped
@@ -134,6 +139,181 @@ ads:
     world.drop("ads.csv", file)
     world.load()
     assert world.value("spend") == "1076.64"
+
+
+# -- one key on several rows
+
+CRM = """
+crm:
+  match: "crm*"
+  tables:
+    lead:
+      columns:
+        lead_id: Lead
+        created_at: {from: Created, date: "%Y-%m-%d"}
+        owner: Owner
+    opportunity:
+      columns:
+        lead_id: Lead
+        created_at: {from: Created, date: "%Y-%m-%d"}
+        won_date: {from: Won, date: "%Y-%m-%d"}
+        product: Product
+        amount: Amount
+        currency: {value: EUR}
+"""
+
+
+def test_every_deal_of_a_lead_counts_and_a_repeat_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = dropped(tmp_path, monkeypatch, CRM)
+    file = (
+        "Lead,Created,Owner,Won,Product,Amount\nL1,2026-01-01,Ann,2026-01-02,A,100\nL1,2026-01-01,Ann,2026-01-03,B,250\n"
+        "L2,2026-01-02,Ben,,A,70\nL1,2026-01-01,Ann,2026-01-03,B,250\n"
+    )
+    world.drop("crm.csv", file)
+    world.load()
+    assert [world.value(name) for name in ("won", "bookings", "leads", "opportunities")] == [2, "350.00", 2, 3]
+    table = next(table for table in checked(world, "crm.csv", file).tables if table.table == "opportunity")
+    assert (table.loaded, table.repeated, table.quarantined) == (3, 1, 0)
+
+
+def test_of_rows_of_one_lead_that_differ_the_earliest_counts_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, CRM)
+    header = "Lead,Created,Owner,Won,Product,Amount\n"
+    file = header + "L1,2026-01-05,Ann,,A,1\nL1,2026-01-03,Ben,,A,1\nL2,2026-01-05,Ann,,A,1\n"
+    world.drop("crm.csv", file)
+    world.load()
+    assert [row["value"] for row in world.ask("leads", "2026-01-03", "2026-01-05", ["day"])] == [1, 0, 1]
+    text = checked(world, "crm.csv", file).text()
+    assert "1 x a lead that stands on another row too: the earliest row counts (they differ in " in text
+    assert any("a lead that stands on another row too" in line for line in told(world.pipeline().warehouse))
+
+
+def test_an_id_that_a_spreadsheet_turned_into_a_number_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, LEADS)
+    file = "ID,E-mail,Created,Company\n" + "".join(f"4.71E+14,p{n}@x.example,2026-02-01,C{n}\n" for n in range(20))
+    report = checked(world, "leads.csv", file)
+    assert not report.ok
+    assert [(table.loaded, table.quarantined) for table in report.tables] == [(0, 20), (0, 0)]
+    assert "an id that a spreadsheet has turned into a number" in report.text()
+    assert "4.71E+14" in report.text()
+
+
+LEAD_CONFLICT = "7,a@x.example,2026-02-01,A\n7,b@x.example,2026-02-02,B\n"
+
+
+def test_one_id_on_rows_of_different_people_is_a_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = dropped(tmp_path, monkeypatch, LEADS)
+    good = "".join(f"L{n},p{n}@x.example,2026-02-01,C\n" for n in range(60))
+    file = "ID,E-mail,Created,Company\n" + LEAD_CONFLICT + good + "L1,p1@x.example,2026-02-01,C\n"
+    report = checked(world, "leads.csv", file)
+    lead, link = report.tables
+    assert (lead.loaded, lead.quarantined, lead.repeated) == (60, 2, 1)
+    assert (link.loaded, link.quarantined) == (60, 2)
+    assert "2 x ID: stands on several rows that differ (7), line 2, 3" in report.text()
+    assert not report.ok
+    world.drop("leads.csv", file)
+    world.load()
+    assert world.value("leads") == 60
+
+
+DAY = '{from: Day, date: "%Y-%m-%d"}'
+KEYED = {
+    "opportunity": (
+        f"opp_id: ID, created_at: {DAY}, won_date: {DAY}, amount: X, currency: {{value: EUR}}",
+        ("1000", "9000"),
+    ),
+    "cost_ledger": (
+        f"cost_id: ID, date_day: {DAY}, category: {{value: tools}}, amount: X, currency: {{value: EUR}}",
+        ("1000", "9000"),
+    ),
+    "touchpoint": (f"touch_id: ID, lead_id: X, touched_at: {DAY}", ("L1", "L2")),
+    "email_event": (
+        f"event_id: ID, send_id: X, email: Mail, event_type: {{value: sent}}, event_at: {DAY}",
+        ("s1", "s2"),
+    ),
+}
+
+
+@pytest.mark.parametrize("table", KEYED)
+def test_one_key_with_different_content_is_a_conflict_in_every_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    columns, (one, other) = KEYED[table]
+    world = dropped(tmp_path, monkeypatch, f'x: {{match: "x*", tables: {{{table}: {{columns: {{{columns}}}}}}}}}')
+    rest = "".join(f"o{n},2026-02-01,{one},a@x.example\n" for n in range(60))
+    file = f"ID,Day,X,Mail\nD1,2026-02-01,{one},a@x.example\nD1,2026-02-01,{other},a@x.example\n{rest}"
+    report = checked(world, "x.csv", file + f"o1,2026-02-01,{one},a@x.example\n")
+    assert (report.tables[0].loaded, report.tables[0].quarantined, report.tables[0].repeated) == (60, 2, 1)
+    assert "2 x ID: stands on several rows that differ (D1), line 2, 3" in report.text()
+
+
+def test_across_files_the_newer_row_counts_and_the_change_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, DEALS.replace("columns:", "columns:\n        opp_id: Opportunity Name"))
+    world.drop("deals_1.csv", REPORT)
+    world.drop("deals_2.csv", REPORT.replace("1,200.50", "9,000.00"))
+    world.load()
+    assert world.value("bookings") == "9000.00"
+    assert told(world.pipeline().warehouse) == [
+        "files/opportunity deals_1.csv: 3 footer lines left out",
+        "files/opportunity deals_2.csv: 3 footer lines left out",
+        "files/opportunity deals_2.csv: 1 x a row that an older file has otherwise: the newer counts "
+        "(they differ in amount)",
+    ]
+
+
+def test_a_cost_that_a_newer_file_shortens_leaves_no_days_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    costs = """
+costs:
+  match: "costs*"
+  tables:
+    cost_ledger:
+      columns:
+        cost_id: No
+        first_day: {from: From, date: "%Y-%m-%d"}
+        last_day: {from: To, date: "%Y-%m-%d"}
+        category: {value: tools}
+        amount: Amount
+        currency: {value: EUR}
+"""
+    world = dropped(tmp_path, monkeypatch, costs)
+    world.drop("costs_1.csv", "No,From,To,Amount\n1,2026-01-01,2026-01-10,100\n")
+    world.drop("costs_2.csv", "No,From,To,Amount\n1,2026-01-01,2026-01-05,100\n")
+    world.load()
+    found = world.pipeline().warehouse.rows(select(func.count().label("n"), func.sum(tables.cost_ledger.c.amount)))
+    assert [list(row.values()) for row in found] == [[5, Decimal(100)]]
+
+
+# -- what identifies
+
+
+def test_spellings_that_look_the_same_are_one_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = dropped(tmp_path, monkeypatch, LEADS)
+    spellings = [
+        "ida@x.example", "\u200bida@x.example", "Ida@X.example\u200b", "ida@x.example\u00a0",
+        "\u202aida@x.example\u202c", "ida\u00ad@x.example", "\uff49\uff44\uff41\uff20x.example",
+    ]  # fmt: skip
+    lines = "".join(f"L{n},{email},2026-02-0{n + 1},C\n" for n, email in enumerate(spellings))
+    world.drop("leads.csv", "ID,E-mail,Created,Company\n" + lines)
+    world.load()
+    assert world.value("leads") == 1
+    assert CliRunner().invoke(app, ["forget", "ida@x.example", "--yes"]).exit_code == 0
+
+
+def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nfd = unicodedata.normalize("NFD", "Größe"), unicodedata.normalize("NFD", "Österreich")
+    mapping = LEADS.replace("company: Company", "country: {from: Größe, aliases: {Österreich: Austria}}")
+    world = dropped(tmp_path, monkeypatch, mapping)
+    world.drop("leads.csv", f"ID,E-mail,Created,{nfd[0]}\n1,a@x.example,2026-02-01,{nfd[1]}\n")
+    world.load()
+    assert [row["country"] for row in world.pipeline().warehouse.rows(select(tables.lead.c.country))] == ["Austria"]
 
 
 # -- whatever a file looks like

@@ -142,13 +142,14 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
 def _left_out(found: Pipeline) -> Iterator[str]:
     """What is landed, but in no table, and what could not be read."""
     from b2b_pipeline.absences import still_absent
-    from b2b_pipeline.core.refused import quarantined_rows, refused_slices
+    from b2b_pipeline.core.refused import quarantined_rows, refused_slices, told
 
     for source in found.config.sources:
-        told = {str(item): None for item in still_absent(found.landing.root, source, found.config)}
-        yield from (f"left out: {source} account {line}" for line in told)
+        absent = {str(item): None for item in still_absent(found.landing.root, source, found.config)}
+        yield from (f"left out: {source} account {line}" for line in absent)
     yield from (f"refused: {line}" for line in refused_slices(found.warehouse))
     yield from (f"quarantined: {line}" for line in quarantined_rows(found.warehouse))
+    yield from (f"note: {line}" for line in told(found.warehouse))
 
 
 def split(ranges: Iterable[Range], days: int) -> list[Range]:

@@ -22,7 +22,9 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
+from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.errors import ContractError, DamagedError
+from b2b_pipeline.files.repeats import NOTES
 from b2b_pipeline.landing import Landing, Slice, day_of
 from b2b_pipeline.slices import outdated, refusal
 from b2b_pipeline.warehouse import tables
@@ -62,6 +64,7 @@ class _Mapped:
     rows_in: int
     deduplicated: int
     days: list[date] | None
+    notes: list[str]  # what the mapping did that loses no row but should be known
 
 
 def load_table(
@@ -244,7 +247,7 @@ class _Load:
             stale_rows, stale_rejects = (~side["date_day"].isin(days) for side in (rows, rejects))
             rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
             deduplicated += int(stale_rows.sum() + stale_rejects.sum())
-        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days)
+        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, frame.attrs.get(NOTES, []))
 
     def _landed_day(self, feed: Feed, item: Slice, record: Record) -> date:
         """The day that a record belongs to in landing; the last one of its slice when it tells none of a report's."""
@@ -271,7 +274,7 @@ class _Load:
             connection.execute(
                 delete(tables.quarantine).where(bad.target_table == self.table.name, bad.source == FILES)
             )
-        for mapped in batch:
+        for mapped in self._overlapping(batch):
             rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
             if self.rates is not None:
                 rows = converted(self.table, rows, self.rates)
@@ -287,6 +290,19 @@ class _Load:
             merge_newest(connection, self.table, _newest_rows(self.table, pa.concat_tables(merged)))
         if dropped:
             append(connection, self.table, _newest_rows(self.table, pa.concat_tables(dropped)))
+
+    def _overlapping(self, batch: list[_Mapped]) -> list[_Mapped]:
+        """The batch, with what its files make of each other."""
+        files = {mapped.item.slice_id: mapped.rows for mapped in batch if mapped.feed.source == FILES}
+        rows, notes = overlapped(self.table, files)
+        return [
+            replace(
+                mapped,
+                rows=rows.get(mapped.item.slice_id, mapped.rows),
+                notes=[*mapped.notes, *([note] if (note := notes.get(mapped.item.slice_id)) else [])],
+            )
+            for mapped in batch
+        ]
 
     def _replace(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
         """Put a slice in the place of the older ones of its stream and account, and of what was refused of them."""
@@ -314,6 +330,7 @@ class _Load:
             **self._of_slice(item), "mapping_version": self.versions[mapped.feed], "rows_in": mapped.rows_in,
             "rows_loaded": rows.num_rows, "rows_quarantined": len(rejects),
             "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
+            "notes": "\n".join(mapped.notes) or None,
         }  # fmt: skip
         _append_rows(connection, tables.load_audit, [entry])
         names = ["record_number", "reason", "column_name", "about", "date_day", "record"]
@@ -362,11 +379,14 @@ def _append_rows(connection: Connection, table: Table, rows: list[dict[str, Any]
 
 
 def _newest_rows(table: Table, rows: pa.Table) -> pa.Table:
-    """One row per key across the slices of a batch."""
-    key = list(table.info["key"])
+    """One row per key across the slices of a batch; what is spread over days comes from one slice as a whole."""
+    key, whole = list(table.info["key"]), list(table.info["whole"])
     order = [name for name in (table.info["version"], "slice_id") if name]
     frame = rows.select(list(dict.fromkeys([*key, *order]))).to_pandas().sort_values(order, kind="stable")
-    return rows.take(pa.array(sorted(frame.drop_duplicates(key, keep="last").index), pa.int64()))
+    kept = frame.drop_duplicates(key, keep="last")
+    if whole != key:
+        kept = kept[kept["slice_id"] == kept.groupby(whole)["slice_id"].transform("last")]
+    return rows.take(pa.array(sorted(kept.index), pa.int64()))
 
 
 def _checksum(rows: pa.Table) -> str:

@@ -37,6 +37,18 @@ def quarantined_rows(warehouse: Warehouse, table: str | None = None) -> list[str
     return [f"{row['rows']} of {row['source']}/{row['stream']}: {_reason(row)}" for row in found]
 
 
+def told(warehouse: Warehouse) -> list[str]:
+    """What loads did that loses no row but should be known: lines left out, rows that a newer file changed."""
+    audit = load_audit.c
+    query = select(audit.source, audit.target_table, audit.source_account, audit.notes).where(audit.notes.is_not(None))
+    found = warehouse.rows(query.order_by(audit.target_table, audit.source_account, audit.slice_id))
+    return [
+        f"{row['source']}/{row['target_table']} {row['source_account']}: {note}"
+        for row in found
+        for note in row["notes"].split("\n")
+    ]
+
+
 def _reason(row: Mapping[str, Any]) -> str:
     examples = list(dict.fromkeys(text for text in (row["first"], row["last"]) if text is not None))
     return reason_text(row["column_name"], row["reason"], examples, row["different"] > len(examples))

@@ -7,6 +7,7 @@ reason in words that name the cell's text; `parsed` applies one to a column.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -14,6 +15,8 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+
+from b2b_pipeline.privacy import identifying
 
 DecimalSign = Literal[".", ","]
 YEARS = range(1970, 2101)  # a year outside is a typing error or a spreadsheet's zero
@@ -40,6 +43,9 @@ _AMOUNT = re.compile(
 )
 
 
+_SCIENTIFIC = re.compile(r"[+-]?\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+
+
 class Unfit(ValueError):
     """The cell does not say what it should. `reason` is why, in words that every cell of the same fault shares."""
 
@@ -60,12 +66,14 @@ def shown(text: str) -> str:
 
 
 def clean(values: pd.Series, nulls: Sequence[str]) -> pd.Series:
-    """Text without surrounding blanks and without NUL; None where it is empty or a null marker."""
+    """Text without surrounding blanks and NUL, its letters composed; None where it is empty or a null marker."""
     markers = {marker.lower() for marker in nulls} | {""}
 
     def tidy(value: object) -> str | None:
         text = str(value).replace("\0", "").strip()
-        return None if text.lower() in markers else text
+        if text.isascii():
+            return None if text.lower() in markers else text
+        return None if identifying(text).lower() in markers else unicodedata.normalize("NFC", text)
 
     tidied = values.astype(object).map(tidy, na_action="ignore")
     return tidied.astype(object).where(tidied.notna(), None)
@@ -77,10 +85,21 @@ def parsed(values: pd.Series, parse: Callable[[str], str]) -> tuple[pd.Series, p
     bad: dict[str, str] = {}
     for text in values.dropna().unique():
         try:
-            good[text] = parse(text)
+            good[text] = parse(identifying(text))
         except Unfit as unfit:
             bad[text] = unfit.reason
     return _looked_up(values, good), _looked_up(values, bad)
+
+
+def folded(text: str) -> str:
+    """What makes two words the same word: what is seen of them, upper and lower case apart."""
+    return identifying(text).casefold()
+
+
+def parse_id(text: str) -> str:
+    if _SCIENTIFIC.fullmatch(text):
+        raise Unfit(text, "is an id that a spreadsheet has turned into a number: export the column as text")
+    return text
 
 
 def _looked_up(values: pd.Series, table: Mapping[str, str]) -> pd.Series:

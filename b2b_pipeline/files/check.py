@@ -16,6 +16,7 @@ from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import Proposal, propose
 from b2b_pipeline.files.reading import FOOTER, ROW, read_records
+from b2b_pipeline.files.repeats import NOTES
 from b2b_pipeline.files.rows import TOTAL, left_out, rows
 from b2b_pipeline.files.sheet import SOURCE
 from b2b_pipeline.privacy import Pseudonyms
@@ -50,7 +51,7 @@ class TableCheck:
     reasons: list[Reason]
     records: int
     bad_records: int
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what loads otherwise than it stands there
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     line = frame[ROW].astype(int)
     reasons = [Reason(kind, sorted(line[kind.records].tolist())[:LINES]) for kind in kinds(rejects)]
     records, bad = given.index.nunique(), rejects["record_number"].nunique()
-    notes = list(_without_channel(given, mapping)) if table == "touchpoint" else []
+    notes = [note for note in given.attrs.get(NOTES, []) if not note.endswith("left out")]  # told by the report itself
+    notes += _without_channel(given, mapping) if table == "touchpoint" else []
     return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, notes)
 
 

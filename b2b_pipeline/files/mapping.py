@@ -102,6 +102,10 @@ class Text(Cell):
     aliases: dict[Str, Str] = {}
 
 
+class Id(Text):
+    """What identifies something. One that a spreadsheet has turned into a number (`4.71E+14`) is none."""
+
+
 class Choice(Text):
     """One of a few words of ours; `aliases` translates the file's words into them."""
 
@@ -240,7 +244,7 @@ class Table(_Section):
 
 
 class LeadColumns(_Section):
-    lead_id: Text | None = None
+    lead_id: Id | None = None
     email: Email | None = None
     created_at: Moment
     updated_at: Moment | None = None
@@ -270,7 +274,7 @@ class LeadTable(Table):
 
 
 class StageEventColumns(_Section):
-    lead_id: Text | None = None
+    lead_id: Id | None = None
     email: Email | None = None
     to_stage: Text
     entered_at: Moment
@@ -284,22 +288,22 @@ class StageEventTable(Table):
 
 
 class OpportunityColumns(_Section):
-    opp_id: Text | None = None
-    lead_id: Text | None = None
+    opp_id: Id | None = None
+    lead_id: Id | None = None
     email: Email | None = None
     created_at: Moment | None = None
     updated_at: Moment | None = None
     close_date: Day | None = None
     won_date: Day | None = None
     lost_date: Day | None = None
-    account_id: Text | None = None
+    account_id: Id | None = None
     name: Text | None = None
     opp_type: Text | None = None
     stage: Text | None = None
     owner: Text | None = None
     product: Text | None = None
     region: Text | None = None
-    campaign_id: Text | None = None
+    campaign_id: Id | None = None
     amount: Money | None = None
     currency: Currency | None = None
 
@@ -336,11 +340,11 @@ class OpportunityTable(Table):
 
 class SpendColumns(_Section):
     date_day: Day
-    account_id: Text
-    campaign_id: Text
+    account_id: Id
+    campaign_id: Id
     campaign_name: Text | None = None
-    ad_group_id: Text | None = None
-    ad_id: Text | None = None
+    ad_group_id: Id | None = None
+    ad_id: Id | None = None
     channel: Channel | None = None
     impressions: Number | None = None
     clicks: Number | None = None
@@ -357,9 +361,9 @@ class SpendTable(Table):
 
 
 class EmailEventColumns(_Section):
-    event_id: Text | None = None
-    send_id: Text
-    campaign_id: Text | None = None
+    event_id: Id | None = None
+    send_id: Id
+    campaign_id: Id | None = None
     email: Email | None = None
     event_type: EventType | None = None
     event_at: Moment | None = None
@@ -398,14 +402,14 @@ class EmailEventTable(Table):
 
 
 class CostColumns(_Section):
-    cost_id: Text | None = None
+    cost_id: Id | None = None
     date_day: Day | None = None
     first_day: Day | None = None
     last_day: Day | None = None
     month: Month | None = None
     category: Category
     channel: Channel | None = None
-    campaign_id: Text | None = None
+    campaign_id: Id | None = None
     description: Text | None = None
     updated_at: Moment | None = None
     amount: Money
@@ -449,8 +453,8 @@ class RateTable(Table):
 
 
 class TouchpointColumns(_Section):
-    touch_id: Text | None = None
-    lead_id: Text | None = None
+    touch_id: Id | None = None
+    lead_id: Id | None = None
     email: Email | None = None
     touched_at: Moment
     updated_at: Moment | None = None
@@ -460,7 +464,7 @@ class TouchpointColumns(_Section):
     msclkid: Text | None = None
     fbclid: Text | None = None
     li_fat_id: Text | None = None
-    campaign_id: Text | None = None
+    campaign_id: Id | None = None
     touch_type: Text | None = None
 
 

@@ -27,14 +27,16 @@ from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import Currency, Day, EmailEventTable, FileMapping, LeadTable, Moment, OpportunityTable
 from b2b_pipeline.files.reading import LEFT_OUT, ROW
+from b2b_pipeline.files.repeats import NOTES, settled
 from b2b_pipeline.files.sheet import SOURCE, Sheet, aliased, among, field_of
+from b2b_pipeline.warehouse.tables import metadata
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
 NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 LONGEST_PERIOD = 3660  # days; a longer one is a typing error
-TOTAL = "total"
+TOTAL = "row of totals"
 # What the cell of a row of sums says; `Total Energies` is a customer.
 _TOTAL = re.compile(
     r"((grand |sub-?)?(totals?|sum)|summe|zwischensumme|gesamt(summe|ergebnis)?|insgesamt|total g[eé]n[eé]ral|totale?n?"
@@ -64,7 +66,15 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
         found.append(_email_clicks(sheet("email_event")))
     if table == "identity_link":
         found.extend(_links(sheet(name)) for name, given in declared.items() if mapping.links(given))
-    return pd.concat(found).astype(object)
+    frame = settled(pd.concat(found).astype(object), metadata.tables[table], mapping)
+    if table == mapping.feeds()[0]:
+        frame.attrs[NOTES] = [*_left_out_notes(left_out(records, mapping)), *frame.attrs.get(NOTES, [])]
+    return frame
+
+
+def _left_out_notes(kinds: pd.Series) -> list[str]:
+    counts = kinds.value_counts()
+    return [f"{count} {kind}{'s' if count > 1 else ''} left out" for kind, count in counts.items()]
 
 
 def left_out(records: pd.DataFrame, mapping: FileMapping) -> pd.Series:
@@ -210,7 +220,7 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
     columns = table.columns
     lead_id = sheet.lead_ids()
     one_per_lead = columns.opp_id is None and sheet.mapping.tables.lead is not None
-    opp_id = lead_id if one_per_lead else sheet.own_id("opp_id")
+    opp_id = _deals_of_leads(sheet, lead_id) if one_per_lead else sheet.own_id("opp_id")
     sheet.require(opp_id, columns.opp_id)
     created_at, stage, close_date = sheet["created_at"], sheet["stage"], sheet["close_date"]
     if columns.stage is not None:
@@ -237,6 +247,19 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
         },
         "updated_at", "account_id", "name", "opp_type", "owner", "product", "region", "campaign_id",
     )  # fmt: skip
+
+
+def _deals_of_leads(sheet: Sheet, lead_id: pd.Series) -> pd.Series:
+    """A deal of a file of leads has its lead's id; further ones of the same lead are numbered as they were opened."""
+    opened = sheet["created_at"].fillna(sheet["won_date"]).fillna(sheet["lost_date"]).fillna(sheet["close_date"])
+    said = sheet.said([cell.source for cell in sheet.table.cells() if cell.source is not None])
+    deals = pd.DataFrame({"lead": lead_id, "opened": opened.fillna("9999"), "said": said}).dropna(subset=["lead"])
+    deals = deals.drop_duplicates().sort_values(["lead", "opened"], kind="stable")
+    number = deals.groupby("lead").cumcount() + 1
+    named = deals["lead"] + number.map(lambda n: "" if n == 1 else f"-{n}")
+    by_deal = dict(zip(zip(deals["lead"], deals["said"], strict=True), named, strict=True))
+    found = [by_deal.get(pair) for pair in zip(lead_id, said, strict=True)]
+    return pd.Series(found, index=lead_id.index, dtype=object)
 
 
 # -- money out

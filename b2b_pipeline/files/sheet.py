@@ -20,6 +20,7 @@ from b2b_pipeline.files.mapping import (
     Choice,
     Day,
     FileMapping,
+    Id,
     LeadTable,
     Moment,
     Money,
@@ -85,6 +86,8 @@ class Sheet:
                 return self._parse(aliased(text, cell), partial(channel_name, known=known), cell)
             case Choice():
                 return self._parse(aliased(text, cell), partial(choice, allowed=cell.allowed), cell)
+            case Id():
+                return self._parse(aliased(text, cell), cells.parse_id, cell)
             case Text():
                 return aliased(text, cell)
         self.fail(text == NOT_AN_ADDRESS, "not an e-mail address", cell)
@@ -162,11 +165,15 @@ class Sheet:
         everybody = lead and lead.model_copy(update={"when": None})
         return Sheet(self.records, self.mapping, everybody, self.context).lead_ids() if everybody else self.empty()
 
+    def said(self, headers: list[str]) -> pd.Series:
+        """A digest of what each row says in these columns."""
+        said = pd.DataFrame({h: self._text(h).fillna("") for h in sorted(headers)}, self.records.index)
+        digests = [hashlib.sha256(repr(line).encode()).hexdigest()[:16] for line in said.itertuples(False, None)]
+        return pd.Series(digests, index=self.records.index, dtype=object)
+
     def _row_ids(self) -> pd.Series:
         """An id for each row from what its mapped cells say, numbered when the file says the same again."""
-        said = pd.DataFrame({h: self._text(h).fillna("") for h in sorted(self.mapping.headers())}, self.records.index)
-        digests = [hashlib.sha256(repr(line).encode()).hexdigest()[:16] for line in said.itertuples(False, None)]
-        ids = pd.Series(digests, index=self.records.index, dtype=object)
+        ids = self.said(self.mapping.headers())
         again = ids.groupby(ids.to_numpy()).cumcount() + 1
         return ids.where(again == 1, ids + "-" + again.astype(str))
 
@@ -216,14 +223,14 @@ def choice(text: str, allowed: tuple[str, ...]) -> str:
 def aliased(text: pd.Series, cell: Text) -> pd.Series:
     if not cell.aliases:
         return text
-    table = {spelling.lower(): word for spelling, word in cell.aliases.items()}
+    table = {cells.folded(spelling): word for spelling, word in cell.aliases.items()}
     return (
-        text.map(lambda value: table.get(value.lower(), value), na_action="ignore")
+        text.map(lambda value: table.get(cells.folded(value), value), na_action="ignore")
         .astype(object)
         .where(text.notna(), None)
     )
 
 
 def among(text: pd.Series, words: list[str]) -> pd.Series:
-    lowered = {word.lower() for word in words}
-    return text.map(lambda value: isinstance(value, str) and value.lower() in lowered).astype(bool)
+    folded = {cells.folded(word) for word in words}
+    return text.map(lambda value: isinstance(value, str) and cells.folded(value) in folded).astype(bool)

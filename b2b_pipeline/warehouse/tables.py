@@ -5,6 +5,7 @@ A core table's `info` says how it is loaded:
     key      columns that identify a row
     version  column that decides between two rows of one key: the greater wins, the newer slice on a tie.
              Tables without a version are replaced by (source, account, day) from the newest slice that covers the day.
+    whole    columns of what one slice gives as a whole, where that is more than one row; else the key
     required columns that must not be empty; a row without them is quarantined
     allowed  column -> the only values it may have
 Timestamps are UTC, whole seconds, without zone. Money is NUMERIC(20,6) with its currency beside it; `amount_reporting`
@@ -49,8 +50,12 @@ def _day(*names: str) -> list[Column[Any]]:
 
 
 def _core(name: str, *columns: Column[Any], grain: str, key: tuple[str, ...], version: str | None = None,
-          required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None) -> Table:  # fmt: skip
-    info = {"grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {}}
+          required: tuple[str, ...] = (), allowed: dict[str, tuple[str, ...]] | None = None,
+          whole: tuple[str, ...] = ()) -> Table:  # fmt: skip
+    info = {
+        "grain": grain, "key": key, "version": version, "required": (*key, *required), "allowed": allowed or {},
+        "whole": whole or key,
+    }  # fmt: skip
     return Table(
         name, metadata, *_text("source", "source_account", "source_id"), *columns,
         *_text("slice_id", "run_id"), *_at("loaded_at"), info=info, comment=grain,
@@ -171,7 +176,8 @@ cost_ledger = _core(
     *_text("category", "channel", "campaign_id", "description"),
     *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"), *_at("updated_at"),
     grain="One row per cost and day; a cost of a period is spread evenly over its days.",
-    key=("source", "cost_id", "date_day"), version="updated_at", required=("category", "amount", "currency"),
+    key=("source", "cost_id", "date_day"), whole=("source", "cost_id"), version="updated_at",
+    required=("category", "amount", "currency"),
     allowed={"category": ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")},
 )  # fmt: skip
 
@@ -267,7 +273,7 @@ load_audit = Table(
     "load_audit", metadata,
     *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
     *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"),
-    *_text("checksum", "error"), *_at("loaded_at"),
+    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"),
     info={"grain": "One row per table and slice that was loaded, written in the same transaction.",
           "key": ("target_table", "slice_id")},
 )  # fmt: skip
