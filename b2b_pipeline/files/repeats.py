@@ -27,7 +27,9 @@ _NO_CONTENT = {"source_id", "vendor_stage"}  # where a row stands, and the file'
 
 def settled(frame: pd.DataFrame, table: Table, mapping: FileMapping) -> pd.DataFrame:
     """`frame` with conflicts rejected, and with all rows of one lead saying what its earliest says."""
-    key, version = list(table.info["key"]), table.info["version"]
+    # A lead may have had several addresses, but not in one list: there they are several people with one id.
+    key = ["source", "from_key", "rule"] if table.name == "identity_link" else list(table.info["key"])
+    version = table.info["version"]
     same = [*key, version] if version in frame.columns else key
     index, frame = frame.index, frame.reset_index(drop=True)
     good = frame[frame[REJECT].isna()]
