@@ -114,6 +114,8 @@ def _customer(account: Account) -> Row:
         "customer.resource_name": f"customers/{account.id}",
         "customer.id": int(account.id),
         "customer.descriptive_name": account.name,
+        "customer.currency_code": account.currency,
+        "customer.time_zone": account.time_zone,
         "customer.manager": account.is_manager,
         "customer.test_account": False,
         "customer.status": account.status,
