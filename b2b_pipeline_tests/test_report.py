@@ -231,6 +231,21 @@ def test_a_number_that_lacks_its_costs_says_so(installed: Installation) -> None:
     assert "no sales cost is in the cost ledger" in page.text
 
 
+def test_the_page_says_in_words_what_ratios_leave_out_and_shows_no_cost_that_nobody_gave(
+    installed: Installation,
+) -> None:
+    page = written(installed, "--days", str(DAYS))
+    assert "Cost and return of all channels are without paid_social: nothing feeds its spend." in page.text
+    head, *rows = page.tables["by-channel"]
+    at = {name: position for position, name in enumerate(head)}
+    (social,) = [row for row in rows if row[0] == "Paid social"]
+    assert float(social[at["Leads"]]) > 0
+    assert [social[at[name]] for name in ("Ad spend", "Cost per lead", "ROAS")] == ["", "", ""]
+    asked = ("--from", NOW[0].isoformat(), "--to", NOW[1].isoformat(), "--format", "json")
+    (total,) = json.loads(installed.b2b("kpi", "roas", *asked).stdout)
+    assert ("roas", str(total["value"])) in page.numbers
+
+
 def test_without_any_data_there_is_a_message_and_no_page(
     installed: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
