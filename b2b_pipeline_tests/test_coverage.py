@@ -24,7 +24,7 @@ from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import cost_ledger, coverage, load_audit, opportunity, spend
+from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, load_audit, opportunity, spend
 from b2b_pipeline.warehouse.write import append
 
 START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
@@ -178,6 +178,7 @@ def test_a_stream_that_is_switched_off_is_no_source_of_anything(books: Books) ->
     books.streams = ["contact", "deal"]
     assert books.reasons("leads", "won") == {}
     at = date(2026, 5, 6)
+    books.fill(kpi_component_daily, component="leads", date_day=at, value=Decimal(1))  # something was derived
     (answer,) = ask(books.warehouse, books.config, ["email_sends"], at, at)
     assert (answer.value, answer.why_null) == (None, "nothing that is switched on gives email sends")
 
