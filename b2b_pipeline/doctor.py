@@ -83,7 +83,7 @@ def _home() -> Iterator[Finding]:
     home, landing = settings.home(), settings.landing_root()
     for name, folder in (("B2B_HOME", home), ("landing", landing)):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.NamedTemporaryFile(dir=folder):
                 yield Finding(True, f"{name}: {folder} is writable")
         except OSError as error:
@@ -93,6 +93,8 @@ def _home() -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free / 2**30
         fix = f"make room, {FREE_GIB:g} GiB at least, or move {name}"
         yield Finding(free >= FREE_GIB, f"{name}: {free:.1f} GiB free", fix)
+    if stat.S_IMODE(home.stat().st_mode) & 0o077:
+        yield Finding(False, f"B2B_HOME: other users of this machine can look into {home}", f"chmod 700 {home}")
     yield _hash_key(home / "hash.key", landing)
 
 

@@ -290,7 +290,7 @@ def _key(home: Path, make: bool) -> bytes:
     if not path.exists():
         if not make:
             raise ConfigError(f"{path} is missing: restore it from a backup, or set B2B_HASH_KEY to the old key")
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
         new = home / f".hash.key.{secrets.token_hex(4)}"
         write_private(new, secrets.token_hex(32))
         with suppress(FileExistsError):

@@ -105,6 +105,7 @@ def template() -> Installation:
     domain = known_everywhere(world)[1].partition("@")[2]
     text = text.replace("[ourcompany.example]", f"[ourcompany.example, {domain}]")
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
+    (folder / "home").mkdir(mode=0o700)
     drop_files(world, folder / "home" / "inbox")
     found = Installation(folder, world)
     with pytest.MonkeyPatch.context() as patch:

@@ -148,7 +148,11 @@ def test_the_freshness_job_judges_every_kpi_and_materialises_nothing(defs: dg.De
 def test_schedules_and_sensors_run_without_being_switched_on(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
-    assert schedules.keys() == {*(f"nightly_{name}" for name in SOURCES), "freshness_every_hour"}
+    assert schedules.keys() == {
+        *(f"nightly_{name}" for name in SOURCES),
+        "freshness_every_hour",
+        "retention_every_night",
+    }
     for schedule in schedules.values():
         assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
         assert schedule.execution_timezone == "UTC"

@@ -63,6 +63,7 @@ def test_an_empty_folder_becomes_an_installation(fresh: Path) -> None:
     assert values["B2B_HOME"] == str(fresh / ".b2b")
     assert values["B2B_CONFIG"] == str(fresh / "pipeline.yaml")
     assert stat.S_IMODE((fresh / ".env").stat().st_mode) == 0o600
+    assert stat.S_IMODE((fresh / ".b2b").stat().st_mode) == 0o700
     config = load_config(fresh / "pipeline.yaml")
     assert datetime.now(UTC).date() - config.start_date in (timedelta(days=30), timedelta(days=31))
     assert (fresh / ".b2b" / "inbox").is_dir()
@@ -74,11 +75,13 @@ def test_setting_up_again_overwrites_nothing(fresh: Path) -> None:
     for name in (".env", "pipeline.yaml", ".b2b/dagster/dagster.yaml"):
         with open(fresh / name, "a", encoding="utf-8") as file:
             file.write("# mine\n")
+    (fresh / ".b2b").chmod(0o755)
     before = files(fresh)
     result = b2b(fresh, "setup")
     assert result.returncode == 0, result.stderr
     assert "wrote" not in result.stderr
     assert files(fresh) == before
+    assert stat.S_IMODE((fresh / ".b2b").stat().st_mode) == 0o700
 
 
 def test_what_the_environment_names_is_made_where_it_says(tmp_path: Path) -> None:

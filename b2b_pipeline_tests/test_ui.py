@@ -85,8 +85,7 @@ def install(folder: Path, stack: ExitStack) -> str:
     for path in inbox.iterdir():
         path.unlink()  # landed; the file sensor would land it again, and have yesterday derived
     url = f"http://127.0.0.1:{dagster}"
-    dev = ["dev", "-w", str(TOP / "workspace.yaml"), "-p", str(dagster)]
-    stack.enter_context(process(folder, f"{url}/server_info", "dagster", *dev))
+    stack.enter_context(process(folder, f"{url}/server_info", "b2b_pipeline.cli", "ui", "--port", str(dagster)))
     return url
 
 

@@ -74,6 +74,8 @@ def prepare() -> None:
     found = Pipeline.from_environment()
     if not os.environ.get("DAGSTER_HOME"):
         raise ConfigError("DAGSTER_HOME is not set: put its line of .env.example into .env")
+    found.home.mkdir(parents=True, exist_ok=True)
+    found.home.chmod(0o700)  # what is in it concerns nobody else on this machine
     settings = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
     if not settings.exists():
         settings.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class Warehouse:
         if self.dialect == "duckdb":
             path = Path(self.url.database or home() / "warehouse.duckdb")
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             except OSError as error:
                 raise ConfigError(f"the warehouse's folder {path.parent} cannot be made: {error.strerror}") from None
             self._path = path
