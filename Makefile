@@ -7,7 +7,7 @@ WORKERS := --numprocesses auto --dist loadfile
 UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help anew setup demo docs check test lint types test-ui lock image try-image clean
+.PHONY: help anew setup demo docs check test lint types test-ui lock sbom advisories image try-image clean
 
 help: ## show this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,13 @@ lock: $(BIN)/uv ## lock the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
+
+sbom: $(BIN)/uv ## sbom.json: what is locked, as CycloneDX
+	$(BIN)/uv tool run --quiet --from 'cyclonedx-bom==7.*' cyclonedx-py requirements requirements.lock --output-reproducible --output-file sbom.json
+
+advisories: $(BIN)/uv ## known vulnerabilities of what is locked (asks PyPI's advisory service)
+	$(BIN)/uv tool run --quiet --from 'pip-audit==2.*' pip-audit --strict --requirement requirements.lock --no-deps --disable-pip || \
+	  { echo "advisories were found, or pypi.org could not be asked: the lines above say which" >&2; exit 1; }
 
 image: ## build the container image without a Docker engine (Debian, root: buildah, debootstrap)
 	docker/build-without-engine.sh

@@ -53,7 +53,9 @@ def example_environment() -> dict[str, str]:
     """docker/.env.example filled in; database passwords with all that a URL or a shell could trip on."""
     lines = (DOCKER / ".env.example").read_text().splitlines()
     pairs = [line.split("=", 1) for line in lines if line and not line.startswith("#")]
-    filled = {"B2B_UI_PASSWORD": "right-1_2.3~"}
+    images = {"PYTHON": "library/python", "POSTGRES": "library/postgres", "NGINX": "nginxinc/nginx-unprivileged"}
+    filled = {f"{name}_IMAGE": f"docker.io/{image}@sha256:{'0' * 64}" for name, image in images.items()}
+    filled["B2B_UI_PASSWORD"] = "right-1_2.3~"
     return {name: value or filled.get(name, f"{name} @:/?#%20'\"\\") for name, value in pairs}
 
 

@@ -7,10 +7,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -85,6 +88,16 @@ def test_no_password_has_a_default() -> None:
     for name in (name for name in ENVIRONMENT if name.endswith("PASSWORD")):
         with pytest.raises(ValueError, match=name):
             load({key: value for key, value in ENVIRONMENT.items() if key != name})
+
+
+@pytest.mark.parametrize("name", ["PYTHON_IMAGE", "POSTGRES_IMAGE", "NGINX_IMAGE"])
+def test_images_are_taken_by_digest_or_not_at_all(name: str) -> None:
+    with pytest.raises(ValueError, match=r"docker/pin-images\.sh"):
+        load({key: value for key, value in ENVIRONMENT.items() if key != name})
+    assert name in (DOCKER / "pin-images.sh").read_text()
+    ours = {service["image"] for service in SERVICES.values()} - {"b2b-pipeline"}
+    assert all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in ours)
+    assert re.findall(r"^FROM (\S+)", (DOCKER / "Dockerfile").read_text(), re.MULTILINE) == ["${PYTHON_IMAGE}"] * 2
 
 
 def test_services_wait_only_for_services_that_exist_and_can_become_healthy() -> None:
@@ -280,3 +293,96 @@ def test_the_proxy_does_not_start_with_a_password_that_nginx_would_cut_short(hos
     done = subprocess.run(["sh", DOCKER / "proxy.sh"], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "letters, digits" in done.stderr
+
+
+@pytest.mark.parametrize("password", ["abcdefg", "elevenchars", "$6$bad hash$x", "$6$a$b#c"])
+def test_the_proxy_does_not_start_with_a_password_that_is_soon_guessed_or_a_hash_that_is_none(
+    host: Host, password: str
+) -> None:
+    environment = {**host.environment("proxy"), "B2B_UI_PASSWORD": password, "PATH": os.environ["PATH"]}
+    done = subprocess.run(["sh", DOCKER / "proxy.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "B2B_UI_PASSWORD" in done.stderr
+    assert password not in done.stderr
+
+
+def test_the_proxy_keeps_a_hash_of_the_password(host: Host, ui: str) -> None:
+    kept = (host.folder / "tmp" / "htpasswd").read_text()
+    assert kept.startswith(f"{OPERATOR[0]}:$6$")
+    assert OPERATOR[1] not in kept
+    assert OPERATOR[1] not in (host.folder / "tmp" / "nginx.conf").read_text()
+
+
+@contextmanager
+def another_proxy(host: Host, run: Path, **environment: str) -> Iterator[int]:
+    """A second proxy, of other settings, in front of the same webserver."""
+    port = postgres.free_port()
+    run.chmod(0o777)
+    listen = {"PROXY_LISTEN": f"127.0.0.1:{port}", "PROXY_RUN": str(run)}
+    argv = ["env", *(f"{name}={value}" for name, value in {**listen, **environment}.items()), "sh"]
+    with host.popen("proxy", [*argv, "/etc/b2b/proxy.sh"], stdout=subprocess.DEVNULL) as process:
+        try:
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+
+
+def test_a_hash_can_be_given_instead_of_the_password(host: Host, ui: str) -> None:
+    made = subprocess.run(["openssl", "passwd", "-6", "a long enough one"], capture_output=True, text=True, check=True)
+    with (
+        tempfile.TemporaryDirectory() as run,
+        another_proxy(host, Path(run), B2B_UI_PASSWORD=made.stdout.strip()) as port,
+    ):
+        url = f"http://localhost:{port}/server_info"
+        assert requests.get(url, auth=(OPERATOR[0], "a long enough one"), timeout=10).status_code == 200
+        assert requests.get(url, auth=OPERATOR, timeout=10).status_code == 401
+
+
+def test_with_a_certificate_it_speaks_tls_only_and_is_healthy(host: Host, ui: str) -> None:
+    folder = host.folder / "etc/b2b/tls"
+    folder.mkdir()
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(
+        [*make.split(), "-keyout", folder / "tls.key", "-out", folder / "tls.crt"], check=True, capture_output=True
+    )
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755)
+    try:
+        with tempfile.TemporaryDirectory() as run, another_proxy(host, Path(run)) as port:
+            safe = f"https://localhost:{port}"
+            answer = requests.get(f"{safe}/server_info", auth=OPERATOR, timeout=10, verify=str(folder / "tls.crt"))
+            assert answer.status_code == 200
+            assert "; Secure" in answer.headers["Set-Cookie"]
+            own = {"Origin": safe}
+            asked = requests.post(
+                f"{safe}/graphql", json={"query": "{ version }"}, auth=OPERATOR, headers=own, timeout=10,
+                verify=str(folder / "tls.crt"),
+            )  # fmt: skip
+            assert asked.status_code == 200
+            assert requests.get(f"http://localhost:{port}/", auth=OPERATOR, timeout=10).status_code == 400
+            check = SERVICES["proxy"]["healthcheck"]["test"][-1].replace("8080", str(port))
+            assert subprocess.run(["sh", "-c", check], check=False).returncode == 0
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_guesses_are_limited_and_whoever_has_given_the_password_is_not(ui: str) -> None:
+    with requests.Session() as operator, requests.Session() as guesser:
+        operator.auth, guesser.auth = OPERATOR, (OPERATOR[0], "guess")
+        answers = [operator.get(f"{ui}/server_info", timeout=10).status_code]
+        while answers[-1] == 429:  # the tests before have been quick
+            time.sleep(2)
+            answers.append(operator.get(f"{ui}/server_info", timeout=10).status_code)
+        assert answers[-1] == 200
+        guesses = [guesser.get(f"{ui}/server_info", timeout=10).status_code for _ in range(100)]
+        assert set(guesses) == {401, 429}
+        assert guesses.count(401) <= 75
+        guesser.auth = OPERATOR
+        assert guesser.get(f"{ui}/server_info", timeout=10).status_code == 429, "the right one is not looked at either"
+        assert {operator.get(f"{ui}/server_info", timeout=10).status_code for _ in range(100)} == {200}

@@ -21,7 +21,7 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
     buildah commit --quiet --rm "$container" "$base"
 fi
 
-set -- --isolation chroot --network host --pull-never --tag "$image" --file docker/Dockerfile
+set -- --isolation chroot --network host --pull-never --tag "$image" --file docker/Dockerfile --build-arg "PYTHON_IMAGE=$base"
 if [ -n "${PIP_INDEX_URL:-}" ]; then set -- "$@" --build-arg PIP_INDEX_URL; fi
 if [ -n "${PIP_CERT:-}" ]; then set -- "$@" --build-arg PIP_CERT --volume "$PIP_CERT:$PIP_CERT:ro"; fi
 buildah bud --ignorefile docker/Dockerfile.dockerignore "$@" .
