@@ -138,11 +138,15 @@ class Channels(_Section):
 
 
 class Limits(_Section):
-    """`max_quarantined`: share of a slice's rows above which all of it fails. `backfill_days`: days per run."""
+    """`max_quarantined`: share of a slice's rows above which all of it fails. `backfill_days`: days per run.
+
+    `max_file_mb`: the largest dropped file that is read, and what it may unpack to.
+    """
 
     max_quarantined: float = Field(default=0.05, ge=0, le=1)
     backfill_days: int = Field(default=120, ge=1)
     row_drop: float = Field(default=0.5, ge=0, le=1)
+    max_file_mb: int = Field(default=200, ge=1)
 
 
 class Alerts(_Section):

@@ -70,7 +70,7 @@ def complaint(written: str) -> str:
         ("{opportunity: {columns: {stage: S, amount: A}, won: [Won]}}", "an amount needs its currency"),
         ("{opportunity: {columns: {stage: S}}}", "`won` lists the values of `stage`"),
         ("{opportunity: {columns: {owner: O}}}", "say what is won"),
-        ("{email_event: {columns: {send_id: Campaign}}}", "Counts per campaign cannot be loaded"),
+        ("{email_event: {columns: {send_id: Campaign}}}", "Counts per campaign cannot be loaded: unique opens"),
         (
             "{email_event: {columns: {send_id: Campaign, email: To}}}",
             "give `event_type` and `event_at` (a row per event)",
@@ -185,12 +185,12 @@ files:
 """,
         encoding="utf-8",
     )
-    days = [f"0{month}/0{day}/2026" for month in (1, 2, 3, 4) for day in (1, 2, 3, 4) if month != day]
-    rows = [*(f"{day},a{number},1" for number, day in enumerate(days)), "14/01/2026,,1", "15/01/2026,,1"]
+    days = [f"0{month}/0{day}/2025" for month in (1, 2, 3, 4) for day in (1, 2, 3, 4) if month != day]
+    rows = [*(f"{day},a{number},1" for number, day in enumerate(days)), "01/01/2025,,1", "02/02/2025,,1"]
     path = tmp_path / "ads.csv"
     path.write_text("\n".join(["Day,Campaign,Cost", *rows, ""]), encoding="utf-8")
     text = check(path, load_config(tmp_path / "pipeline.yaml")).text()
-    headline = "12 x Day: fits several of the declared date formats (01/02/2026, 01/03/2026, "
+    headline = "12 x Day: fits several of the declared date formats (01/02/2025, 01/03/2025, "
     assert f"(most: {headline}" in text
     assert f"    {headline}" in text
     assert "    2 x Campaign: the cell is empty, line 14, 15" in text

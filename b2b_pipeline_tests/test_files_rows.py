@@ -527,7 +527,7 @@ def test_an_amount_as_people_write_it(text: str, decimal: cells.DecimalSign | No
         "-",
         "1,23.45",
         "1e5",
-        "22.7k",
+        "22.7q",
         "1.05E+06",
         "=1+1",
         "(5",

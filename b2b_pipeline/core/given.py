@@ -128,7 +128,8 @@ def _of_file(mapping: FileMapping, name: str) -> frozenset[str]:
 def _of_deals(table: OpportunityTable, mapping: FileMapping) -> set[str]:
     columns = table.columns
     stated = {
-        "won": columns.won_date or table.won, "lost": columns.lost_date or table.lost,
+        "won": columns.won_date or columns.is_won or table.won,
+        "lost": columns.lost_date or columns.is_closed or table.lost,
         "close_date": columns.close_date or columns.won_date or columns.lost_date,
         "person": columns.lead_id or columns.email or mapping.tables.lead,
     }  # fmt: skip

@@ -39,10 +39,12 @@ _MINUS = "-\u2212"  # hyphen and minus sign
 _GROUP = ".,'\u2019"
 _AMOUNT = re.compile(
     rf"(?P<open>\()?(?P<minus1>[{_MINUS}+])?\s*(?P<before>{_SIGN})?\s*(?P<minus2>[{_MINUS}+])?\s*"
-    rf"(?P<number>[0-9{_GROUP}\s]*[0-9])(?:[.,]-+)?\s*(?P<minus3>[{_MINUS}])?\s*(?P<after>{_SIGN}|%)?\s*(?P<close>\))?"
+    rf"(?P<number>[0-9{_GROUP}\s]*[0-9])(?:[.,]-+)?\s*(?:(?P<unit>[kKM]|[Mm]io|[Mm]rd|[Tt]sd|bn)\.?)?\s*(?P<minus3>[{_MINUS}])?\s*(?P<after>{_SIGN}|%)?\s*(?P<close>\))?"
 )
 
 
+_WORKBOOK_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")  # how a workbook's days and times are landed
+_UNITS = {"K": 1000, "TSD": 1000, "M": 10**6, "MIO": 10**6, "MRD": 10**9, "BN": 10**9}
 _SCIENTIFIC = re.compile(r"[+-]?\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 
 
@@ -118,6 +120,8 @@ def parse_day(text: str, formats: Sequence[str]) -> str:
 def parse_timestamp(text: str, formats: Sequence[str], zone: str | None) -> str:
     """-> `2026-01-31T08:00:00+00:00`. A local time that the end of summer time shows twice is taken as the first."""
     moment = _moment(text, formats, "timestamp")
+    if moment.tzinfo is None and zone is None:
+        raise Unfit(text, "has no time zone: add `zone` to the mapping")
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(zone or "UTC"))
     return _utc(moment)
@@ -133,12 +137,9 @@ def _utc(moment: datetime) -> str:
 
 
 def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
-    found = set()
-    for item in formats:
-        try:
-            found.add(datetime.strptime(text, item))  # noqa: DTZ007
-        except ValueError:
-            continue
+    if _WORKBOOK_TIME.fullmatch(text):
+        return datetime.fromisoformat(text)
+    found = {moment for item in formats if (moment := _read(text, item)) is not None}
     if not found:
         raise Unfit(text, f"fits none of the declared {kind} formats {', '.join(formats)}")
     if len(found) > 1:
@@ -147,6 +148,28 @@ def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
     if moment.year not in YEARS:
         raise Unfit(text, f"is no likely {kind}: the year is not within {YEARS[0]} to {YEARS[-1]}")
     return moment
+
+
+def _read(text: str, written: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, written)  # noqa: DTZ007
+    except ValueError:
+        return None
+
+
+def settled_formats(values: pd.Series, formats: Sequence[str], latest: date | None) -> list[str]:
+    """Of several formats the one that reads all of a column that any reads, with no day after `latest`; else all."""
+    if len(formats) < 2:
+        return list(formats)
+    texts = [identifying(text) for text in values.dropna().unique()]
+    read = {item: [_read(text, item) for text in texts] for item in formats}
+    readable = [number for number in range(len(texts)) if any(found[number] for found in read.values())]
+
+    def fits(moment: datetime | None) -> bool:
+        return moment is not None and (latest is None or moment.date() <= latest)
+
+    whole = [item for item in formats if all(fits(read[item][number]) for number in readable)]
+    return whole if len(whole) == 1 else list(formats)
 
 
 # -- numbers and money
@@ -181,6 +204,14 @@ def parse_money(text: str, decimal: DecimalSign | None) -> str:
     if sign == "%":
         raise Unfit(text, "is a percentage, not an amount")
     return _plain(number)
+
+
+def product(factors: Sequence[str]) -> str:
+    """Plain numbers multiplied, to 6 places."""
+    result = Decimal(1)
+    for factor in factors:
+        result *= Decimal(factor)
+    return _plain(result)
 
 
 def currency_sign(text: str) -> str | None:
@@ -223,7 +254,10 @@ def _amount(text: str, decimal: DecimalSign | None, kind: str) -> tuple[Decimal,
     plain = re.sub("[^0-9]", "", whole) or "0"
     if len(plain.lstrip("0")) > DIGITS:
         raise Unfit(text, "is too large")
-    number = Decimal(f"{plain}.{fraction[:40] or 0}").quantize(PLACES, ROUND_HALF_EVEN)
+    factor = _UNITS[match["unit"].upper()] if match["unit"] else 1
+    number = (Decimal(f"{plain}.{fraction[:40] or 0}") * factor).quantize(PLACES, ROUND_HALF_EVEN)
+    if number >= 10**DIGITS:
+        raise Unfit(text, "is too large")
     return (-number if minus else number), (match["before"] or match["after"] or "").rstrip(".")
 
 

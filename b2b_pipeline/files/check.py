@@ -12,7 +12,9 @@ import pandas as pd
 
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import REJECT, Kind, enforce, kinds
-from b2b_pipeline.errors import ContractError
+from b2b_pipeline.errors import ContractError, PermanentError
+from b2b_pipeline.files.formats import MEGABYTE
+from b2b_pipeline.files.landing import read_file
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import Proposal, propose
 from b2b_pipeline.files.reading import FOOTER, ROW, read_records
@@ -92,14 +94,14 @@ class CheckReport:
 
 def check(path: Path, config: Config) -> CheckReport:
     """What would become of the file at `path`. Reads only; says nothing that would tell who a person is."""
-    content = path.read_bytes()
     try:
+        content, _ = read_file(path, config)
         name = mapping_for(path.name, config.files)
         if name is None:
             return CheckReport(path.name, proposal=propose(path.name, content))
         mapping = config.files[name]
-        records = read_records(content, mapping)
-    except ContractError as error:
+        records = read_records(content, mapping, config.limits.max_file_mb * MEGABYTE)
+    except (ContractError, PermanentError) as error:
         return CheckReport(path.name, problem=str(error))
     hashed = Pseudonyms(secrets.token_bytes(32), path.with_name(".none"), config.exclude.email_patterns)
     paths = personal_paths(mapping)

@@ -10,6 +10,7 @@ from pathlib import Path
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import PermanentError
+from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.landing import Landing, Slice
@@ -22,13 +23,10 @@ def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, c
 
     Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there.
     """
-    try:
-        with path.open("rb") as file:
-            state = os.fstat(file.fileno())  # first: a file that grows while it is read is another one next time
-            content = file.read()
-    except OSError as error:
-        raise PermanentError(f"{path.name}: cannot be read: {error.strerror}") from None
-    records = read_records(content, mapping)
+    content, state = read_file(path, config)
+    if path.resolve().parent != path.parent.resolve():
+        raise PermanentError(f"{path.name}: a link that leaves the inbox: put the file itself there")
+    records = read_records(content, mapping, config.limits.max_file_mb * MEGABYTE)
     day = datetime.fromtimestamp(state.st_mtime, UTC).astimezone(config.zone).date()
     window = Window.of_days(day, day + timedelta(days=1), config.zone)
     page = Page(records, signature(state))
@@ -37,6 +35,21 @@ def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, c
     return landing.write(
         "files", drop, Account(path.name), window, [page], zone=config.zone, api_version="csv", run_id=run_id
     )
+
+
+def read_file(path: Path, config: Config) -> tuple[bytes, os.stat_result]:
+    """What is in the file, and what it was when it was opened. Raises PermanentError; a file that is too large is not
+    read."""
+    limit = config.limits.max_file_mb
+    try:
+        with path.open("rb") as file:
+            state = os.fstat(file.fileno())  # first: a file that grows while it is read is another one next time
+            if state.st_size > limit * MEGABYTE:
+                size = state.st_size / MEGABYTE
+                raise PermanentError(f"{path.name}: {size:,.0f} MB, more than the {limit} MB allowed: {LIMIT_HINT}")
+            return file.read(limit * MEGABYTE + 1), state
+    except OSError as error:
+        raise PermanentError(f"{path.name}: cannot be read: {error.strerror}") from None
 
 
 def landed(path: Path, stream: str, landing: Landing) -> bool:

@@ -26,6 +26,7 @@ import codecs
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import available_timezones
@@ -87,9 +88,25 @@ class Cell(_Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Cell:
-        if (self.source is None) == (self.value is None) and not getattr(self, "symbols", None):
+        given = [self.source is not None, self.value is not None, len(self.parts) > 1]
+        if sum(given) != 1 and not getattr(self, "symbols", None):
             raise ValueError("give either `from` (a column of the file) or `value` (the same for all rows)")
         return self
+
+    @property
+    def parts(self) -> list[str]:
+        """Several columns that are one cell together."""
+        return [*getattr(self, "join", []), *getattr(self, "multiply", [])]
+
+    @property
+    def sources(self) -> list[str]:
+        """The columns of the file that it is made of."""
+        return self.parts if self.source is None else [self.source]
+
+    @property
+    def title(self) -> str | None:
+        """How to call it to people."""
+        return " and ".join(self.sources) or None
 
     @property
     def field(self) -> str | None:
@@ -97,8 +114,13 @@ class Cell(_Section):
 
 
 class Text(Cell):
-    """Text. `aliases`: other spellings -> the one that counts; upper and lower case are the same."""
+    """Text. `aliases`: other spellings -> the one that counts; upper and lower case are the same.
 
+    `{join: [First name, Last name], with: " "}` puts several columns together, those that are filled.
+    """
+
+    join: list[Header] = []
+    between: str = Field(" ", alias="with")
     aliases: dict[Str, Str] = {}
 
 
@@ -142,11 +164,17 @@ class Email(Cell):
 
 
 class Number(Cell):
-    """A number in the file's decimal style; `12 %` is 0.12."""
+    """A number in the file's decimal style; `12 %` is 0.12, `1.2K` is 1200.
+
+    `scale`: what it is multiplied by, `0.000001` for micros. `{multiply: [Price, Quantity]}` multiplies columns.
+    """
+
+    multiply: list[Header] = []
+    scale: Annotated[Decimal, Field(gt=0)] = Decimal(1)
 
 
-class Money(Cell):
-    """An amount such as `$22,700.00`, `1.234,56 €` or `(12.50)`, in the file's decimal style."""
+class Money(Number):
+    """An amount such as `$22,700.00`, `1.234,56 €`, `(12.50)` or `1.5M`, in the file's decimal style."""
 
 
 class Currency(Text):
@@ -169,12 +197,35 @@ def _formats(formats: list[str]) -> list[str]:
 Formats = Annotated[Words, BeforeValidator(_list)]
 
 
+def _known_zone(value: str | None) -> str | None:
+    if value is not None and value not in available_timezones():
+        raise ValueError(f"unknown time zone {value!r}: use an IANA name such as Europe/Berlin")
+    return value
+
+
+def _zoned(formats: Iterable[str], zone: str | None) -> None:
+    if zone is None and any("%z" not in item for item in formats):
+        raise ValueError("a timestamp needs its time zone: add `zone: Europe/Berlin` (or %z where the text says it)")
+
+
 class Day(Cell):
-    """A calendar day. `date`: one format or several; a cell that fits two of them with different days is refused."""
+    """A calendar day. `date`: one format or several. Of several the one that reads the whole column, without a day in
+    the future, is taken; where that leaves two, a cell that they read differently is refused.
+
+    `timestamp` formats with their `zone` (or `%z` in them): the day is then that in the reporting time zone.
+    """
 
     date: Formats = ["%Y-%m-%d"]
+    timestamp: Formats = []
+    zone: str | None = None
 
-    _check = field_validator("date")(_formats)
+    _check = field_validator("date", "timestamp")(_formats)
+    _check_zone = field_validator("zone")(_known_zone)
+
+    @model_validator(mode="after")
+    def _has_zone(self) -> Day:
+        _zoned(self.timestamp, self.zone)
+        return self
 
 
 class Month(Day):
@@ -194,13 +245,7 @@ class Moment(Cell):
     zone: str | None = None
 
     _check = field_validator("date", "timestamp")(_formats)
-
-    @field_validator("zone")
-    @classmethod
-    def _known_zone(cls, value: str | None) -> str | None:
-        if value is not None and value not in available_timezones():
-            raise ValueError(f"unknown time zone {value!r}: use an IANA name such as Europe/Berlin")
-        return value
+    _check_zone = field_validator("zone")(_known_zone)
 
     @model_validator(mode="after")
     def _declared(self) -> Moment:
@@ -208,10 +253,24 @@ class Moment(Cell):
             raise ValueError(
                 'declare how it is written: `date: "%d.%m.%Y"`, or `timestamp: "%d.%m.%Y %H:%M"` with `zone`'
             )
-        if any("%z" not in item for item in self.timestamp) and self.zone is None:
-            raise ValueError(
-                "a timestamp needs its time zone: add `zone: Europe/Berlin` (or %z where the text says it)"
-            )
+        _zoned(self.timestamp, self.zone)
+        return self
+
+
+class Occurred(Moment):
+    """When something happened to a recipient; or with `flag: true` whether, and then it is dated by the send.
+
+    A flag is a yes or no, or a count: 0 and empty are no.
+    """
+
+    flag: bool = False
+
+    @model_validator(mode="after")
+    def _declared(self) -> Occurred:
+        if not self.flag:
+            Moment._declared(self)  # type: ignore[operator]
+        elif self.date or self.timestamp:
+            raise ValueError("a flag has no date format: it is dated by the send")
         return self
 
 
@@ -304,6 +363,8 @@ class OpportunityColumns(_Section):
     product: Text | None = None
     region: Text | None = None
     campaign_id: Id | None = None
+    is_won: Flag | None = None
+    is_closed: Flag | None = None
     amount: Money | None = None
     currency: Currency | None = None
 
@@ -311,11 +372,15 @@ class OpportunityColumns(_Section):
     def _complete(self) -> OpportunityColumns:
         if self.amount is not None and self.currency is None:
             raise ValueError("an amount needs its currency: `currency: {value: EUR}`, a column, or its `symbols`")
-        if (self.stage is None) == (self.won_date is None and self.lost_date is None):
+        dated = self.won_date is not None or self.lost_date is not None
+        if self.is_closed is not None and self.is_won is None:
+            raise ValueError("`is_closed` needs `is_won` beside it")
+        if (self.stage is not None or self.is_won is not None) == dated:
             raise ValueError(
-                "say what is won: `stage` with the lists won, lost and open, or `won_date` and `lost_date`"
+                "say what is won: `stage` with the lists won, lost and open, or `won_date` and `lost_date`, "
+                "or the flags `is_won` and `is_closed`"
             )
-        if self.close_date is not None and self.stage is None:
+        if self.close_date is not None and dated:
             raise ValueError("`won_date` and `lost_date` are the close date: leave `close_date` out")
         return self
 
@@ -323,6 +388,8 @@ class OpportunityColumns(_Section):
 class OpportunityTable(Table):
     """One row per deal. Each value of `stage` is in one of `won`, `lost`, `open`; any other one is quarantined.
 
+    With the flags `is_won` and `is_closed` the lists are not needed: `is_closed` without `is_won` is lost.
+    `stages`: stage -> the column with the day it was entered, in the file's own words or ours.
     `lead_id` is the id of the lead in its own file.
     """
 
@@ -330,10 +397,15 @@ class OpportunityTable(Table):
     won: Words = []
     lost: Words = []
     open: Words = []
+    stages: dict[str, Moment] = {}
+
+    def cells(self) -> Iterator[Cell]:
+        yield from super().cells()
+        yield from self.stages.values()
 
     @model_validator(mode="after")
     def _won(self) -> OpportunityTable:
-        if (self.columns.stage is not None) != bool(self.won):
+        if (self.columns.stage is not None and self.columns.is_won is None) != bool(self.won):
             raise ValueError("`won` lists the values of `stage` that mean won; they go together")
         return self
 
@@ -365,6 +437,7 @@ class EmailEventColumns(_Section):
     send_id: Id
     campaign_id: Id | None = None
     email: Email | None = None
+    recipient_id: Id | None = None
     event_type: EventType | None = None
     event_at: Moment | None = None
     sent_at: Moment | None = None
@@ -372,10 +445,11 @@ class EmailEventColumns(_Section):
 
     @model_validator(mode="after")
     def _per_recipient(self) -> EmailEventColumns:
-        if self.email is None:
+        if (self.email is None) == (self.recipient_id is None):
             raise ValueError(
-                "an export of e-mail events needs the recipient (`email`). Counts per campaign cannot be loaded: "
-                "unique opens and clicks cannot be told from sums. Export the events per recipient instead"
+                "an export of e-mail events needs the recipient (`email`, or `recipient_id`). Counts per campaign "
+                "cannot be loaded: unique opens and clicks cannot be told from sums. Export the events per recipient "
+                "instead"
             )
         return self
 
@@ -383,17 +457,21 @@ class EmailEventColumns(_Section):
 class EmailEventTable(Table):
     """One row per event of one recipient; or one row per recipient, with `events`: event type -> column with its time.
 
-    Without `sent_at` the day of the send is that of the recipient's own `sent` event in the file.
+    Without `sent_at` the day of the send is that of the recipient's own `sent` event in the file. Recipients without an
+    address are known by `recipient_id`, and join nobody else.
     """
 
     columns: EmailEventColumns
-    events: dict[Literal[EVENT_TYPES], Moment] = {}  # type: ignore[valid-type]
+    events: dict[Literal[EVENT_TYPES], Occurred] = {}  # type: ignore[valid-type]
 
     @model_validator(mode="after")
     def _one_shape(self) -> EmailEventTable:
         long = self.columns.event_type is not None and self.columns.event_at is not None
         if long == bool(self.events):
             raise ValueError("give `event_type` and `event_at` (a row per event), or `events` (a row per recipient)")
+        sent = self.columns.sent_at is not None or ("sent" in self.events and not self.events["sent"].flag)
+        if any(cell.flag for cell in self.events.values()) and not sent:
+            raise ValueError("flags are dated by the send: map `sent_at`, or `sent` under `events` with its time")
         return self
 
     def cells(self) -> Iterator[Cell]:
@@ -565,7 +643,7 @@ class FileMapping(_Section):
         """
         given = self.tables.given()
         follows = {
-            "stage_event": bool(self.tables.lead and self.tables.lead.stages),
+            "stage_event": any(getattr(table, "stages", None) for table in given.values()),
             "touchpoint": self.tables.email_event is not None,
             "identity_link": any(self.links(table) for table in given.values()),
         }
@@ -580,7 +658,7 @@ class FileMapping(_Section):
         totals = [rule.column for rule in self.read.skip_totals]
         tables = self.tables.given().values()
         return list(dict.fromkeys([
-            *(cell.source for table in tables for cell in table.cells() if cell.source is not None),
+            *(source for table in tables for cell in table.cells() for source in cell.sources),
             *(table.when.column for table in tables if table.when), *self.personal, *totals,
         ]))  # fmt: skip
 
@@ -593,7 +671,7 @@ class FileMapping(_Section):
         """Complaints about names that only the rest of the configuration can judge."""
         stages, currencies = list(stages), set(currencies)
         for name, table in self.tables.given().items():
-            for stage in getattr(table, "stages", {}):
+            for stage in table.stages if isinstance(table, LeadTable) else ():
                 if stage not in stages:
                     yield f"tables.{name}.stages: {stage!r} is not in stages.order: {', '.join(stages)}"
             cell = getattr(table.columns, "currency", None)

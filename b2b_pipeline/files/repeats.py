@@ -84,7 +84,7 @@ def _rejected(frame: pd.DataFrame, rows: pd.Index, table: str, mapping: FileMapp
     cell: Cell | None = getattr(given.columns, ID.get(table, ""), None)
     ids = frame.loc[rows, "from_key" if table == "identity_link" else ID.get(table, REJECT)]
     frame.loc[rows, REJECT] = CONFLICT if cell else f"the row {CONFLICT}"
-    frame.loc[rows, REJECT_COLUMN] = cell.source if cell else None
+    frame.loc[rows, REJECT_COLUMN] = cell.title if cell else None
     if cell:
         frame.loc[rows, REJECT_ABOUT] = ids.map(
             lambda text: cells.cited(str(text).removeprefix(_PREFIX.get(table, "")))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 LONGEST_PERIOD = 3660  # days; a longer one is a typing error
+RECIPIENT = f"{SOURCE}:recipient:"  # before the id of a recipient whose address the file does not have
 TOTAL = "row of totals"
 # What the cell of a row of sums says; `Total Energies` is a customer.
 _TOTAL = re.compile(
@@ -61,7 +62,11 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     if table in declared:
         found.append(_BUILD[table](sheet(table)))
     if table == "stage_event" and mapping.tables.lead is not None and mapping.tables.lead.stages:
-        found.append(_lead_stages(sheet("lead")))
+        leads = sheet("lead")
+        found.append(_stages(leads, leads.lead_ids(), "lead"))
+    if table == "stage_event" and mapping.tables.opportunity is not None and mapping.tables.opportunity.stages:
+        deals = sheet("opportunity")
+        found.append(_stages(deals, _opp_ids(deals, deals.lead_ids()), "opportunity"))
     if table == "touchpoint" and "email_event" in declared:
         found.append(_email_clicks(sheet("email_event")))
     if table == "identity_link":
@@ -136,15 +141,16 @@ def _lead(sheet: Sheet) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _lead_stages(leads: Sheet) -> pd.DataFrame:
-    """One row per lead and stage whose day is filled."""
-    lead_id, updated_at = leads.lead_ids(), leads["updated_at"]
+def _stages(sheet: Sheet, object_id: pd.Series, of: str) -> pd.DataFrame:
+    """One row per lead or deal and stage whose day is filled."""
+    updated_at = sheet["updated_at"]
     parts = []
-    for stage, cell in cast(LeadTable, leads.table).stages.items():
-        sheet = leads.part(leads.raw(cell).notna())
-        index = sheet.records.index
+    for stage, cell in cast(LeadTable | OpportunityTable, sheet.table).stages.items():
+        part = sheet.part(sheet.raw(cell).notna())
+        index = part.records.index
         to_stage = pd.Series(stage, index=index, dtype=object)
-        parts.append(_stage_rows(sheet, lead_id[index], to_stage, sheet.cell(cell), updated_at[index], cell.source))
+        entered_at, its_id = part.cell(cell), object_id[index]
+        parts.append(_stage_rows(part, its_id, to_stage, entered_at, updated_at[index], cell.title, of=of))
     return pd.concat(parts).astype(object)
 
 
@@ -159,12 +165,13 @@ def _stage_event(sheet: Sheet) -> pd.DataFrame:
 
 
 def _stage_rows(
-    sheet: Sheet, lead_id: pd.Series, to_stage: pd.Series, entered_at: pd.Series, updated_at: pd.Series, word: object
-) -> pd.DataFrame:
+    sheet: Sheet, object_id: pd.Series, to_stage: pd.Series, entered_at: pd.Series, updated_at: pd.Series, word: object,
+    *, of: str = "lead",
+) -> pd.DataFrame:  # fmt: skip
     return sheet.frame(
         {
-            "object": "lead",
-            "object_id": lead_id,
+            "object": of,
+            "object_id": object_id,
             "entered_at": entered_at,
             "changed_at": entered_at,
             "date_day": _day(entered_at, sheet),
@@ -219,11 +226,13 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
     table = cast(OpportunityTable, sheet.table)
     columns = table.columns
     lead_id = sheet.lead_ids()
-    one_per_lead = columns.opp_id is None and sheet.mapping.tables.lead is not None
-    opp_id = _deals_of_leads(sheet, lead_id) if one_per_lead else sheet.own_id("opp_id")
+    opp_id = _opp_ids(sheet, lead_id)
     sheet.require(opp_id, columns.opp_id)
     created_at, stage, close_date = sheet["created_at"], sheet["stage"], sheet["close_date"]
-    if columns.stage is not None:
+    if columns.is_won is not None:
+        is_won = sheet["is_won"] == "true"
+        is_lost = (sheet["is_closed"] == "true") & ~is_won
+    elif columns.stage is not None:
         is_won, is_lost = among(stage, table.won), among(stage, table.lost)
         sheet.require(stage, columns.stage)
         unknown = stage.notna() & ~is_won & ~is_lost & ~among(stage, table.open)
@@ -249,10 +258,15 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def _opp_ids(sheet: Sheet, lead_id: pd.Series) -> pd.Series:
+    of_leads = sheet.table.columns.opp_id is None and sheet.mapping.tables.lead is not None
+    return _deals_of_leads(sheet, lead_id) if of_leads else sheet.own_id("opp_id")
+
+
 def _deals_of_leads(sheet: Sheet, lead_id: pd.Series) -> pd.Series:
     """A deal of a file of leads has its lead's id; further ones of the same lead are numbered as they were opened."""
     opened = sheet["created_at"].fillna(sheet["won_date"]).fillna(sheet["lost_date"]).fillna(sheet["close_date"])
-    said = sheet.said([cell.source for cell in sheet.table.cells() if cell.source is not None])
+    said = sheet.said([source for cell in sheet.table.cells() for source in cell.sources])
     deals = pd.DataFrame({"lead": lead_id, "opened": opened.fillna("9999"), "said": said}).dropna(subset=["lead"])
     deals = deals.drop_duplicates().sort_values(["lead", "opened"], kind="stable")
     number = deals.groupby("lead").cumcount() + 1
@@ -365,15 +379,22 @@ def _email_event(sheet: Sheet) -> pd.DataFrame:
         return _dated_by_send(_events(sheet, sheet.own_id("event_id"), event_type, event_at), sheet)
     parts = []
     for kind, cell in table.events.items():
-        part = sheet.part(sheet.raw(cell).notna())
+        part = sheet.part(sheet.flags(cell) if cell.flag else sheet.raw(cell).notna())
         event_type = pd.Series(kind, index=part.records.index, dtype=object)
-        parts.append(_events(part, part.own_id("event_id") + f":{kind}", event_type, part.cell(cell)))
+        parts.append(
+            _events(
+                part, part.own_id("event_id") + f":{kind}", event_type, part.empty() if cell.flag else part.cell(cell)
+            )
+        )
     return _dated_by_send(pd.concat(parts).astype(object), sheet)
 
 
 def _events(sheet: Sheet, event_id: pd.Series, event_type: pd.Series, event_at: pd.Series) -> pd.DataFrame:
+    columns = sheet.table.columns
     send_id, recipient = sheet["send_id"], sheet["email"]
-    sheet.require(recipient, sheet.table.columns.email)
+    if columns.recipient_id is not None:
+        recipient = RECIPIENT + sheet["recipient_id"]
+    sheet.require(recipient, columns.email or columns.recipient_id)
     return sheet.frame(
         {
             "event_id": event_id,
@@ -399,7 +420,9 @@ def _dated_by_send(events: pd.DataFrame, sheet: Sheet) -> pd.DataFrame:
     unknown = sent_at.isna() & events[REJECT].isna()
     reason = "the time of the send is not known: map sent_at, or keep the file's `sent` events"
     rejected = events[REJECT].mask(unknown, reason)
-    return events.assign(**{"sent_at": sent_at, "date_day": _day(sent_at, sheet), REJECT: rejected})
+    event_at = events["event_at"].where(events["event_at"].notna(), sent_at)
+    dated = {"sent_at": sent_at, "event_at": event_at, "date_day": _day(sent_at, sheet), REJECT: rejected}
+    return events.assign(**dated)
 
 
 def _email_clicks(sheet: Sheet) -> pd.DataFrame:
@@ -409,7 +432,7 @@ def _email_clicks(sheet: Sheet) -> pd.DataFrame:
     names = ["source", "source_account", "source_id", "campaign_id", "updated_at", REJECT, REJECT_COLUMN, REJECT_ABOUT]
     return clicks[names].assign(
         touch_id=f"{SOURCE}:email_event:" + clicks["event_id"],
-        record_key=email_key(clicks["recipient_hash"]),
+        record_key=email_key(clicks["recipient_hash"]).fillna(clicks["recipient_hash"]),
         touched_at=clicks["event_at"],
         date_day=_day(clicks["event_at"], sheet),
         channel="email",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
 SOURCE = "files"
+AHEAD = ("close_date", "last_day")  # days that may lie in the future
 _YES, _NO = frozenset({"true", "yes", "y", "1", "x"}), frozenset({"false", "no", "n", "0"})
 
 
@@ -63,24 +65,27 @@ class Sheet:
     def __getitem__(self, name: str) -> pd.Series:
         """Our column `name` in canonical text; None where the file has nothing, or nothing that fits."""
         cell = getattr(self.table.columns, name)
-        values = self.empty() if cell is None else self.cell(cell)
+        values = self.empty() if cell is None else self.cell(cell, ahead=name in AHEAD)
         if type(self.table.columns).model_fields[name].is_required():
             self.require(values, cell)
         return values
 
-    def cell(self, cell: Cell) -> pd.Series:
+    def cell(self, cell: Cell, *, ahead: bool = False) -> pd.Series:
+        """What a cell says in canonical text. `ahead`: a day of it may lie in the future."""
         text = self.raw(cell)
+        zone = self.context.config.zone
         match cell:
             case Moment(timestamp=[]):
-                return self._parse(text, partial(_midnight, formats=cell.date, zone=self.context.config.zone), cell)
+                return self._parse(text, partial(_midnight, formats=self._one(text, cell.date), zone=zone), cell)
             case Moment():
-                return self._parse(text, partial(cells.parse_timestamp, formats=cell.timestamp, zone=cell.zone), cell)
+                formats = self._one(text, cell.timestamp)
+                return self._parse(text, partial(cells.parse_timestamp, formats=formats, zone=cell.zone), cell)
             case Day():
-                return self._parse(text, partial(cells.parse_day, formats=cell.date), cell)
-            case Money():
-                return self._parse(text, partial(cells.parse_money, decimal=self._decimal(text)), cell)
+                formats = self._one(text, cell.date, ahead=ahead)
+                times = partial(cells.parse_timestamp, formats=cell.timestamp, zone=cell.zone)
+                return self._parse(text, partial(_day_of, formats=formats, times=times, cell=cell, zone=zone), cell)
             case Number():
-                return self._parse(text, partial(cells.parse_number, decimal=self._decimal(text)), cell)
+                return self._number(cell)
             case Channel():
                 known = known_channels(self.context.config.channels)
                 return self._parse(aliased(text, cell), partial(channel_name, known=known), cell)
@@ -93,11 +98,41 @@ class Sheet:
         self.fail(text == NOT_AN_ADDRESS, "not an e-mail address", cell)
         return text.where(text != NOT_AN_ADDRESS, None)
 
+    def flags(self, cell: Cell) -> pd.Series:
+        """Where a cell says yes, or does not say what a flag can say."""
+        text = self.raw(cell)
+        values = self._parse(text, flag, cell)
+        return (values == "true") | (text.notna() & values.isna())
+
+    def _number(self, cell: Number) -> pd.Series:
+        """An amount or number: that of one column or the product of several, to scale."""
+        parse = cells.parse_money if isinstance(cell, Money) else cells.parse_number
+        texts = [self._text(header) for header in cell.sources] or [self.raw(cell)]
+        factors = [self._parse(text, partial(parse, decimal=self._decimal(text)), cell) for text in texts]
+        if len(factors) == 1 and cell.scale == 1:
+            return factors[0]
+        product = [
+            cells.product([*row, str(cell.scale)]) if all(isinstance(factor, str) for factor in row) else None
+            for row in zip(*factors, strict=True)
+        ]
+        return pd.Series(product, index=self.records.index, dtype=object)
+
+    def _one(self, text: pd.Series, formats: list[str], *, ahead: bool = False) -> list[str]:
+        tomorrow = datetime.now(self.context.config.zone).date() + timedelta(days=1)
+        return cells.settled_formats(text, formats, None if ahead else tomorrow)
+
     def raw(self, cell: Cell) -> pd.Series:
         """The file's own text."""
-        if cell.source is None:
+        if isinstance(cell, Text) and cell.join:
+            return self._joined(cell)
+        if not cell.sources:
             return pd.Series(cell.value, index=self.records.index, dtype=object)
-        return self._text(cell.source)
+        return self._text(cell.sources[0])
+
+    def _joined(self, cell: Text) -> pd.Series:
+        rows = zip(*(self._text(header) for header in cell.join), strict=True)
+        joined = [cell.between.join(part for part in row if isinstance(part, str)) or None for row in rows]
+        return pd.Series(joined, index=self.records.index, dtype=object)
 
     def _text(self, header: str) -> pd.Series:
         return cells.clean(field_of(self.records, header), self.mapping.read.nulls)
@@ -128,7 +163,7 @@ class Sheet:
     def _reject(self, reasons: pd.Series, cell: Cell | None, about: pd.Series | None = None) -> None:
         new = reasons.notna() & self.reason.isna()
         self.reason = self.reason.where(~new, reasons)
-        self.where = self.where.where(~new, None if cell is None else cell.source)
+        self.where = self.where.where(~new, None if cell is None else cell.title)
         if about is not None and new.any():
             self.about[new] = about[new].map(lambda text: cells.cited(str(text)))
 
@@ -182,6 +217,15 @@ def _midnight(text: str, formats: list[str], zone: ZoneInfo) -> str:
     return cells.midnight(cells.parse_day(text, formats), zone)
 
 
+def _day_of(text: str, formats: list[str], times: Callable[[str], str], cell: Day, zone: ZoneInfo) -> str:
+    try:
+        return cells.parse_day(text, formats)
+    except cells.Unfit:
+        if not cell.timestamp:
+            raise
+        return datetime.fromisoformat(times(text)).astimezone(zone).date().isoformat()
+
+
 def field_of(records: pd.DataFrame, header: str) -> pd.Series:
     name = field_name(header)
     return records[name] if name in records.columns else pd.Series(None, index=records.index, dtype=object)
@@ -209,6 +253,13 @@ def channel_name(text: str, known: frozenset[str]) -> str:
     if name not in known:
         raise cells.Unfit(text, f"is no known channel: add an alias for one of {', '.join(sorted(known))}")
     return name
+
+
+def flag(text: str) -> str:
+    """A yes or no, or a count."""
+    if text.isdecimal():
+        return "true" if int(text) else "false"
+    return choice(text, ("true", "false"))
 
 
 def choice(text: str, allowed: tuple[str, ...]) -> str:
