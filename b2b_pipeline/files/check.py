@@ -130,8 +130,10 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
 def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
     """Touches that nothing gives a channel: they load, but in no channel, and are mostly no touches at all."""
     table = mapping.tables.touchpoint
+    if table is None:
+        return
     silent = touches["evidence"].isna() & touches[REJECT].isna()
-    if table is None or not silent.any():
+    if not silent.any():
         return
     cells = (table.columns.channel, table.columns.utm_medium, table.columns.gclid)
     source = next((cell.source for cell in cells if cell is not None and cell.source is not None), None)
