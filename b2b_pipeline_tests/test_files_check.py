@@ -390,6 +390,15 @@ def test_a_hostile_header_cannot_write_into_the_proposal() -> None:
     assert list(proposed("leads.csv", content)) == ["match", "tables"]
 
 
+@pytest.mark.parametrize("odd", ["a\nb: {c}", "a\x85b", "a\0b", "a\x94b", "a\u2028- b", '"#'])
+def test_a_hostile_header_cannot_write_into_a_comment_either(odd: str) -> None:
+    quoted = odd.replace('"', '""')
+    tickets = f'"Ticket ID","Case Owner","{quoted}",Priority\n1,Ann,x,High\n'.encode()
+    assert yaml.safe_load(propose("tickets.csv", tickets).text) is None
+    leads = f'Lead ID,Email,Created,"{quoted}"\n1,a@b.example,05/06/2026,13/06/2026\n'.encode()
+    assert list(proposed("leads.csv", leads)["tables"]) == ["lead"]
+
+
 def test_what_is_no_table_is_an_error() -> None:
     with pytest.raises(ContractError, match="no table found"):
         propose("letter.txt", b"Dear all,\nhello\nbye\n")

@@ -21,6 +21,7 @@ import typer
 from b2b_pipeline import settings
 from b2b_pipeline.cli.backfill import open_launcher, run, split
 from b2b_pipeline.cli.common import pipeline, say
+from b2b_pipeline.cli.report import report
 from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import ConfigError, TransientError
 
@@ -60,7 +61,9 @@ def demo(
                 _wait(f"http://127.0.0.1:{port}/server_info", server)
                 say(f"the Dagster UI: http://127.0.0.1:{port} after {time.monotonic() - began:.0f} s; Ctrl-C ends it")
                 say(f"a KPI page: http://127.0.0.1:{port}/assets/kpi/lead_generation")
-                say(f"for the marketing lead: b2b report; for a number and its reasons: b2b explain leads --on {last}")
+                report(None, None)
+                say(f"for the marketing lead: {(found.home / 'report.html').as_uri()}")
+                say(f"for a number and its reasons: b2b explain leads --on {last}")
                 with suppress(KeyboardInterrupt):
                     server.wait()
 

@@ -94,7 +94,7 @@ class _Writer:
         if unclear := [column.header for column in numbers if _two_ways(column)]:
             shown = {sign for column in numbers if (sign := _proven(column)) is not None}
             decimal = f'"{shown.pop()}"' if len(shown) == 1 else '"?"'
-            yield f'decimal: {decimal}  # "." or ",": {", ".join(unclear)} can be read both ways'
+            yield f'decimal: {decimal}  # "." or ",": {", ".join(map(cells.cited, unclear))} can be read both ways'
 
     def _personal(self) -> list[str]:
         email = self.found["email"].header if "email" in self.found else None
@@ -193,7 +193,7 @@ class _Writer:
                 continue
             proven = other.formats([*STAMPS, *DAYS])
             if len(proven) == 1 and (same := [item for item in found if _order(item) == _order(proven[0])]):
-                return same[:1], f"  # day and month as in {other.header}"
+                return same[:1], f"  # day and month as in {cells.cited(other.header)}"
         return found, ""
 
     def _period(self, day: Seen) -> str:
@@ -201,7 +201,7 @@ class _Writer:
         for first, last in map(vocabulary.phrases, vocabulary.parts()["periods"]):
             until = next((c for c in self.columns if day.is_one_of([first]) and c.is_one_of([last])), None)
             if until is not None and self.export.column_of(day) != self.export.column_of(until):
-                return f"{day.header} to {until.header}"
+                return f"{cells.cited(day.header)} to {cells.cited(until.header)}"
         return ""
 
     def _platform(self) -> tuple[str | None, str | None]:
@@ -378,4 +378,4 @@ def _quoted(text: str) -> str:
     """A YAML scalar that is this text whatever is in it."""
     safe = re.fullmatch(r"[A-Za-z][A-Za-z0-9 _-]*[A-Za-z0-9]|[A-Za-z]", text)
     plain_ = safe and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
-    return text if plain_ else json.dumps(text, ensure_ascii=False)
+    return text if plain_ else json.dumps(text, ensure_ascii=not text.isprintable())

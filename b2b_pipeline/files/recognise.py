@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from b2b_pipeline.files.cells import cited
 from b2b_pipeline.files.look import Export, Seen
 from b2b_pipeline.files.vocabulary import Kind, listed, meanings, others, phrases, plain, says, tables
 
@@ -127,4 +128,4 @@ def _are_events(column: Seen) -> bool:
 
 
 def _listed(columns: list[Seen]) -> str:
-    return ", ".join(column.header for column in columns[:4])
+    return ", ".join(cited(column.header) for column in columns[:4])
