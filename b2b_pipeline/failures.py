@@ -21,7 +21,7 @@ def explained(error: Exception) -> PipelineError:
     found = getattr(error, "orig", None) or error  # SQLAlchemy wraps what a driver raised
     if isinstance(found, OSError) and found.errno is not None and found.strerror:
         return _disk(found)
-    if isinstance(found, sqlite3.Error):
+    if isinstance(found, sqlite3.Error) and found is not error:  # the sandbox speaks to its world without SQLAlchemy
         return _dagster(str(found))
     words = [line for line in str(error).splitlines() if line.strip()]
     said = f"{type(error).__name__}: {words[0].strip() if words else 'without a word'}"

@@ -58,7 +58,7 @@ def statuses() -> dict[str, list[str]]:
 def test_a_killed_backfill_is_ended_by_the_next_command_which_goes_on_from_there(installation: Installation) -> None:
     backfill = [*B2B, "backfill", "--source", "hubspot"]
     for times in (1, 2, 3):  # a dead run must not keep its place in the pool, which has two
-        make_a_vendor_slow(installation, 300)
+        make_a_vendor_slow(installation, 45)
         with subprocess.Popen(backfill, stderr=subprocess.DEVNULL) as running:
             wait_until_a_vendor_is_slow(installation)
             assert statuses()["ingest_hubspot"].count("STARTED") == 1
@@ -84,7 +84,7 @@ def test_a_backfill_that_runs_is_left_alone_by_other_commands(installation: Inst
 
 def test_after_a_power_cut_the_ui_ends_the_runs_that_it_finds_started(installation: Installation) -> None:
     with started(installation.folder, UI) as dagster:
-        make_a_vendor_slow(installation, 300)
+        make_a_vendor_slow(installation, 45)
         run = dagster.launch(["raw", "hubspot", "contact"], LAST)
         wait_until_a_vendor_is_slow(installation)
         wait_for(lambda: dagster.runs()[run], "STARTED", 60)
