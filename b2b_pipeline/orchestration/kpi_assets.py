@@ -126,13 +126,11 @@ def _describe_trailing(
         name: {length: trailing(of, day, length, config) for length in family.trailing} for name, of in answers.items()
     }
     now = over[family.headline]
-    others = [f"{length} days: {shown(now[length], config.currency)}" for length in family.trailing[1:]]
+    others = [f"{length} days: {_told(now[length], config)}" for length in family.trailing[1:]]
     value = f"{family.headline}, {shortest} days to {day}: {shown(now[shortest], config.currency)}"
     trend = [trailing(days, day - timedelta(days=n), shortest, config) for n in reversed(range(TREND_DAYS))]
     before = trailing(days, day - timedelta(days=shortest), shortest, config)
-    rows = [
-        [name, *(shown(found[length], config.currency) for length in family.trailing)] for name, found in over.items()
-    ]
+    rows = [[name, *(_told(found[length], config) for length in family.trailing)] for name, found in over.items()]
     return {
         "at_a_glance": _headline("; ".join([value, *others]), "the same before", now[shortest], before, trend),
         "numbers": _table(["metric", *(f"{length} days" for length in family.trailing)], rows),
@@ -144,6 +142,11 @@ def _describe_trailing(
         },
         **_completeness([of[day] for of in answers.values()]),
     }
+
+
+def _told(answer: Answer, config: Config) -> str:
+    """A value, and whether days of it are missing."""
+    return shown(answer, config.currency) + ("" if answer.complete or answer.value is None else " (incomplete)")
 
 
 def _completeness(of_day: Collection[Answer]) -> dict[str, Any]:
