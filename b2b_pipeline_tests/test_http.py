@@ -457,6 +457,11 @@ def test_a_body_that_is_no_json_is_told_by_status_length_and_hash_alone() -> Non
     assert str(error.value) == f"{host}/things: status 200, body is not JSON ({len(body)} bytes, sha256 {digest})"
 
 
+def test_json_nested_without_end_is_no_json() -> None:
+    with serving(answer(b"[" * 200_000 + b"]" * 200_000)) as server, pytest.raises(TransientError, match="is not JSON"):
+        Session(server.url, classify=says()).get("/things").json()
+
+
 @pytest.mark.parametrize(
     ("reply", "outcome"),
     [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -256,3 +259,65 @@ def test_a_body_that_is_rewritten_is_whole_for_whoever_opened_the_slice_before(
     assert [record["value"] for record in opened(tmp_path).records(item)] == ["A", "b"]
     assert list(opened(tmp_path).verify()) == []
     assert len(list(landing.root.glob("raw/*/*/*/*.zst"))) == 1
+
+
+# -- several writers, and killed ones
+
+
+def child(folder: Path, account: str, count: int, at: int = 0) -> int:
+    """A process that lands `count` slices, killed at moment `at`: before or after it does something to a disk."""
+    if pid := os.fork():
+        return pid
+    moments = iter(range(1, sys.maxsize))
+
+    def moment() -> None:
+        if next(moments) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def watch(*arguments: Any) -> Any:
+            moment()
+            result = call(*arguments)
+            moment()
+            return result
+
+        return watch
+
+    code = 1
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for owner, name in ((os, "replace"), (os, "fsync"), (Journal, "append")):
+                patch.setattr(owner, name, watched(getattr(owner, name)))
+            for number in range(count):
+                land(opened(folder), "changes", {1 + number: f"{account} {number}"}, account=account)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_writers_at_once_lose_nothing_and_keep_one_order(tmp_path: Path) -> None:
+    assert [ended(pid) for pid in [child(tmp_path, account, 8) for account in ("1", "1", "2", "2")]] == [0] * 4
+    landing = opened(tmp_path)
+    assert len({item.slice_id for item in landing.slices("source", "thing")}) == 32
+    assert len(Journal(landing.root / "journal" / "source" / "thing.jsonl").entries) == 32
+    assert list(landing.verify()) == []
+    assert landing.unreadable() == []
+
+
+def test_a_writer_killed_at_any_moment_leaves_the_whole_slice_or_none_and_no_damage(tmp_path: Path) -> None:
+    for at in range(1, 100):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        if ended(child(folder, "1", 1, at)) == 0:
+            break
+        landing = opened(folder)
+        assert values(landing) in ([], ["1 0"])
+        assert list(landing.verify()) == []
+        land(landing, "changes", {2: "next"})
+        assert values(opened(folder)) in (["next"], ["1 0", "next"])
+        assert list(opened(folder).verify()) == []
+    assert at > 8
