@@ -236,7 +236,16 @@ def everything(books: Books) -> Books:
 
 def test_spend_without_an_exchange_rate_concerns_sums_of_spend_alone(everything: Books) -> None:
     day = date(2026, 5, 6)
-    everything.fill(spend, source="google_ads", campaign_id="1", date_day=day, spend=Decimal(5), currency="XAF")
+    everything.fill(
+        spend,
+        source="google_ads",
+        campaign_id="1",
+        date_day=day,
+        spend=Decimal(5),
+        currency="XAF",
+        clicks=1,
+        impressions=9,
+    )
     asked = ("spend", "cpc", "cost_per_lead", "clicks", "ctr", "leads", "mqls", "won", "bookings", "pipeline")
     because = (f"spend {XAF}",)
     assert everything.reasons(*asked) == {"spend": because, "cpc": because, "cost_per_lead": because}
