@@ -334,8 +334,8 @@ def finish_records(plan: Plan, crm: Crm, way: Lead) -> None:
     if not contact.ends and way.sql is None and not way.opens and rng.random() < 0.012:
         contact.end(after(rng, person.created, 30), "deleted")
     is_nobody_else = not is_merged_away and not contact.ends and way.lead is None and way.mql is None and not way.opens
-    if plan.rough and is_nobody_else and rng.random() < 0.08:
-        contact.end(after(rng, person.created, 12), "gone")  # deleted for privacy: in no list, not even the archive
+    if plan.rough and is_nobody_else and rng.random() < 0.35:
+        contact.end(after(rng, person.created, 20), "gone")  # deleted for privacy: in no list, not even the archive
     if not is_merged_away and rng.random() < 0.9:
         until = contact.ends[0] if contact.ends else 1 << 62
         generate_email.write_mailbox(rng, crm.rows, person.email, person.created, until)
@@ -357,9 +357,9 @@ def recycle(crm: Crm, way: Lead) -> None:
 def purge_lead(crm: Crm, way: Lead) -> bool:
     """Now and then a lead that led nowhere is deleted for good: it never lies in the recycle bin that readers see."""
     assert way.lead is not None
-    if way.contact is not None or way.mql is not None or crm.rng.random() > 0.4:
+    if way.contact is not None or way.sql is not None or crm.rng.random() > 0.9:
         return False
-    way.lead.end(after(crm.rng, way.lead_since, 12), "gone")
+    way.lead.end(after(crm.rng, way.lead_since, 8), "gone")
     return True
 
 
