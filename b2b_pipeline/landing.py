@@ -392,21 +392,24 @@ class Landing:
         moment. Bodies that it no longer names go. Raises DamagedError.
         """
         folder = self.folder(item.source, item.stream, item.account["id"])
-        changed = sum(change(line) != line for line in self._lines(item))
-        if changed:
-            temporary = folder / f".{item.slice_id}.rewritten.part"
-            with _writer(temporary) as (out, stored):
-                out.writelines(change(line) for line in self._lines(item))
-            with open(temporary, "rb") as file:
-                os.fsync(file.fileno())
-            name = f"{item.slice_id}.{secrets.token_hex(4)}.jsonl.zst"
-            os.replace(temporary, folder / name)
-            item = replace(item, body={"name": name, **stored.told()})
-            _write_atomically(folder / f"{item.slice_id}.json", sealed(item))
-        named = item.body["name"] if item.body else f"{item.slice_id}.jsonl.zst"
-        for path in folder.glob(f"{item.slice_id}*.jsonl.zst"):
-            if path.name != named:
-                path.unlink()
+        with locked(self.root / "landing.lock"):  # whoever listed the slice before another rewrote it has an old name
+            if not item.flaw:
+                item = self._envelope(folder / f"{item.slice_id}.json", None)
+            changed = sum(change(line) != line for line in self._lines(item))
+            if changed:
+                temporary = folder / f".{item.slice_id}.rewritten.part"
+                with _writer(temporary) as (out, stored):
+                    out.writelines(change(line) for line in self._lines(item))
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                name = f"{item.slice_id}.{secrets.token_hex(4)}.jsonl.zst"
+                os.replace(temporary, folder / name)
+                item = replace(item, body={"name": name, **stored.told()})
+                _write_atomically(folder / f"{item.slice_id}.json", sealed(item))
+            named = item.body["name"] if item.body else f"{item.slice_id}.jsonl.zst"
+            for path in folder.glob(f"{item.slice_id}*.jsonl.zst"):
+                if path.name != named:
+                    path.unlink()
         return changed
 
     def remove_leftovers(self, before: datetime) -> None:

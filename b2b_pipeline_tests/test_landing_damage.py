@@ -258,6 +258,12 @@ def test_a_body_that_is_rewritten_is_whole_for_whoever_opened_the_slice_before(
     assert landing.rewrite(item, lambda line: line.replace('"a"', '"A"')) == 1
     assert [record["value"] for record in opened(tmp_path).records(item)] == ["A", "b"]
     assert list(opened(tmp_path).verify()) == []
+    assert (
+        opened(tmp_path).rewrite(item, lambda line: line.replace('"a"', '"B"')) == 0
+    )  # listed before it was rewritten
+    assert opened(tmp_path).rewrite(item, lambda line: line.replace('"b"', '"B"')) == 1
+    assert [record["value"] for record in opened(tmp_path).records(item)] == ["A", "B"]
+    assert list(opened(tmp_path).verify()) == []
     assert len(list(landing.root.glob("raw/*/*/*/*.zst"))) == 1
 
 
