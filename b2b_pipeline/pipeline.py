@@ -112,9 +112,11 @@ class Pipeline:
 
     @property
     def inbox(self) -> Path:
-        """The folder that people drop files into; `${NAME}` in it is a variable of the environment."""
-        path = Path(os.path.expandvars(self.config.inbox)).expanduser()
-        return path if path.is_absolute() else self.home / path
+        """The folder that people drop files into, seen from where pipeline.yaml is.
+
+        `${NAME}` in it is a variable of the environment.
+        """
+        return settings.config_path().parent / Path(os.path.expandvars(self.config.inbox)).expanduser()
 
     def ingest(
         self, source: str, stream: str, start: date, end: date, run_id: str, before: Sequence[str] = ()

@@ -35,6 +35,11 @@ def home() -> Path:
     return Path(os.environ.get("B2B_HOME") or ".b2b").expanduser().absolute()
 
 
+def config_path() -> Path:
+    """`B2B_CONFIG` (default `pipeline.yaml` in the working directory)."""
+    return Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml").expanduser().absolute()
+
+
 def warehouse_url() -> str:
     """`B2B_WAREHOUSE_URL`, a SQLAlchemy URL; default a DuckDB file in the home folder."""
     return os.environ.get("B2B_WAREHOUSE_URL") or f"duckdb:///{home() / 'warehouse.duckdb'}"

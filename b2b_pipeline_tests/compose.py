@@ -67,7 +67,7 @@ class Host:
         self.services = load(example_environment())["services"]
         self.folder = folder
         self.ports = {"code": free_port(), "webserver": free_port(), "proxy": free_port(), "db": database_port}
-        for name in ("opt/dagster", "etc/b2b", "var/lib/b2b", "var/lib/dagster", "var/lib/b2b/inbox", "srv/b2b", "tmp"):
+        for name in ("opt/dagster", "etc/b2b", "var/lib/b2b", "var/lib/dagster", "etc/b2b/inbox", "srv/b2b", "tmp"):
             (folder / name).mkdir(parents=True)
         for name in ("proxy.sh", "nginx.conf.template"):
             shutil.copy(DOCKER / name, folder / "etc/b2b")

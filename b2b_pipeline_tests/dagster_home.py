@@ -155,7 +155,7 @@ def _empty(folder: Path) -> None:
     world = make_world(folder / "world.sqlite", until=UNTIL, days=(UNTIL - START).days + 1, leads=60)
     text = DEMO.read_text(encoding="utf-8").replace("2026-01-01", START.isoformat())
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
-    drop_files(world, folder / "home" / "inbox")
+    drop_files(world, folder / "inbox")
     with _opened(folder) as orchestra:
         upgrade(orchestra.pipeline.warehouse)
 

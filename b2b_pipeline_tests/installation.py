@@ -106,7 +106,7 @@ def template() -> Installation:
     text = text.replace("[ourcompany.example]", f"[ourcompany.example, {domain}]")
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
     (folder / "home").mkdir(mode=0o700)
-    drop_files(world, folder / "home" / "inbox")
+    drop_files(world, folder / "inbox")
     found = Installation(folder, world)
     with pytest.MonkeyPatch.context() as patch:
         settle(found, patch)

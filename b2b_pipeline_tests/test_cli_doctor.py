@@ -161,7 +161,7 @@ def test_settings_in_a_dotenv_file_fill_in_and_never_override(installed: Install
 
 
 def test_a_file_is_checked_before_anything_is_loaded(installed: Installation) -> None:
-    good = next((installed.home / "inbox").glob("costs_*.csv"))
+    good = next((installed.folder / "inbox").glob("costs_*.csv"))
     assert installed.b2b("files", "check", str(good)).exit_code == 0
     bad = installed.folder / "costs_bad.csv"
     bad.write_bytes(good.read_bytes().replace("€".encode("cp1252"), b"pounds", 1))

@@ -75,7 +75,7 @@ def bodies(home: Path) -> int:
 
 def test_a_person_is_gone_from_everywhere_and_stays_gone_and_no_number_changes(installed: Installation) -> None:
     email, excluded = installation.known_everywhere(installed.world)[:2]
-    (installed.home / "inbox" / "notes.csv").write_text(f"who\n{email.upper()}\n")
+    (installed.folder / "inbox" / "notes.csv").write_text(f"who\n{email.upper()}\n")
     pipeline = installed.pipeline()
     digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
     export_parquet(pipeline.warehouse, installed.home / "exports")
@@ -96,7 +96,7 @@ def test_a_person_is_gone_from_everywhere_and_stays_gone_and_no_number_changes(i
     assert numbers(installed.pipeline()) == before
     assert "nothing changed" in installed.b2b("replay").stdout
 
-    (installed.home / "inbox" / "notes.csv").unlink()
+    (installed.folder / "inbox" / "notes.csv").unlink()
     installed.pull("second")
     once = bodies(installed.home)
     installed.pull("third")

@@ -68,7 +68,8 @@ class Books:
         )  # fmt: skip
 
     def fail(self, item: Slice, error: str) -> None:
-        self.fill(load_audit, target_table="spend", source=item.source, slice_id=item.slice_id, error=error)
+        for table in SOURCES[item.source].stream(item.stream).feeds:
+            self.fill(load_audit, target_table=table, source=item.source, slice_id=item.slice_id, error=error)
 
     def fill(self, table: Table, **row: Any) -> None:
         with self.warehouse.write() as connection:

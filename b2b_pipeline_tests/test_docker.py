@@ -123,8 +123,8 @@ def test_workspaces_commands_and_code_agree_on_module_location_and_ports() -> No
 
 def test_the_inbox_is_mounted_where_the_pipeline_looks_for_files() -> None:
     code = SERVICES["code"]
-    home, inbox = Path(code["environment"]["B2B_HOME"]), Config.model_fields["inbox"].default
-    assert f"{ENVIRONMENT['B2B_INBOX']}:{home / inbox}:ro" in code["volumes"]
+    folder, inbox = Path(code["environment"]["B2B_CONFIG"]).parent, Config.model_fields["inbox"].default
+    assert f"{ENVIRONMENT['B2B_INBOX']}:{folder / inbox}:ro" in code["volumes"]
 
 
 def test_the_image_holds_what_the_services_use_and_runs_as_nobody_in_particular() -> None:

@@ -20,7 +20,7 @@ from b2b_pipeline.cli import app
 from b2b_pipeline.config import load_config
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import PermanentError
-from b2b_pipeline.files.landing import land_file, landed
+from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import Pseudonyms
@@ -66,7 +66,7 @@ def test_an_empty_folder_becomes_an_installation(fresh: Path) -> None:
     assert stat.S_IMODE((fresh / ".b2b").stat().st_mode) == 0o700
     config = load_config(fresh / "pipeline.yaml")
     assert datetime.now(UTC).date() - config.start_date in (timedelta(days=30), timedelta(days=31))
-    assert (fresh / ".b2b" / "inbox").is_dir()
+    assert (fresh / "inbox").is_dir()
     assert (fresh / ".b2b" / "dagster" / "dagster.yaml").is_file()
     assert migrate.state(Warehouse(f"duckdb:///{fresh}/.b2b/warehouse.duckdb")) == migrate.HEAD
 
@@ -259,23 +259,23 @@ def test_a_file_counts_as_landed_until_it_is_replaced(pipeline: Pipeline, tmp_pa
     path = tmp_path / "event_leads.csv"
     header = "Badge,Name,E-mail,Date,Company,Country,Source,Event\n"
     path.write_text(header + "1,Ann,ann@example.com,01/31/2026,Example,DE,Trade Show,Expo\n")
-    assert not landed(path, stream, landing)
+    assert not settled(path, mapping, stream, landing)
     first = land_file(path, mapping, stream, landing, pipeline.config, "test")
     assert first.records == 1
-    assert landed(path, stream, landing)
-    assert not landed(path, "another", landing)
+    assert settled(path, mapping, stream, landing)
+    assert not settled(path, mapping, "another", landing)
 
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
-    assert not landed(path, stream, landing)
+    assert not settled(path, mapping, stream, landing)
     again = land_file(path, mapping, stream, landing, pipeline.config, "test")
     assert again.same_as == {"*": first.slice_id}
-    assert landed(path, stream, landing)
+    assert settled(path, mapping, stream, landing)
 
     path.write_text(header)
-    assert not landed(path, stream, landing)
+    assert not settled(path, mapping, stream, landing)
     path.unlink()
     with pytest.raises(OSError, match="event_leads"):
-        landed(path, stream, landing)
+        settled(path, mapping, stream, landing)
     with pytest.raises(PermanentError, match=r"event_leads\.csv: cannot be read: No such file"):
         land_file(path, mapping, stream, landing, pipeline.config, "test")
 
@@ -287,4 +287,4 @@ def test_a_file_of_another_name_has_not_landed(pipeline: Pipeline, tmp_path: Pat
     path.write_text("Badge,Name,E-mail,Date,Company,Country,Source,Event\n1,A,a@example.com,01/31/2026,E,DE,S,X\n")
     land_file(path, mapping, stream, landing, pipeline.config, "test")
     other = path.rename(tmp_path / "event_leads_2.csv")
-    assert not landed(other, stream, landing)
+    assert not settled(other, mapping, stream, landing)

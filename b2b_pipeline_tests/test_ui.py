@@ -78,7 +78,7 @@ def install(folder: Path, stack: ExitStack) -> str:
     configuration = re.sub("start_date: .*", start, (TOP / "examples/demo/pipeline.yaml").read_text())
     (folder / "pipeline.yaml").write_text(configuration.replace("timezone: UTC", f"timezone: {where_it_is_noon()}"))
     b2b(folder, "setup")
-    inbox = folder / ".b2b" / "inbox"
+    inbox = folder / "inbox"
     world = ["sandbox", "serve", "--port", str(sandbox), "--days", str(DAYS), "--leads", "300", "--drops", str(inbox)]
     stack.enter_context(process(folder, f"http://127.0.0.1:{sandbox}/_sandbox/status", "b2b_pipeline.cli", *world))
     b2b(folder, "backfill", "--to", str(today() - timedelta(days=1 + WITHHELD)))

@@ -95,7 +95,7 @@ class Installation:
         people = round(days * LEADS_A_DAY) if leads is None else leads
         server = self.start(
             "sandbox", "serve", "--port", str(self.port), "--days", str(days), "--leads", str(people),
-            "--until", str(until), "--drops", str(self.home / "inbox"),
+            "--until", str(until), "--drops", str(self.folder / "inbox"),
         )  # fmt: skip
         try:
             wait_for(f"http://127.0.0.1:{self.port}/_sandbox/status", server)

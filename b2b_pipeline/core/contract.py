@@ -26,9 +26,9 @@ _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 class Enforced:
     """What became of the rows of one slice: `rows + rejects + duplicates` is what came in.
 
-    rows: one per key, typed as the table. rejects: columns record_number, reason, column_name and
-    about, the text that does not fit where the mapping tells it. duplicates: how many rows lost to a newer one of the
-    same key.
+    rows: one per key, typed as the table. rejects: columns record_number, reason, column_name; about, the text that
+    does not fit where the mapping tells it; source_id; fact_days, the days that the row would count on. duplicates: how
+    many rows lost to a newer one of the same key.
     """
 
     rows: pd.DataFrame
@@ -72,9 +72,10 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     rows = pd.DataFrame(typed, index=frame.index)
     rejected = reason.notna()
     about = about.astype(object).where(about.notna(), None)
-    rejects = pd.DataFrame(
-        {"record_number": frame["record_number"], "reason": reason, "column_name": where, "about": about}
-    )[rejected]
+    rejects = pd.DataFrame({
+        "record_number": frame["record_number"], "reason": reason, "column_name": where, "about": about,
+        "source_id": typed["source_id"], "fact_days": _fact_days(rows, rejected),
+    })[rejected]  # fmt: skip
     good = rows[~rejected]
     key = list(table.info["key"])
     newest = good.sort_values(version, kind="stable") if version else good
@@ -113,6 +114,21 @@ def reason_text(column: str | None, reason: str, examples: list[str], more: bool
     """`Day: fits several of the declared date formats (01/02/2026, 01/03/2026, …)`."""
     shown = f" ({', '.join(examples)}{', …' if more else ''})" if examples else ""
     return f"{column + ': ' if column else ''}{reason}{shown}"
+
+
+def _fact_days(rows: pd.DataFrame, rejected: pd.Series) -> pd.Series:
+    """The ISO days that each rejected row would count on, with a comma between; None where that cannot be told.
+
+    An opportunity that may be closed counts on its close date too.
+    """
+    bad = rows[rejected]
+    closes = zip(bad["is_closed"], bad["close_date"], strict=True) if "is_closed" in bad else [(False, None)] * len(bad)
+    told = [
+        (day,) if is_closed is False else (day, closed)
+        for day, (is_closed, closed) in zip(bad["date_day"], closes, strict=True)
+    ]
+    known = [",".join(sorted({str(day) for day in days})) if all(days) else None for days in told]
+    return pd.Series(known, index=bad.index, dtype=object)
 
 
 def _article(column: Column[Any]) -> str:

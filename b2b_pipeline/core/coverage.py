@@ -15,6 +15,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
+from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.currencies import why_not_converted
 from b2b_pipeline.landing import Landing, Slice
@@ -34,22 +35,28 @@ OF_RECORD = ("opportunity", "opp_contact_role")  # of which derived tables take 
 FX = "exchange rates"  # the stream under which rows without a rate are reported, with their table as `source_account`
 
 
-def streams_behind(table: str, config: Config) -> set[tuple[str, str]]:
-    """(source, stream) of everything that a table, core or derived, is made of; snapshots have no days and stay out.
+def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
+    """(source, stream, core table) of everything that a table, core or derived, is made of.
 
-    A stream of another source's opportunities is left out whole: of what else it gives, their stages, nothing is used.
+    Snapshots of vendors have no days and stay out. A stream of another source's opportunities is left out whole: of
+    what else it gives, their stages, nothing is used. Of a file only its opportunities are.
     """
     found = {
-        (feed.source, feed.stream)
+        (feed.source, feed.stream, part)
         for part in INPUTS.get(table, (table,))
         for feed in feeds(part, config)
-        if feed.kind != "snapshot"
+        if feed.kind != "snapshot" or feed.files
     }
-    return found - {
+    others = {
         (feed.source, feed.stream)
         for part in OF_RECORD
         for feed in feeds(part, config)
         if feed.source != config.system_of_record
+    }
+    return {
+        (source, stream, part)
+        for source, stream, part in found
+        if (source, stream) not in others or (source == FILES and part not in OF_RECORD)
     }
 
 
@@ -63,21 +70,12 @@ def amounts_behind(table: str, config: Config) -> set[tuple[str, str]]:
 
 
 def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, today: date) -> None:
-    """Bring the table `coverage` up to date: every switched-on stream, every day from the start to yesterday."""
-    days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
-    audit = tables.load_audit.c
+    """Bring the table `coverage` up to date: every stream and file mapping, every day from the start to yesterday."""
     # A writer keeps everybody out on DuckDB, and there may be many envelopes: they are read before, one run at a time,
     # so that no older state is written last.
     with warehouse.turn(tables.coverage.name):
-        failed = warehouse.rows(select(audit.slice_id, audit.error).where(audit.error.is_not(None)))
-        errors = {row["slice_id"]: row["error"] for row in failed}
-        rows = [
-            row
-            for name in config.sources
-            for stream in SOURCES[name].switched_on(config)
-            if stream.feeds and stream.kind != "snapshot"
-            for row in _of_stream(landing, config, name, stream, days, errors)
-        ]
+        books = Books.of(warehouse)
+        rows = [*_of_vendors(landing, config, books, today), *of_files(landing, config, books, today)]
         with warehouse.write() as connection:
             found = [*rows, *_of_rates(connection, config), *of_blanks(connection, config)]
             frame = pa.Table.from_pylist(found, schema=arrow_schema(tables.coverage))
@@ -85,8 +83,16 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
                 synchronise(connection, tables.coverage, select(incoming))
 
 
+def _of_vendors(landing: Landing, config: Config, books: Books, today: date) -> Iterator[dict[str, Any]]:
+    days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
+    for name in config.sources:
+        for stream in SOURCES[name].switched_on(config):
+            if stream.feeds and stream.kind != "snapshot":
+                yield from _of_stream(landing, config, name, stream, days, books)
+
+
 def _of_stream(
-    landing: Landing, config: Config, source: str, stream: Stream, days: list[date], errors: dict[str, str]
+    landing: Landing, config: Config, source: str, stream: Stream, days: list[date], books: Books
 ) -> Iterator[dict[str, Any]]:
     by_account: dict[str, list[Slice]] = {}
     for item in landing.slices(source, stream.name):
@@ -96,20 +102,41 @@ def _of_stream(
     known = {*by_account, *(item.account for item in noted if not item.closed and not item.over)}
     for account in _accounts(config.sources[source].accounts, known):
         slices = by_account.get(account, [])
-        reasons = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
         unread = f"{source}/{stream.name} was not read for this day" + (f" ({account})" if len(by_account) > 1 else "")
         missing = [item for item in noted if plain_id(item.account) == plain_id(account)]
         unread += "".join(f": {item}" for item in missing[-1:] if not item.over)
         last = config.last_day(source, account)
-        for day in days:
-            reason = reasons.get(day.isoformat(), unread)
-            is_over = (last is not None and day > last) or any(item.explains(day) for item in missing)
-            if is_over and reason not in errors.values():
-                reason = ""
-            yield {
-                "source": source, "stream": stream.name, "source_account": account, "date_day": day,
-                "is_complete": not reason, "reason": reason or None,
-            }  # fmt: skip
+        over = {day for day in days if (last and day > last) or any(item.explains(day) for item in missing)}
+        for table in stream.feeds:
+            errors = books.errors.get(table, {})
+            read = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
+            reasons = {day: read.get(day.isoformat(), unread) for day in days}
+            reasons |= {day: "" for day in over if reasons[day] not in errors.values()}
+            for day, why in _in_quarantine(books, source, stream.name, account, table, slices, days):
+                reasons[day] = reasons.get(day) or why
+            for day, reason in reasons.items():
+                yield {
+                    "source": source, "stream": stream.name, "source_account": account, "target_table": table,
+                    "date_day": day, "is_complete": not reason, "reason": reason or None,
+                }  # fmt: skip
+
+
+def _in_quarantine(
+    books: Books, source: str, stream: str, account: str, table: str, slices: list[Slice], days: list[date]
+) -> Iterator[tuple[date, str]]:
+    """The days that lack rows of a table because they are in quarantine: their own, else all that their slice tells of.
+
+    Of a report these are the days of its window, of changes all that came before its end.
+    """
+    refused = books.quarantined.get((source, stream, account, table), [])
+    if not refused:
+        return
+    reason = in_quarantine(table, f"{source}/{stream}", len(refused))
+    windows = {item.slice_id: (item.start if item.kind == "report" else "", item.end) for item in slices}
+    for slice_id, own in set(refused):
+        since, until = windows.get(slice_id, ("", "9"))
+        told = own or [day for day in days if since <= day.isoformat() < until] or days[-1:]
+        yield from ((day, reason) for day in told if days and day <= days[-1])
 
 
 def _accounts(configured: Iterable[str], landed: Iterable[str]) -> list[str]:
@@ -205,8 +232,8 @@ def _of_rates(connection: Connection, config: Config) -> list[dict[str, Any]]:
                 reasons.setdefault((source, name, date_day), []).append(reason)
     return [
         {
-            "source": source, "stream": FX, "source_account": name, "date_day": day, "is_complete": False,
-            "reason": "; ".join(dict.fromkeys(found)),
+            "source": source, "stream": FX, "source_account": name, "target_table": name, "date_day": day,
+            "is_complete": False, "reason": "; ".join(dict.fromkeys(found)),
         }
         for (source, name, day), found in reasons.items()
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, literal, select
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.core.file_coverage import why_nothing
 from b2b_pipeline.files.mapping import FileMapping, OpportunityTable
 from b2b_pipeline.warehouse.tables import metadata
 
@@ -65,7 +66,8 @@ class Facts:
     def why_not(self, need: Need) -> str:
         """Why a need is not met; empty when it is."""
         if need not in self._known:
-            self._known[need] = "" if self._is_met(need) else need.hint
+            nothing = why_nothing(self._connection, need.table, self._feeds(need.table))
+            self._known[need] = nothing or ("" if self._is_met(need) else need.hint)
         return self._known[need]
 
     def silent(self, need: Need) -> list[str]:

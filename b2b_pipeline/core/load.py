@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, DateTime, Table, delete, exists, select, tuple_
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
@@ -60,11 +60,12 @@ class _Mapped:
     item: Slice
     feed: Feed
     rows: pd.DataFrame
-    rejects: pd.DataFrame  # record_number, reason, column_name, date_day, record as landed
+    rejects: pd.DataFrame  # record_number, reason, column_name, source_id, fact_days, date_day, record as landed
     rows_in: int
     deduplicated: int
     days: list[date] | None
     notes: list[str]  # what the mapping did that loses no row but should be known
+    span: tuple[date | None, date | None] = (None, None)  # of a file: the days that its rows speak of
 
 
 def load_table(
@@ -90,6 +91,7 @@ class _Load:
         self.items = {feed: self._landed(feed) for feed in self.versions}
         self.failed: list[Slice] = []
         self.report = LoadReport()
+        self.files_anew = False  # whether the next batch is all files, in the place of those that are there
         self.now = datetime.now(UTC).replace(tzinfo=None)  # before the rates are read: newer ones are noticed later
 
     def run(self, replay: bool) -> LoadReport:
@@ -104,17 +106,18 @@ class _Load:
             # One transaction: readers see the old table until the new one is whole.
             with self.warehouse.write() as connection:
                 self._empty(connection)
-                for batch in self._batches(set()):
+                for batch in self._batches({}):
                     self._write(connection, batch)
         else:
-            for batch in self._batches(set(done)):
+            for batch in self._batches(done):
                 with self.warehouse.write() as connection:
                     self._write(connection, batch)
-        if self.rates is not None or self.failed or self.had_failures:
+        if self.rates is not None or self.failed or self.had_failures or self.report.slices:
             with self.warehouse.write() as connection:
                 if self.rates is not None:
                     convert_again(connection, self.table, self.rates, self.now, self.run_id)
                 self._book_failures(connection)
+                self._release(connection)
         return self.report
 
     # -- what to load
@@ -139,26 +142,28 @@ class _Load:
         ahead = {item.slice_id for items in self.items.values() for item in items if item.is_ahead}
         return {row.slice_id: None if row.slice_id in ahead else current(row) for row in rows if row.error is None}
 
-    def _batches(self, done: set[str]) -> Iterator[list[_Mapped]]:
-        """Slices to load. Files may repeat each other's rows, so a new one has all of them loaded together, last."""
+    def _batches(self, done: Mapping[str, Feed | None]) -> Iterator[list[_Mapped]]:
+        """Slices to load. Files may repeat each other's rows: when one came or was withdrawn, all are loaded, last."""
         groups = [(feed, items) for feed in self.versions for items in _by_account(self.items[feed])]
         vendors = [group for group in groups if group[0].source != FILES]
         files = [group for group in groups if group[0].source == FILES]
         batch: list[_Mapped] = []
         size = 0
         for feed, items in vendors:
-            for mapped in (
-                self._changes(feed, items, done) if feed.kind == "changes" else self._newest(feed, items, done)
-            ):
+            take = self._changes if feed.kind == "changes" else self._newest
+            for mapped in take(feed, items, set(done)):
                 batch.append(mapped)
                 size += mapped.item.records
                 if size >= BATCH_RECORDS:
                     yield batch
                     batch, size = [], 0
-        if any(items[-1].same_as.get(EVERYTHING, items[-1].slice_id) not in done for _, items in files):
-            batch += [mapped for feed, items in files for mapped in self._newest(feed, items, set())]
         if batch:
             yield batch
+        there = {item.slice_id for _, items in files for item in items}
+        withdrawn = {slice_id for slice_id, feed in done.items() if feed and feed.source == FILES} - there
+        if withdrawn or any(items[-1].same_as.get(EVERYTHING, items[-1].slice_id) not in done for _, items in files):
+            self.files_anew = True
+            yield [mapped for feed, items in files for mapped in self._newest(feed, items, set())]
 
     def _landed(self, feed: Feed) -> list[Slice]:
         """The complete slices of a stream, oldest first."""
@@ -225,16 +230,16 @@ class _Load:
             try:
                 frame = feed.mapping(pd.json_normalize(records).astype(object), context)
             except KeyError as error:
-                raise ContractError(f"{feed.source}/{feed.stream}: column {error} is missing in the records") from None
+                raise ContractError(f"{_named(feed, item)}: column {error} is missing in the records") from None
             except RecursionError:
-                raise ContractError(f"{feed.source}/{feed.stream}: a record is nested too deep to be read") from None
+                raise ContractError(f"{_named(feed, item)}: a record is nested too deep to be read") from None
         enforced = enforce(self.table, frame)
         rows, rejects = enforced.rows, enforced.rejects
         # By record: one record may become many rows (a cost and its days).
         bad, every = rejects["record_number"].nunique(), frame.index.nunique()
         if bad > 1 and bad / every > self.config.limits.max_quarantined:
             raise ContractError(
-                f"{feed.source}/{feed.stream}: {bad} of {every} records fail the contract of {self.table.name} "
+                f"{_named(feed, item)}: {bad} of {every} records fail the contract of {self.table.name} "
                 f"(most: {kinds(rejects)[0]}); allowed are {self.config.limits.max_quarantined:.0%}"
             )
         numbers = rejects["record_number"].tolist()
@@ -247,7 +252,30 @@ class _Load:
             stale_rows, stale_rejects = (~side["date_day"].isin(days) for side in (rows, rejects))
             rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
             deduplicated += int(stale_rows.sum() + stale_rejects.sum())
-        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, frame.attrs.get(NOTES, []))
+        notes = frame.attrs.get(NOTES, [])
+        span = self._span(rows, item) if feed.files else (None, None)
+        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, notes, span)
+
+    def _span(self, rows: pd.DataFrame, item: Slice) -> tuple[date | None, date | None]:
+        """The first day that a file's rows count on, and the newest that they tell of, in any of their dates.
+
+        The day on which the file was written was not over, so it ends the day before. Costs may be booked in advance.
+        An open deal's close date is a hope.
+        """
+        closed = (
+            rows["close_date"][rows["is_closed"].eq(True).fillna(False)] if "close_date" in rows else rows["date_day"]
+        )
+        days = [day for column in (rows["date_day"], closed) for day in column.dropna().agg(["min", "max"])]
+        known = [day for day in days if not pd.isna(day)]
+        if not known:
+            return None, None
+        moments = [rows[column.name].max() for column in self.table.columns if isinstance(column.type, DateTime)]
+        told = [
+            moment.replace(tzinfo=UTC).astimezone(self.config.zone).date() for moment in moments if pd.notna(moment)
+        ]
+        last = max([*known, *told])
+        written = date.fromisoformat(item.start)
+        return min(known), last if self.table is tables.cost_ledger else min(last, written - timedelta(days=1))
 
     def _landed_day(self, feed: Feed, item: Slice, record: Record) -> date:
         """The day that a record belongs to in landing; the last one of its slice when it tells none of a report's."""
@@ -268,12 +296,11 @@ class _Load:
         serialise(connection, self.table.name)
         merged: list[pa.Table] = []
         dropped: list[pa.Table] = []
-        if any(mapped.feed.source == FILES for mapped in batch):
+        if self.files_anew:
             connection.execute(delete(self.table).where(self.table.c.source == FILES))
-            bad = tables.quarantine.c
-            connection.execute(
-                delete(tables.quarantine).where(bad.target_table == self.table.name, bad.source == FILES)
-            )
+            for book in (tables.load_audit, tables.quarantine):
+                mine = (book.c.target_table == self.table.name) & (book.c.source == FILES)
+                connection.execute(delete(book).where(mine))
         for mapped in self._overlapping(batch):
             rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
             if self.rates is not None:
@@ -331,9 +358,10 @@ class _Load:
             "rows_loaded": rows.num_rows, "rows_quarantined": len(rejects),
             "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
             "notes": "\n".join(mapped.notes) or None,
+            "first_day": mapped.span[0], "last_day": mapped.span[1],
         }  # fmt: skip
         _append_rows(connection, tables.load_audit, [entry])
-        names = ["record_number", "reason", "column_name", "about", "date_day", "record"]
+        names = ["record_number", "reason", "column_name", "about", "date_day", "record", "source_id", "fact_days"]
         shared = {**self._of_slice(item), "quarantined_at": self.now}
         refused = rejects[names].astype(object).to_numpy().tolist()
         refusals = [shared | dict(zip(names, reject, strict=True)) for reject in refused]
@@ -359,6 +387,28 @@ class _Load:
         ]  # fmt: skip
         _append_rows(connection, audit, failed)
 
+    def _release(self, connection: Connection) -> None:
+        """Take out of quarantine what a newer slice says anew of the same record, well or not: the newest word counts.
+
+        Reports and files are replaced whole. A record that was right before and is not any more stays in quarantine.
+        """
+        bad, audit, newer = tables.quarantine.c, tables.load_audit.c, tables.quarantine.alias("newer")
+        streams = [(feed.source, feed.stream) for feed in self.versions if feed.kind == "changes"]
+        mine = (bad.target_table == self.table.name) & tuple_(bad.source, bad.stream).in_(streams)
+        if connection.execute(select(bad.source_id).where(mine).limit(1)).first() is None:
+            return
+        # Another stream's records may have the same ids: the audit knows which stream a slice is of.
+        later = select(audit.slice_id).where(
+            audit.target_table == bad.target_table, audit.source == bad.source, audit.stream == bad.stream,
+            audit.source_account == bad.source_account, audit.slice_id > bad.slice_id,
+        )  # fmt: skip
+        for other in (self.table, newer):
+            same = (other.c.source_id == bad.source_id) & other.c.slice_id.in_(later.correlate(tables.quarantine))
+            if other is newer:
+                same &= other.c.target_table == bad.target_table
+            said = exists(select(1).select_from(other).where(same).correlate(tables.quarantine))
+            connection.execute(delete(tables.quarantine).where(mine, said))
+
     def _of_slice(self, item: Slice) -> dict[str, Any]:
         return {
             "target_table": self.table.name, "source": item.source, "source_account": item.account["id"],
@@ -371,6 +421,11 @@ def _by_account(items: Iterable[Slice]) -> list[list[Slice]]:
     for item in items:
         by_account.setdefault(item.account["id"], []).append(item)
     return list(by_account.values())
+
+
+def _named(feed: Feed, item: Slice) -> str:
+    """How an error begins that refuses a slice whole."""
+    return f"{item.account['id']} was refused" if feed.files else f"{feed.source}/{feed.stream}"
 
 
 def _append_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
-from b2b_pipeline.errors import PermanentError
+from b2b_pipeline.errors import ContractError, PermanentError, TransientError
 from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import read_records
+from b2b_pipeline.files.refusals import Refusal, Refusals, meaning_of
 from b2b_pipeline.landing import Landing, Slice
 
 
 def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, config: Config, run_id: str) -> Slice:
     """Land the file as `files/<stream>`, its name as the account. A later version of the same name replaces its rows.
 
-    The slice knows the file by its `signature`, the page's request.
+    The slice knows the file by its `signature`, the page's request. What cannot be landed is noted beside landing, with
+    the reason, until another version is: a file whose reading dies is noted too.
 
-    Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there.
+    Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there,
+    TransientError when it changes while it is read.
     """
-    content, state = read_file(path, config)
-    if path.resolve().parent != path.parent.resolve():
-        raise PermanentError(f"{path.name}: a link that leaves the inbox: put the file itself there")
+    refusals = Refusals(landing.root)
+    try:
+        seen = Refusal(path.name, signature(path.stat()), "unread", "its reading did not end", meaning_of(mapping))
+    except OSError as error:
+        raise PermanentError(f"{path.name}: cannot be read: {error.strerror}") from None
+    refusals.note(seen)
+    try:
+        content, state = read_file(path, config)
+        if path.resolve().parent != path.parent.resolve():
+            raise PermanentError(f"{path.name}: a link that leaves the inbox: put the file itself there")
+        if not seen.signature == signature(state) == signature(path.stat()):
+            raise TransientError(f"{path.name} is still being written: it is taken once it stands still")
+        item = _land(path.name, state, content, mapping, stream, landing, config, run_id)
+    except PermanentError as error:
+        # What is not about the content may be mended without a change of the file: it is tried again.
+        meaning = seen.meaning if isinstance(error, ContractError) else ""
+        refusals.note(replace(seen, state="refused", reason=str(error).removeprefix(f"{path.name}: "), meaning=meaning))
+        raise
+    refusals.clear(path.name)
+    return item
+
+
+def _land(
+    name: str, state: os.stat_result, content: bytes, mapping: FileMapping, stream: str, landing: Landing,
+    config: Config, run_id: str,
+) -> Slice:  # fmt: skip
     records = read_records(content, mapping, config.limits.max_file_mb * MEGABYTE)
     day = datetime.fromtimestamp(state.st_mtime, UTC).astimezone(config.zone).date()
     window = Window.of_days(day, day + timedelta(days=1), config.zone)
@@ -33,7 +60,7 @@ def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, c
     personal = personal_paths(mapping)
     drop = Stream(name=stream, kind="snapshot", description="", fetch=lambda *_: iter(()), day="", personal=personal)
     return landing.write(
-        "files", drop, Account(path.name), window, [page], zone=config.zone, api_version="csv", run_id=run_id
+        "files", drop, Account(name), window, [page], zone=config.zone, api_version="csv", run_id=run_id
     )
 
 
@@ -52,9 +79,16 @@ def read_file(path: Path, config: Config) -> tuple[bytes, os.stat_result]:
         raise PermanentError(f"{path.name}: cannot be read: {error.strerror}") from None
 
 
-def landed(path: Path, stream: str, landing: Landing) -> bool:
-    """Whether the newest slice of that file name holds this version of the file, undamaged. Raises OSError."""
-    request = hashlib.sha256(signature(path.stat()).encode()).hexdigest()[:16]  # as an envelope sums up its requests
+def settled(path: Path, mapping: FileMapping, stream: str, landing: Landing) -> bool:
+    """Whether that version of a file is landed, or was refused or withdrawn, so that nothing is to be done.
+
+    Raises OSError.
+    """
+    now = signature(path.stat())
+    noted = Refusals(landing.root).of(path.name)
+    if noted is not None:
+        return noted.settles(now, mapping)
+    request = hashlib.sha256(now.encode()).hexdigest()[:16]  # as an envelope sums up its requests
     newest = landing.slices("files", stream, path.name)[-1:]
     return [item.requests for item in newest if not landing.damage(item, thorough=False)] == [request]
 

@@ -3,6 +3,7 @@
     files:
       deals:
         match: "deals*.csv"                 # file names, glob; upper and lower case are the same
+        cadence: monthly                    # a month without a file is incomplete; or daily, once, irregular
         read: {decimal: ",", skip_totals: {column: Deal, value: "Total*"}}
         personal: [Contact name]            # further columns that must not be stored in clear
         tables:                             # one file may feed several tables
@@ -626,9 +627,16 @@ class Read(_Section):
 
 
 class FileMapping(_Section):
-    """One kind of export: which files it is, how they are written, and which tables they feed."""
+    """One kind of export: which files it is, how they are written, which tables they feed, and how often they come.
+
+    cadence: which days are missing when no file has them. `monthly`: every month needs a file; `daily`: every day is in
+        one; `once`: a history, and what is landed of it is all there is; `irregular`: as `once`, and no file at all
+        means that there was nothing. Default: as two files or more show it; a single file speaks for the days from its
+        first row to its last, and what is asked beyond is incomplete.
+    """
 
     match: Words
+    cadence: Literal["daily", "monthly", "once", "irregular"] | None = None
     read: Read = Read()
     personal: list[Header] = []
     tables: Tables

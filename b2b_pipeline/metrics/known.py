@@ -127,8 +127,8 @@ class Known:
         return reasons[0] if all(reasons) else ""
 
     def _of_needs(self, name: str, needs: tuple[Need, ...]) -> str:
-        if needs and self._facts.why_not(Need(needs[0].table)):
-            return f"nothing that is switched on gives {name.replace('_', ' ')}"
+        if needs and (why := self._facts.why_not(rows := Need(needs[0].table))):
+            return f"nothing that is switched on gives {name.replace('_', ' ')}" if why == rows.hint else why
         return next((why for need in needs if (why := self._facts.why_not(need))), "")
 
 

@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
+from b2b_pipeline.core.coverage import FILES, FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
 from b2b_pipeline.metrics.known import Known
@@ -384,20 +384,27 @@ def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
         {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
     )
     c, days = coverage.c, coverage.c.date_day
-    read = or_(false(), *((c.source == source) & (c.stream == stream) for source, stream in streams))
+    read = or_(
+        false(),
+        *((c.source == source) & (c.stream == stream) & (c.target_table == table) for source, stream, table in streams),
+    )
     # A count stays whole when an amount has no exchange rate, and so does a sum of another table's money.
     converted = or_(
         false(),
         *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in amounts),
     )
     blank = (c.stream == BLANK) & c.source_account.in_(_columns(names))
-    incomplete = select(days, c.reason).where(read | converted | blank, ~c.is_complete).order_by(days, c.reason)
-    known = select(func.max(days)).where(read)
+    lacking = (read | converted | blank) & (c.is_complete.is_(None) | ~c.is_complete)
+    incomplete = select(days, c.reason, c.is_complete.is_(None)).where(lacking).order_by(days, c.reason)
+    first, last = question.connection.execute(select(func.min(days), func.max(days)).where(read)).one()
+    if any(source != FILES for source, _, _ in streams):  # a file may tell of days before the first that is read
+        first = config.start_date
     return _Gaps(
-        [(day, reason) for day, reason in question.connection.execute(incomplete)],
-        config.start_date if streams else None,
-        (question.connection.execute(known).scalar() or date.min) if streams else None,
+        [(day, reason, beyond) for day, reason, beyond in question.connection.execute(incomplete)],
+        (first or config.start_date) if streams else None,
+        (last or date.min) if streams else None,
         datetime.now(config.zone).date(),
+        first in (None, config.start_date),
     )
 
 
@@ -409,21 +416,29 @@ def _columns(names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Incomplete days of one metric, and the first and last day of what can be known; None where nothing is read."""
+    """Incomplete days of one metric, and the first and last day of what can be known; None where nothing is read.
 
-    days: list[tuple[date, str]]
+    days: day, why, and whether it lies beyond what the only file tells: that counts when a range is asked for.
+    """
+
+    days: list[tuple[date, str, bool]]
     first: date | None
     last: date | None
     today: date
+    from_start: bool  # whether `first` is the start of the history, and not the first row of a file
 
     def reasons(self, start: date | None, end: date | None) -> tuple[str, ...]:
-        found = [reason for day, reason in self.days if (not start or day >= start) and (not end or day <= end)]
+        found = [
+            reason
+            for day, reason, beyond in self.days
+            if (not start or day >= start) and (not end or day <= end) and (start or end or not beyond)
+        ]
         if end and end >= self.today:
             found.append(f"{end} is not over yet")
         elif end and self.last and end > self.last:
             found.append(f"nothing was derived for {end} yet")
         if self.first and start and start < self.first:
-            found.append(f"nothing is read before start_date {self.first}")
+            found.append(f"nothing is read before {'start_date ' if self.from_start else ''}{self.first}")
         return tuple(dict.fromkeys(found))
 
     def nothing_whole(self, start: date | None, end: date | None) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from b2b_pipeline import settings
 from b2b_pipeline.alerts import tell
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.landing import landed, signature
+from b2b_pipeline.files.landing import settled, signature
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
@@ -153,6 +154,7 @@ def list_inbox(folder: Path) -> dict[str, str]:
         path.name: path.stat()
         for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".") and path.suffix not in (".part", ".tmp")
+        if path != settings.config_path()  # which may lie beside what it maps
     }
     return {name: signature(stat) for name, stat in stats.items()}
 
@@ -184,7 +186,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         fresh = {
             name: stream
             for name, stream in wanted.items()
-            if not landed(pipeline.inbox / name, stream, pipeline.landing)
+            if not settled(pipeline.inbox / name, files[mapping_for(name, files) or ""], stream, pipeline.landing)
         }
         return dg.SensorResult(
             run_requests=[

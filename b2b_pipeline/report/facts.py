@@ -12,7 +12,7 @@ from sqlalchemy import Connection, case, func, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.coverage import FX
+from b2b_pipeline.core.coverage import FILES, FX
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -174,8 +174,9 @@ def _days_read(warehouse: Warehouse) -> tuple[date | None, date | None]:
     """The newest day that is complete for every stream, and the newest day that is for any."""
     days = coverage.c.date_day
     whole = func.min(case((coverage.c.is_complete, 1), else_=0))
-    complete = select(days).group_by(days).having(whole == 1).order_by(days.desc()).limit(1)
-    newest = select(func.max(days)).where(coverage.c.is_complete)
+    read = coverage.c.source != FILES
+    complete = select(days).where(read).group_by(days).having(whole == 1).order_by(days.desc()).limit(1)
+    newest = select(func.max(days)).where(read, coverage.c.is_complete)
     with warehouse.read() as connection:
         if (last := connection.scalar(newest)) is not None:
             return connection.scalar(complete), last

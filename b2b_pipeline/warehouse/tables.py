@@ -264,8 +264,10 @@ metric_gap = Table(
 quarantine = Table(
     "quarantine", metadata,
     *_text("source", "source_account", "stream", "target_table", "slice_id", "record"), *_count("record_number"),
-    *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"), *_text("about"),
-    info={"grain": "One row per row that could not be loaded, with its reason.",
+    *_text("reason", "column_name"), *_day("date_day"), *_text("run_id"), *_at("quarantined_at"),
+    *_text("about", "source_id", "fact_days"),
+    info={"grain": "One row per row that could not be loaded, with its reason. `date_day` is its day in landing, "
+                   "`fact_days` the days that it would count on, NULL when nobody can tell.",
           "key": ("target_table", "slice_id", "record_number", "reason")},
 )  # fmt: skip
 
@@ -273,16 +275,19 @@ load_audit = Table(
     "load_audit", metadata,
     *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
     *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"),
-    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"),
-    info={"grain": "One row per table and slice that was loaded, written in the same transaction.",
+    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"), *_day("first_day", "last_day"),
+    info={"grain": "One row per table and slice that was loaded, written in the same transaction. `first_day` and "
+                   "`last_day`: of a dropped file, the days that its rows speak of.",
           "key": ("target_table", "slice_id")},
 )  # fmt: skip
 
 coverage = Table(
     "coverage", metadata,
-    *_text("source", "stream", "source_account"), *_day("date_day"), *_flag("is_complete"), *_text("reason"),
-    info={"grain": "One row per stream, account and day: whether landing holds all of it.",
-          "key": ("source", "stream", "source_account", "date_day")},
+    *_text("source", "stream", "source_account"), *_day("date_day"), *_flag("is_complete"),
+    *_text("reason", "target_table"),
+    info={"grain": "One row per table, stream, account (of files: mapping) and day: whether the table holds all of it. "
+                   "`is_complete` is NULL on days before and after the only file, which nobody said it should cover.",
+          "key": ("target_table", "source", "stream", "source_account", "date_day")},
 )  # fmt: skip
 
 installation = Table(
