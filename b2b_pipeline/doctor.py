@@ -20,6 +20,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
+from b2b_pipeline.files.inbox import troubles
 from b2b_pipeline.ingest import MISSHAPEN, misshapen
 from b2b_pipeline.landing import UNREADABLE, Landing
 from b2b_pipeline.pipeline import Pipeline
@@ -53,6 +54,8 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
         inbox = Pipeline(config, settings.home()).inbox
         fix = "make it, or correct `inbox:` in pipeline.yaml and the variables that it names"
         yield "files", Finding(inbox.is_dir(), f"inbox {inbox}{'' if inbox.is_dir() else ' is not there'}", fix)
+        for trouble in troubles(inbox, config.files, Landing(settings.landing_root(), None)):
+            yield "files", Finding(False, trouble.what, trouble.fix)
     yield from _section("landing", _landing())
     yield from _section("warehouse", _warehouse())
     if config is not None:

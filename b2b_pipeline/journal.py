@@ -60,6 +60,20 @@ class Journal:
             file.write(text)
         self._seen, self._entries = _state(self.path), [*known, *added]
 
+    def withdraw(self, gone: Callable[[dict[str, Any]], bool]) -> None:
+        """Leave out the entries that are `gone`. What cannot be read stays as it is."""
+        if _state(self.path) is None:
+            return
+        *lines, _ = self.path.read_bytes().split(b"\n")
+        kept = [line for line in lines if (entry := _entry(line)) is None or not gone(entry)]
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        with open(temporary, "wb") as file:
+            file.writelines(line + b"\n" for line in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self._seen = None
+
     def _read(self) -> None:
         seen = _state(self.path)
         if seen is None:

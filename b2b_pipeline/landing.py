@@ -412,6 +412,18 @@ class Landing:
                     path.unlink()
         return changed
 
+    def withdraw(self, source: str, stream: str, account: str) -> int:
+        """Take back all slices of an account, of a file the name. Returns how many there were."""
+        folder = self.folder(source, stream, account)
+        with locked(self.root / "landing.lock"):
+            items = self.slices(source, stream, account)
+            self._journal(source, stream).withdraw(lambda entry: entry["account"]["id"] == account)
+            for item in items:  # an envelope first: it is the commit
+                (folder / f"{item.slice_id}.json").unlink(missing_ok=True)
+                for body in folder.glob(f"{item.slice_id}*.jsonl.zst"):
+                    body.unlink()
+        return len(items)
+
     def remove_leftovers(self, before: datetime) -> None:
         """Remove what writers that were killed before `before` left: it is part of no slice."""
         known = {

@@ -96,6 +96,7 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
 
     monkeypatch.setenv("HUBSPOT_ACCESS_TOKEN", token)
     malformed.unlink()
+    assert installation.b2b("files", "forget", malformed.name).exit_code == 0
     told = re.findall(r"(\w+): (\d) days in (\d) runs, (about|at least)", installation.b2b("backfill", "--plan").stdout)
     assert told == [("google_ads", "1", "1", "about"), ("hubspot", "3", "2", "at least"), ("ecb", "1", "1", "about")]
     result = installation.b2b("backfill")
@@ -130,8 +131,9 @@ def test_what_was_refused_or_quarantined_is_told_at_the_end_and_by_the_doctor(or
     (inbox / "costs_2026-07.csv").write_text("\n".join([header, bad[0]]), "cp1252")
     (inbox / "costs_2026-08.csv").write_text("\n".join([header, *bad]), "cp1252")
     result = orchestra.installation.b2b("backfill")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     told = result.stderr.splitlines()
+    assert told[-1] == ("error: 1 refused: correct them and run it again; `b2b files forget NAME` takes a file back")
     assert any(line.startswith("quarantined: 1 of files/cost_ledger: Amount: the cell is empty") for line in told)
     assert any(line.startswith("refused: files/cost_ledger ") and "allowed are 5%" in line for line in told)
     doctor = orchestra.installation.b2b("doctor").output

@@ -18,13 +18,23 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
 from b2b_pipeline.core.coverage import update_coverage
+from b2b_pipeline.core.load import load_table
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, load_audit, opportunity, spend
+from b2b_pipeline.warehouse.tables import (
+    cost_ledger,
+    coverage,
+    kpi_component_daily,
+    lead,
+    load_audit,
+    opportunity,
+    quarantine,
+    spend,
+)
 from b2b_pipeline.warehouse.write import append
 
 START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
@@ -305,3 +315,35 @@ def test_others_read_the_warehouse_while_the_manifest_is_read(books: Books, monk
     update_coverage(books.warehouse, books.landing, books.config, TODAY)
     assert kept_out
     assert not any(kept_out)
+
+
+def _contact(created: str) -> dict[str, Any]:
+    return {
+        "id": "7",
+        "archived": False,
+        "properties": {"createdate": created, "lastmodifieddate": "2026-05-03T10:00:00Z"},
+    }
+
+
+def test_a_record_leaves_quarantine_when_a_newer_read_says_it_well(books: Books) -> None:
+    for stream in (DEALS, CLICKS):
+        books.land(stream, 1, 6)
+    window = Window.of_days(date(2026, 5, 1), date(2026, 5, 7), books.config.zone)
+    contacts = SOURCES["hubspot"].stream("contact")
+
+    def read(record: dict[str, Any], minute: int) -> None:
+        now = datetime(2026, 5, 7, 7, minute, tzinfo=UTC)
+        books.landing.write(
+            "hubspot", contacts, Account("1"), window, [Page([record])],
+            zone=books.config.zone, api_version="v1", run_id="run", now=now,
+        )  # fmt: skip
+        load_table(books.warehouse, books.landing, books.config, lead, "run")
+
+    read(_contact("some day"), 1)
+    why = ("1 row of lead from hubspot/contact is in quarantine",)
+    assert books.reasons("leads", day=2)["leads"] == why == books.reasons("leads", day=6)["leads"]
+    read(_contact("the other day"), 2)
+    assert books.reasons("leads")["leads"] == why, "the same record counts once"
+    read(_contact("2026-05-02T10:00:00Z"), 3)
+    assert books.reasons("leads") == {}
+    assert books.warehouse.rows(quarantine.select()) == []

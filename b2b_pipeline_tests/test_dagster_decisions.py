@@ -11,10 +11,11 @@ import dagster as dg
 import pytest
 
 from b2b_pipeline.config import load_config
+from b2b_pipeline.files.inbox import decide_files, list_inbox
 from b2b_pipeline.orchestration.again import Asked, decide_again
 from b2b_pipeline.orchestration.common import expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START, nightly_range
-from b2b_pipeline.orchestration.sensors import Run, decide_derive, decide_files, decide_news, list_inbox
+from b2b_pipeline.orchestration.sensors import AskedFile, Run, decide_derive, decide_drops, decide_news
 from b2b_pipeline_tests.installation import DEMO
 
 FIRST, TODAY = date(2026, 1, 1), date(2026, 3, 20)
@@ -173,6 +174,18 @@ def test_half_written_and_hidden_files_are_left_alone(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
     (tmp_path / "folder").mkdir()
     assert list(list_inbox(tmp_path)) == ["a.csv"]
+
+
+def test_a_file_whose_run_died_is_asked_for_again_and_again_less_often() -> None:
+    asked: dict[str, AskedFile] = {}
+    keys = []
+    for minute in range(0, 40, 5):
+        new, asked = decide_drops({"a.csv": "1:1"}, asked, set(), minute * 60.0)
+        keys += [(minute, key) for key in new.values()]
+    assert keys == [(0, "a.csv:1:1"), (5, "a.csv:1:1:2"), (15, "a.csv:1:1:3"), (35, "a.csv:1:1:4")]
+    assert decide_drops({"a.csv": "1:1"}, asked, {"a.csv"}, 1e9)[0] == {}, "its run goes on"
+    assert decide_drops({"a.csv": "2:1"}, asked, set(), 2100.0)[0] == {"a.csv": "a.csv:2:1"}, "another version"
+    assert decide_drops({}, asked, set(), 2100.0) == ({}, {})
 
 
 @pytest.mark.parametrize(

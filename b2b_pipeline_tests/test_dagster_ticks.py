@@ -197,10 +197,11 @@ def test_a_derive_that_failed_is_made_good_by_the_next(orchestra: Orchestra) -> 
 
 
 def drops(orchestra: Orchestra, cursor: str | None = None) -> tuple[dict[str, str], Any]:
-    """File -> asset of the runs asked for, and the whole answer."""
-    answer = sense(orchestra, "file_drops", cursor)
-    assets = {run.partition_key: run.asset_selection[0].to_user_string() for run in answer.run_requests}
-    return assets, answer
+    """File -> asset of the runs asked for in two ticks, between which files stand still, and the second answer."""
+    first = sense(orchestra, "file_drops", cursor)
+    answer = sense(orchestra, "file_drops", first.cursor)
+    requests = [*first.run_requests, *answer.run_requests]
+    return {run.partition_key: run.asset_selection[0].to_user_string() for run in requests}, answer
 
 
 def test_files_are_landed_when_new_and_again_only_when_replaced(orchestra: Orchestra) -> None:
@@ -231,6 +232,37 @@ def test_a_malformed_file_fails_its_own_run_once(orchestra: Orchestra) -> None:
     assert drops(orchestra, answer.cursor)[0] == {}
 
 
+def test_a_file_is_taken_only_once_it_stands_still(orchestra: Orchestra) -> None:
+    path = orchestra.pipeline.inbox / "costs_2026-07.csv"
+    cursor, asked = None, set[str]()
+    for written in (b"Document;Category", b"Document;Category;Channel;Supplier"):
+        path.write_bytes(written)
+        answer = sense(orchestra, "file_drops", cursor)
+        cursor, asked = answer.cursor, asked | {run.partition_key for run in answer.run_requests}
+        assert path.name not in asked
+    assert [run.partition_key for run in sense(orchestra, "file_drops", cursor).run_requests] == [path.name]
+
+
+def test_what_is_refused_is_told_by_a_check_at_once_and_until_it_is_taken_back(orchestra: Orchestra) -> None:
+    (orchestra.pipeline.inbox / "costs_2026-07.csv").write_bytes(b"")
+    _, answer = drops(orchestra)
+    orchestra.land("cost_ledger", "costs_2026-07.csv", fails=True)
+    answer = sense(orchestra, "file_drops", answer.cursor)
+    (told,) = answer.asset_events
+    assert (told.asset_key, told.check_name, told.passed) == (
+        dg.AssetKey(["raw", "files", "cost_ledger"]),
+        "accepted",
+        False,
+    )
+    assert "costs_2026-07.csv was refused: the file is empty" in told.metadata["not_landed"].value
+    answer = sense(orchestra, "file_drops", answer.cursor)
+    assert list(answer.asset_events) == [], "told once"
+    assert orchestra.installation.b2b("files", "forget", "costs_2026-07.csv").exit_code == 0
+    answer = sense(orchestra, "file_drops", answer.cursor)
+    assert [event.passed for event in answer.asset_events] == [True]
+    assert drops(orchestra, answer.cursor)[0] == {}, "that version is not asked for again"
+
+
 def test_a_file_that_fits_nowhere_is_named_until_a_mapping_takes_it(orchestra: Orchestra) -> None:
     (orchestra.pipeline.inbox / "budget.csv").write_text("Document\n1\n")
     others, answer = drops(orchestra)
@@ -247,7 +279,7 @@ def test_an_inbox_that_cannot_be_read_is_no_empty_inbox(orchestra: Orchestra) ->
     inbox = orchestra.pipeline.inbox
     inbox.rename(inbox.with_name("elsewhere"))
     answer = sense(orchestra, "file_drops", '{"costs_2026-06.csv": "1:1"}')
-    assert answer.skip_message == "there is no folder inbox: make it, and drop files there"
+    assert answer.skip_message == f"there is no folder {inbox}: make it, and drop files there"
     inbox.write_text("a file")
     answer = sense(orchestra, "file_drops", '{"costs_2026-06.csv": "1:1"}')
     assert answer.skip_message == "the inbox cannot be read: Not a directory"

@@ -6,8 +6,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from b2b_pipeline.warehouse.tables import coverage
+from b2b_pipeline.warehouse.tables import coverage, identity_link, lead
 from b2b_pipeline_tests.office import ADS, COSTS, DEALS, LEADS, MAILS, Office
 
 
@@ -247,3 +248,17 @@ def test_a_row_of_one_table_leaves_the_numbers_of_another_alone(office: Office) 
     pipeline = office.pipeline()
     gaps = {row["target_table"] for row in pipeline.warehouse.rows(coverage.select()) if not row["is_complete"]}
     assert gaps == {"touchpoint"}
+
+
+def test_a_row_that_is_rejected_links_nobody(office: Office) -> None:
+    """A file that was cut in its last row: the lead without a day is not there, and neither is its address."""
+    office.set_up("leads")
+    whole = LEADS + "".join(f"L{n},p{n}@x.example,2026-01-{n:02}\n" for n in range(1, 29))
+    office.drop("leads.csv", whole[: whole.rindex("2026")])
+    office.derive()
+    rows = office.pipeline().warehouse.rows
+    links = {row["from_key"] for row in rows(select(identity_link.c.from_key))}
+    assert links == {row["record_key"] for row in rows(select(lead.c.record_key))}
+    assert len(links) == 27
+    assert office.why("leads", "2026-01-05") == ("1 row of lead from leads.csv is in quarantine",
+                                                 "1 row of touchpoint from leads.csv is in quarantine")  # fmt: skip

@@ -52,10 +52,11 @@ def backfill(
         typer.echo(line, err=not plan)
     if not plan:
         problems = run(found, launcher, runs, first, last)
-        if problems:
-            raise TransientError(
-                f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"
-            )
+        told = [f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"]
+        refused = list(_refused(found))
+        more = [f"{len(refused)} refused: correct them and run it again; `b2b files forget NAME` takes a file back"]
+        if problems or refused:
+            raise TransientError("; ".join([*(told if problems else []), *(more if refused else [])]))
 
 
 def open_launcher(found: Pipeline) -> Launcher:
@@ -142,14 +143,26 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
 def _left_out(found: Pipeline) -> Iterator[str]:
     """What is landed, but in no table, and what could not be read."""
     from b2b_pipeline.absences import still_absent
-    from b2b_pipeline.core.refused import quarantined_rows, refused_slices, told
+    from b2b_pipeline.core.refused import quarantined_rows, told
+    from b2b_pipeline.files.inbox import troubles
 
     for source in found.config.sources:
         absent = {str(item): None for item in still_absent(found.landing.root, source, found.config)}
         yield from (f"left out: {source} account {line}" for line in absent)
-    yield from (f"refused: {line}" for line in refused_slices(found.warehouse))
+    yield from (f"refused: {line}" for line in _refused(found))
+    missing = [each for each in troubles(found.inbox, found.config.files, found.landing) if each.kind == "missing"]
+    yield from (each.what for each in missing)
     yield from (f"quarantined: {line}" for line in quarantined_rows(found.warehouse))
     yield from (f"note: {line}" for line in told(found.warehouse))
+
+
+def _refused(found: Pipeline) -> Iterator[str]:
+    """Files that were not landed, and slices that are in no table."""
+    from b2b_pipeline.core.refused import refused_slices
+    from b2b_pipeline.files.refusals import Refusals
+
+    yield from (each.text() for each in Refusals(found.landing.root).all() if each.state != "withdrawn")
+    yield from refused_slices(found.warehouse)
 
 
 def split(ranges: Iterable[Range], days: int) -> list[Range]:

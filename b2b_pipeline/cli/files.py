@@ -1,4 +1,4 @@
-"""`b2b files check`: what would become of a file."""
+"""`b2b files`: what would become of a file, and taking one back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from b2b_pipeline.cli.common import printable, say
+from b2b_pipeline.cli.common import pipeline, printable, run_id, say
 
 
 def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Exports that people drop into the inbox.")
     group.command()(check)
+    group.command()(forget)
     group.callback()(_group)
     app.add_typer(group, name="files")
 
@@ -53,3 +54,28 @@ def check(
     typer.echo(printable(report.text()))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def forget(
+    name: Annotated[str, typer.Argument(show_default=False, help="The name of a file that was dropped.")],
+) -> None:
+    """Take a dropped file back: its rows leave the tables, and that it was refused holds nothing up any more.
+
+    What lies in the inbox under that name is not read again, unless it changes.
+    """
+    from b2b_pipeline.errors import ConfigError
+    from b2b_pipeline.files.inbox import forget_file
+    from b2b_pipeline.replay import rebuild
+
+    found = pipeline()
+    gone = forget_file(name, found.inbox, found.landing)
+    if not gone.versions and not gone.refusal:
+        raise ConfigError(f"{name} was neither landed nor refused: `b2b doctor` names the files that were refused")
+    if gone.versions:
+        typer.echo(printable(f"forgotten: {gone.versions} landed versions of {name}"))
+    if gone.refusal:
+        typer.echo(printable(f"forgotten: {gone.refusal.text()}"))
+    if gone.remains:
+        typer.echo(printable(f"{name} still lies in {found.inbox}: it is not read again unless it changes"))
+    rebuild(found, run_id("forget"), replay=False)
+    typer.echo("tables and numbers are derived again")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
+from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files import cells
@@ -70,7 +70,9 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     if table == "touchpoint" and "email_event" in declared:
         found.append(_email_clicks(sheet("email_event")))
     if table == "identity_link":
-        found.extend(_links(sheet(name)) for name, given in declared.items() if mapping.links(given))
+        for name in (name for name, given in declared.items() if mapping.links(given)):
+            rejects = enforce(metadata.tables[name], rows(records, mapping, name, context)).rejects
+            found.append(_links(sheet(name), rejects["record_number"]))
     frame = settled(pd.concat(found).astype(object), metadata.tables[table], mapping)
     if table == mapping.feeds()[0]:
         frame.attrs[NOTES] = [*_left_out_notes(left_out(records, mapping)), *frame.attrs.get(NOTES, [])]
@@ -183,11 +185,13 @@ def _stage_rows(
     )
 
 
-def _links(sheet: Sheet) -> pd.DataFrame:
-    """One row per lead with an e-mail address. What is wrong with it is told by the lead's own table."""
+def _links(sheet: Sheet, rejected: pd.Series) -> pd.DataFrame:
+    """One row per lead with an e-mail address. One that its own table rejects is told there, and links nobody."""
     lead_id, email = sheet.lead_ids(), email_key(sheet["email"])
     links = sheet.frame({"from_key": _record_key(lead_id), "to_key": email, "rule": "email", "is_deleted": False})
-    return links.assign(**{REJECT: None, REJECT_COLUMN: None, REJECT_ABOUT: None})[lead_id.notna() & email.notna()]
+    return links.assign(**{REJECT: None, REJECT_COLUMN: None, REJECT_ABOUT: None})[
+        lead_id.notna() & email.notna() & ~links.index.isin(rejected)
+    ]
 
 
 def _touchpoint(sheet: Sheet) -> pd.DataFrame:

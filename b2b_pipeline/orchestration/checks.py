@@ -16,12 +16,13 @@ from b2b_pipeline.connectors.base import Control, Source
 from b2b_pipeline.core.campaigns import ambiguous_campaigns
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
+from b2b_pipeline.files.inbox import Trouble, troubles
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, expected_day, missing_days
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import raw_key
+from b2b_pipeline.orchestration.raw_assets import file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
@@ -40,6 +41,8 @@ def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
         if source.control is not None and {source.control.stream, source.control.totals} <= {*on}:
             yield _reconciliation(source, source.control)
         yield _of_source(source, on, calendar)
+    for stream in file_streams(calendar.config.files):
+        yield _accepted(stream)
     yield _freshness(calendar)
     yield _completeness(calendar)
 
@@ -223,6 +226,35 @@ def sunset_result(source: Source, key: dg.AssetKey, today: date) -> dg.AssetChec
         passed=left > SUNSET_WARNING,
         severity=dg.AssetCheckSeverity.WARN if left > SUNSET_FAILURE else dg.AssetCheckSeverity.ERROR,
         metadata={"version": source.api_version, "sunset": str(source.sunset or "not announced")},
+    )
+
+
+# -- files
+
+ACCEPTED = "accepted"
+
+
+def _accepted(stream: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=raw_key("files", stream),
+        name=ACCEPTED,
+        description="Every file in the inbox is landed: none was refused, fits no mapping, or is missing altogether. "
+        "The sensor `file_drops` tells it at once.",
+    )
+    def accepted(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+        return accepted_result(list(troubles(pipeline.inbox, pipeline.config.files, pipeline.landing)), stream)
+
+    return accepted
+
+
+def accepted_result(found: Sequence[Trouble], stream: str) -> dg.AssetCheckResult:
+    """A file that fits no mapping may have been meant for any of them."""
+    ours = [trouble for trouble in found if trouble.stream in (None, stream)]
+    missing = all(trouble.kind == "missing" for trouble in ours)
+    return dg.AssetCheckResult(
+        passed=not ours,
+        severity=dg.AssetCheckSeverity.WARN if missing else dg.AssetCheckSeverity.ERROR,
+        metadata={"not_landed": dg.MetadataValue.text(told([f"{each.what}: {each.fix}" for each in ours]))},
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import dagster as dg
 
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.files.inbox import decide_files, note_ambiguous, standing
+from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
-from b2b_pipeline.orchestration.sensors import decide_files, list_inbox
 from b2b_pipeline.pipeline import Pipeline
 
 # Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.
@@ -43,11 +44,18 @@ class Launcher:
         return self._run(FRESHNESS, {})
 
     def files(self) -> tuple[dict[str, str], list[str]]:
-        """The files of the inbox and the stream that each lands in; what is wrong with those that fit nowhere."""
+        """The files of the inbox and the stream that each lands in; what is wrong with those that are left there."""
         inbox, files = self._pipeline.inbox, self._pipeline.config.files
         if not inbox.is_dir():
             return {}, [f"there is no folder {inbox}"] if files else []
-        return decide_files(list_inbox(inbox), {}, files)
+        landing, (listing, moving) = self._pipeline.landing, standing(inbox)
+        refusals = Refusals(landing.root)
+        for name in moving:
+            refusals.note(Refusal(name, "", "unread", "it is still being written"))
+        note_ambiguous(listing, files, landing)
+        held = {refusal.name: refusal.signature for refusal in refusals.all() if refusal.state == "withdrawn"}
+        wanted, complaints = decide_files(listing, held, files)
+        return wanted, [*complaints, *(f"{name} is still being written: the next backfill takes it" for name in moving)]
 
     def land(self, name: str, stream: str) -> str:
         self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [name])

@@ -1,22 +1,21 @@
 """Sensors: each decides in a pure function and is a thin shell around it. A failed read is a SkipReason."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from b2b_pipeline import settings
 from b2b_pipeline.alerts import tell
-from b2b_pipeline.core.feeds import file_stream
-from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.landing import settled, signature
+from b2b_pipeline.files.inbox import Trouble, decide_files, list_inbox, note_ambiguous, troubles
+from b2b_pipeline.files.landing import settled
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
+from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import (
     DERIVE,
@@ -29,8 +28,11 @@ from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
 
+FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 DEADLINE = timedelta(hours=2)  # how long derive waits for a source that does not finish
 LOOK_BACK = timedelta(days=7)  # how old an ingest may be that nobody derived from
+FIRST_WAIT, LONGEST_WAIT = 300.0, 6 * 3600.0  # seconds until a file whose run died is asked for again
+NOT_FINISHED = tuple(status for status in DagsterRunStatus if status not in FINISHED)
 OVERLAP = timedelta(minutes=1)  # runs end in one process and are noticed in another
 
 
@@ -130,33 +132,34 @@ def _moment(timestamp: float | None) -> datetime | None:
 # -- files
 
 
-def decide_files(
-    listing: Mapping[str, str], seen: Mapping[str, str], files: Mapping[str, FileMapping]
-) -> tuple[dict[str, str], list[str]]:
-    """New and replaced files (name -> the stream that they land in), and what is wrong with those that fit nowhere."""
-    wanted, complaints = {}, []
-    for name in sorted(name for name, found in listing.items() if seen.get(name) != found):
-        try:
-            mapping = mapping_for(name, files)
-        except ContractError as error:
-            complaints.append(str(error))
-            continue
-        if mapping is None:
-            complaints.append(f"{name} matches no mapping under `files:` in pipeline.yaml")
-        else:
-            wanted[name] = file_stream(files[mapping])
-    return wanted, complaints
+@dataclass(frozen=True)
+class AskedFile:
+    """A version of a file that a run was asked for: how often, and when last (epoch seconds)."""
+
+    signature: str
+    attempts: int
+    at: float
 
 
-def list_inbox(folder: Path) -> dict[str, str]:
-    """File name -> signature. Hidden and half-written files (`.part`, `.tmp`) are left out. Raises OSError."""
-    stats = {
-        path.name: path.stat()
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix not in (".part", ".tmp")
-        if path != settings.config_path()  # which may lie beside what it maps
-    }
-    return {name: signature(stat) for name, stat in stats.items()}
+def decide_drops(
+    wanted: Mapping[str, str], asked: Mapping[str, AskedFile], running: Collection[str], now: float
+) -> tuple[dict[str, str], dict[str, AskedFile]]:
+    """Of the files `wanted` (name -> signature) those to ask a run for, with its key; and what has been asked for.
+
+    A file whose run has ended and that is still not landed is asked for again, after longer and longer waits.
+    """
+    keys, known = {}, {}
+    for name, signature in wanted.items():
+        earlier = asked.get(name)
+        if earlier is None or earlier.signature != signature:
+            earlier = AskedFile(signature, 0, 0.0)
+        wait = min(FIRST_WAIT * 2 ** (earlier.attempts - 1), LONGEST_WAIT) if earlier.attempts else 0
+        if name not in running and now >= earlier.at + wait:
+            earlier = AskedFile(signature, earlier.attempts + 1, now)
+            again = f":{earlier.attempts}" if earlier.attempts > 1 else ""
+            keys[name] = f"{name}:{signature}{again}"
+        known[name] = earlier
+    return keys, known
 
 
 def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
@@ -167,7 +170,8 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         asset_selection=[raw_key("files", stream) for stream in file_streams(files)],
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Lands files that are new in the inbox, or were replaced. A malformed one fails its own run, once.",
+        description="Lands files that are new in the inbox, or were replaced, once they stand still, and tells at once "
+        "which were refused or fit nowhere. A malformed one fails its own run, once.",
     )
     def file_drops(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
@@ -175,32 +179,68 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         try:
             listing = list_inbox(pipeline.inbox)
         except FileNotFoundError:
-            return dg.SkipReason(f"there is no folder {pipeline.config.inbox}: make it, and drop files there")
+            return dg.SkipReason(f"there is no folder {pipeline.inbox}: make it, and drop files there")
         except OSError as error:
             return dg.SkipReason(f"the inbox cannot be read: {error.strerror}")
-        seen = json.loads(context.cursor or "{}")
-        wanted, complaints = decide_files(listing, seen, files)
-        if not wanted:
-            return dg.SkipReason("; ".join(complaints) or "nothing new in the inbox")
-        # What a backfill has landed already needs no run of its own.
-        fresh = {
-            name: stream
-            for name, stream in wanted.items()
-            if not settled(pipeline.inbox / name, files[mapping_for(name, files) or ""], stream, pipeline.landing)
-        }
+        cursor = json.loads(context.cursor or "{}")
+        before, told = cursor.get("listing", {}), cursor.get("told", {})
+        still = {name: found for name, found in listing.items() if before.get(name) == found}
+        note_ambiguous(still, files, pipeline.landing)
+        wanted, complaints = decide_files(still, _held(still, files, pipeline), files)
+        asked = {name: AskedFile(*entry) for name, entry in cursor.get("asked", {}).items()}
+        signatures = {name: still[name] for name in wanted}
+        running = _landing(context.instance)
+        keys, asked = decide_drops(signatures, asked, running, time.time())
+        found = [each for each in troubles(pipeline.inbox, files, pipeline.landing) if each.file not in running]
+        events, told = _news_of_files(found, file_streams(files), told)
+        moving = f"{len(listing) - len(still)} files may still be written to" if listing != still else ""
+        why = "; ".join(filter(None, [*complaints, moving])) or "nothing new in the inbox"
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(f"{name}:{listing[name]}", partition_key=name, asset_selection=[raw_key("files", stream)])
-                for name, stream in fresh.items()
+                dg.RunRequest(key, partition_key=name, asset_selection=[raw_key("files", wanted[name])])
+                for name, key in keys.items()
             ],
-            dynamic_partitions_requests=[
-                file_partitions(stream).build_add_request([name]) for name, stream in fresh.items()
-            ],
-            # A file that fits nowhere is not remembered: it is taken once pipeline.yaml knows it.
-            cursor=json.dumps(seen | {name: listing[name] for name in wanted}),
+            skip_reason=None if keys else dg.SkipReason(why),
+            dynamic_partitions_requests=[file_partitions(wanted[name]).build_add_request([name]) for name in keys],
+            asset_events=events,
+            cursor=json.dumps({"listing": listing, "told": told, "asked": {n: astuple(a) for n, a in asked.items()}}),
         )
 
     return file_drops
+
+
+def _held(listing: Mapping[str, str], files: Mapping[str, FileMapping], pipeline: Pipeline) -> dict[str, str]:
+    """The files of the inbox that landing holds in this very version, or has refused."""
+    wanted, _ = decide_files(listing, {}, files)
+    return {
+        name: listing[name]
+        for name, stream in wanted.items()
+        if settled(pipeline.inbox / name, files[mapping_for(name, files) or ""], stream, pipeline.landing)
+    }
+
+
+def _landing(instance: dg.DagsterInstance) -> set[str]:
+    """The files that a run is landing, or is going to."""
+    running = instance.get_run_records(dg.RunsFilter(statuses=list(NOT_FINISHED)))
+    return {record.dagster_run.tags.get("dagster/partition", "") for record in running} - {""}
+
+
+def _news_of_files(
+    found: Sequence[Trouble], streams: Iterable[str], told: Mapping[str, str]
+) -> tuple[list[dg.AssetCheckEvaluation], dict[str, str]]:
+    """The check `accepted` of each stream of files whose state is another than the one last told, and all states."""
+    results = {stream: accepted_result(found, stream) for stream in streams}
+    now = {
+        stream: "" if result.passed else str(result.metadata["not_landed"].value) for stream, result in results.items()
+    }
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=raw_key("files", stream), check_name=ACCEPTED, passed=results[stream].passed,
+            metadata=results[stream].metadata, severity=results[stream].severity,
+        )
+        for stream, state in now.items()
+        if state != told.get(stream, "")
+    ], now  # fmt: skip
 
 
 # -- telling people
