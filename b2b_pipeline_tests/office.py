@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+import b2b_pipeline.orchestration
 from b2b_pipeline.cli import app
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
@@ -21,6 +23,7 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.replay import rebuild
 from b2b_pipeline.warehouse.migrate import upgrade
 
+SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
 HEAD = "timezone: UTC\ncurrency: EUR\nstart_date: 2026-01-01\nsystem_of_record: files\nfiles:\n"
 MAPPINGS = {
     "ads": """
@@ -115,7 +118,9 @@ class Office:
             if name in cadences:
                 texts[at] += f"    cadence: {cadences[name]}\n"
         (self.folder / "pipeline.yaml").write_text(HEAD + "".join(texts), encoding="utf-8")
-        (self.folder / "home" / "dagster").mkdir(parents=True, exist_ok=True)
+        dagster = self.folder / "home" / "dagster"
+        dagster.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SETTINGS, dagster / "dagster.yaml")
         upgrade(self.pipeline().warehouse)
         return self
 
@@ -151,6 +156,10 @@ class Office:
         """The reasons for which a number is not complete."""
         (answer,) = self.ask(metric, start, end)
         return answer.reasons
+
+    def backfill(self) -> Result:
+        """Of yesterday: files are read whole whatever the days."""
+        return self.b2b("backfill", "--from", str(datetime.now(UTC).date() - timedelta(days=1)))
 
     def b2b(self, *arguments: str) -> Result:
         return CliRunner().invoke(app, arguments)

@@ -23,7 +23,7 @@ def test_a_backfill_that_refused_a_file_fails_and_its_number_says_why(office: Of
     office.set_up("leads", "costs")
     office.drop("leads.csv", LEADS + "1,a@b.example,2026-01-01\n2,c@d.example,2026-01-02\n")
     office.drop("costs.csv", COSTS + "1,2026-01-01,1.2X\n2,2026-01-02,0.8X\n")
-    result = office.b2b("backfill")
+    result = office.backfill()
     assert result.exit_code == 1, result.output
     assert "costs.csv was refused: 2 of 2 records" in told(result.stderr)
     assert "error: 1 refused" in result.stderr
@@ -38,7 +38,7 @@ def test_a_backfill_that_refused_a_file_fails_and_its_number_says_why(office: Of
 def test_a_mapping_that_no_file_fits_is_named_with_the_place_of_the_inbox(office: Office) -> None:
     office.set_up("ads")
     office.drop("spend.csv", ADS + "2026-01-01,a,5,10.00\n")
-    result = office.b2b("backfill")
+    result = office.backfill()
     missing = f"no file in the inbox fits mapping ads (ads*.csv): the inbox is {office.inbox}"
     assert missing in told(result.stderr)
     assert "left in the inbox: spend.csv matches no mapping" in told(result.stderr)
@@ -83,7 +83,7 @@ def test_a_file_that_two_mappings_could_mean_is_in_neither_and_both_say_so(offic
     office.drop("ads_1.csv", ADS + "2026-01-01,a,5,10.00\n")
     office.drop("leads.csv", LEADS + "1,a@b.example,2026-01-01\n")
     office.drop("ads_x.csv", ADS + "2026-01-02,a,5,10.00\n")
-    result = office.b2b("backfill")
+    result = office.backfill()
     assert result.exit_code == 1
     why = "ads_x.csv was refused: matches several mappings"
     assert [reason.startswith(why) for reason in office.why("spend", "2026-01-01")] == [True]
