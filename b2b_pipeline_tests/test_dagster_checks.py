@@ -100,7 +100,8 @@ def test_rows_that_do_not_add_up_to_the_account_s_total_are_an_error(shared: Orc
 
 def test_totals_that_never_landed_are_a_warning_because_nothing_was_compared(shared: Orchestra) -> None:
     compared = values(shared.check("raw/google_ads/campaign_daily", "reconciliation").metadata)
-    assert compared == {"days_compared": 2 * 20, "differences": "none", "without_totals": "none"}, "of both accounts"
+    wanted = {"days_compared": 2 * 20, "damaged": "none", "differences": "none", "without_totals": "none"}
+    assert compared == wanted, "of both accounts"
     totals = shared.pipeline.landing.root / "raw" / "google_ads" / "account_daily"
     away = totals.rename(totals.with_name("away"))
     result = shared.check("raw/google_ads/campaign_daily", "reconciliation")
