@@ -17,7 +17,7 @@ from b2b_pipeline.files.formats import MEGABYTE
 from b2b_pipeline.files.landing import read_file
 from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import Proposal, propose
-from b2b_pipeline.files.reading import FOOTER, ROW, read_records
+from b2b_pipeline.files.reading import FOOTER, ROW, mapped_columns, read_records
 from b2b_pipeline.files.repeats import NOTES
 from b2b_pipeline.files.rows import TOTAL, left_out, rows
 from b2b_pipeline.files.sheet import SOURCE
@@ -105,7 +105,8 @@ def check(path: Path, config: Config) -> CheckReport:
         return CheckReport(path.name, problem=str(error))
     hashed = Pseudonyms(secrets.token_bytes(32), path.with_name(".none"), config.exclude.email_patterns)
     paths = personal_paths(mapping)
-    frame = pd.DataFrame([hashed.scrub(hashed.apply(dict(record), paths)) for record in records], dtype=object)
+    stored = mapped_columns(records, mapping, hashed.text)
+    frame = pd.DataFrame([hashed.scrub(hashed.apply(record, paths)) for record in stored], dtype=object)
     context = MappingContext(config, SOURCE, mapping.feeds()[0], Account(path.name))
     tables = [_table(frame, mapping, table, context) for table in mapping.feeds()]
     problem = next((text for table in tables if (text := _too_many(table, config.limits.max_quarantined))), None)

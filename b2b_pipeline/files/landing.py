@@ -1,4 +1,4 @@
-"""A dropped file becomes a slice: its rows as text, as received, but for personal columns."""
+"""A dropped file becomes a slice: the columns that its mapping names, as received, but for personal ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import ContractError, PermanentError, TransientError
 from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
-from b2b_pipeline.files.reading import read_records
+from b2b_pipeline.files.reading import mapped_columns, read_records
 from b2b_pipeline.files.refusals import Refusal, Refusals, meaning_of
 from b2b_pipeline.landing import Landing, Slice
 
@@ -21,8 +21,8 @@ from b2b_pipeline.landing import Landing, Slice
 def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, config: Config, run_id: str) -> Slice:
     """Land the file as `files/<stream>`, its name as the account. A later version of the same name replaces its rows.
 
-    The slice knows the file by its `signature`, the page's request. What cannot be landed is noted beside landing, with
-    the reason, until another version is: a file whose reading dies is noted too.
+    The slice knows the file by its `signature` and the columns that the mapping names, the page's request. What cannot
+    be landed is noted beside landing, with the reason, until another version is: a file whose reading dies is noted too.
 
     Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there,
     TransientError when it changes while it is read.
@@ -56,7 +56,7 @@ def _land(
     records = read_records(content, mapping, config.limits.max_file_mb * MEGABYTE)
     day = datetime.fromtimestamp(state.st_mtime, UTC).astimezone(config.zone).date()
     window = Window.of_days(day, day + timedelta(days=1), config.zone)
-    page = Page(records, signature(state))
+    page = Page(mapped_columns(records, mapping, landing.pseudonyms.text), _request(signature(state), mapping))
     personal = personal_paths(mapping)
     drop = Stream(name=stream, kind="snapshot", description="", fetch=lambda *_: iter(()), day="", personal=personal)
     return landing.write(
@@ -88,9 +88,14 @@ def settled(path: Path, mapping: FileMapping, stream: str, landing: Landing) -> 
     noted = Refusals(landing.root).of(path.name)
     if noted is not None:
         return noted.settles(now, mapping)
-    request = hashlib.sha256(now.encode()).hexdigest()[:16]  # as an envelope sums up its requests
+    request = hashlib.sha256(_request(now, mapping).encode()).hexdigest()[:16]  # as an envelope sums up its requests
     newest = landing.slices("files", stream, path.name)[-1:]
     return [item.requests for item in newest if not landing.damage(item, thorough=False)] == [request]
+
+
+def _request(signature: str, mapping: FileMapping) -> str:
+    """What was asked of a file: a mapping that names further columns asks for more than was landed."""
+    return " ".join([signature, *sorted(mapping.headers())])
 
 
 def signature(state: os.stat_result) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
 from b2b_pipeline.errors import ContractError
@@ -14,6 +15,7 @@ from b2b_pipeline.privacy import PREFIX, normalise_email
 
 # Added to each record: its line in the file, what is wrong with the row as a whole, and that it is no row of the table.
 ROW, PROBLEM, LEFT_OUT = "_row", "_problem", "_left_out"
+REST = "_rest"  # of a record without the columns that nobody mapped: a hash by which rows that differ there differ
 FOOTER = "footer line"
 NOT_AN_ADDRESS = PREFIX + "invalid"  # stands for text in an e-mail column that is no address, and is not stored
 ADDRESS = re.compile(r"[^@\s,;<>\"']+@[^@\s,;<>\"']+\.[^@\s,;<>\"']+")
@@ -50,6 +52,17 @@ def read_records(content: bytes, mapping: FileMapping, max_bytes: int | None = N
     ]  # fmt: skip
     _keep_private(records, names, mapping)
     return records
+
+
+def mapped_columns(records: Sequence[Record], mapping: FileMapping, digest: Callable[[str], str]) -> list[Record]:
+    """The records with what the mapping names, which is all that is stored; what else they say is told by a digest."""
+    ours = {*map(field_name, mapping.headers()), ROW, PROBLEM, LEFT_OUT}
+    found = []
+    for record in records:
+        rest = {name: value for name, value in record.items() if name not in ours and value}
+        stored: Record = {name: value for name, value in record.items() if name in ours}
+        found.append(stored | {REST: digest(json.dumps(rest, sort_keys=True))} if rest else stored)
+    return found
 
 
 def _names(header: Sequence[str], line: int, mapping: FileMapping) -> list[str]:

@@ -24,8 +24,18 @@ import pandas as pd
 from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.currencies import KNOWN
+from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import Currency, Day, EmailEventTable, FileMapping, LeadTable, Moment, OpportunityTable
+from b2b_pipeline.files.mapping import (
+    Currency,
+    Day,
+    EmailEventTable,
+    FileMapping,
+    LeadTable,
+    Moment,
+    OpportunityTable,
+    field_name,
+)
 from b2b_pipeline.files.reading import LEFT_OUT, ROW
 from b2b_pipeline.files.repeats import NOTES, settled
 from b2b_pipeline.files.sheet import SOURCE, Sheet, aliased, among, field_of
@@ -58,6 +68,11 @@ def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     def sheet(name: str) -> Sheet:
         return Sheet(kept, mapping, declared[name], context)
 
+    if len(records) and (missing := [name for name in mapping.headers() if field_name(name) not in records.columns]):
+        raise ContractError(
+            f"the columns {', '.join(map(repr, missing))} were not mapped when the file came, so they were not stored: "
+            "drop it again"
+        )
     found: list[pd.DataFrame] = []
     if table in declared:
         found.append(_BUILD[table](sheet(table)))
