@@ -22,7 +22,7 @@ def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, c
     """Land the file as `files/<stream>`, its name as the account. A later version of the same name replaces its rows.
 
     The slice knows the file by its `signature` and the columns that the mapping names, the page's request. What cannot
-    be landed is noted beside landing, with the reason, until another version is: a file whose reading dies is noted too.
+    be landed is noted beside landing, with its reason, until another version is; a file whose reading dies too.
 
     Raises ContractError when the file as a whole does not fit its mapping, PermanentError when it is not there,
     TransientError when it changes while it is read.
