@@ -104,6 +104,27 @@ class Exclude(_Section):
         return patterns
 
 
+class Identity(_Section):
+    """Who is who. `shared_emails`: pseudonyms of addresses that many people share, as `b2b doctor` shows them."""
+
+    shared_emails: list[str] = []
+
+    @field_validator("shared_emails")
+    @classmethod
+    def _pseudonyms(cls, given: list[str]) -> list[str]:
+        for word in given:
+            if not re.fullmatch(r"h1:[0-9a-f]{32}(@\S+)?", word):
+                raise ValueError(
+                    "a shared address is given as `b2b doctor` shows it: h1:… and its domain, never in clear"
+                )
+        return given
+
+    @property
+    def shared_keys(self) -> list[str]:
+        """Their keys in `identity_link`."""
+        return ["email:" + word.removeprefix("h1:").partition("@")[0] for word in self.shared_emails]
+
+
 class Channels(_Section):
     """Channel rules, first match wins: click id, UTM medium, the vendor's own source. See docs/semantics.md."""
 
@@ -168,6 +189,7 @@ class Config(_Section):
     stages: Stages = Stages()
     channels: Channels = Channels()
     exclude: Exclude = Exclude()
+    identity: Identity = Identity()
     inbox: str = "inbox"
     files: dict[str, FileMapping] = {}
     limits: Limits = Limits()

@@ -18,12 +18,14 @@ from b2b_pipeline import settings
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
+from b2b_pipeline.core.identity import shared_addresses
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
 from b2b_pipeline.files.inbox import troubles
 from b2b_pipeline.ingest import MISSHAPEN, misshapen
 from b2b_pipeline.landing import UNREADABLE, Landing
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.privacy import PREFIX
 from b2b_pipeline.slices import refusal
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -57,7 +59,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
         for trouble in troubles(inbox, config.files, Landing(settings.landing_root(), None)):
             yield "files", Finding(False, trouble.what, trouble.fix)
     yield from _section("landing", _landing())
-    yield from _section("warehouse", _warehouse())
+    yield from _section("warehouse", _warehouse(config))
     if config is not None:
         for name in config.sources:
             yield from _section(name, _source(SOURCES[name], config, today))
@@ -127,11 +129,20 @@ def _landing() -> Iterator[Finding]:
         yield Finding(True, f"{slices} slices, no damage at first sight (b2b landing verify reads all of them)")
 
 
-def _warehouse() -> Iterator[Finding]:
+def _warehouse(config: Config | None) -> Iterator[Finding]:
     try:
         yield from _schema(Warehouse())
+        if config is not None and migrate.state(Warehouse()) == migrate.HEAD:
+            yield from _shared(Warehouse(), config)
     except PipelineError as error:
         yield Finding(False, str(error), "correct B2B_WAREHOUSE_URL; see that its server runs and lets this user in")
+
+
+def _shared(warehouse: Warehouse, config: Config) -> Iterator[Finding]:
+    fix = "if it is not one person's, add it to `identity: {shared_emails: […]}`: it then joins nobody"
+    for address, records in shared_addresses(warehouse).items():
+        if f"email:{address.removeprefix(PREFIX).partition('@')[0]}" not in config.identity.shared_keys:
+            yield Finding(True, f"{address} joins {records} lead records", fix, warning=True)
 
 
 def _schema(warehouse: Warehouse) -> Iterator[Finding]:

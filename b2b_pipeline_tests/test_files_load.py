@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from b2b_pipeline.cli import app
+from b2b_pipeline.core.identity import shared_addresses
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.core.refused import quarantined_rows, told
 from b2b_pipeline.files.check import CheckReport, check
@@ -305,6 +306,24 @@ def test_spellings_that_look_the_same_are_one_person(tmp_path: Path, monkeypatch
     world.load()
     assert world.value("leads") == 1
     assert CliRunner().invoke(app, ["forget", "ida@x.example", "--yes"]).exit_code == 0
+
+
+def test_an_address_of_many_leads_is_told_and_joins_nobody_once_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, LEADS)
+    lines = "".join(f"L{n},info@x.example,2026-02-01,C{n}\n" for n in range(12))
+    world.drop("leads.csv", "ID,E-mail,Created,Company\n" + lines)
+    world.load()
+    assert world.value("leads") == 1
+    told_by_doctor = CliRunner().invoke(app, ["doctor"]).output
+    [shared] = shared_addresses(world.pipeline().warehouse)
+    assert "joins 12 lead records" in told_by_doctor
+    assert shared.endswith("@x.example")
+    world = dropped(tmp_path, monkeypatch, LEADS, f'identity: {{shared_emails: ["{shared}"]}}\n')
+    world.load()
+    assert world.value("leads") == 12
+    assert "joins 12 lead records" not in CliRunner().invoke(app, ["doctor"]).output
 
 
 def test_composed_and_decomposed_letters_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,15 +62,18 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
     with warehouse.write() as connection:
         serialise(connection, table.name)
         if table is identity_cluster:
-            _derive_clusters(connection)
+            _derive_clusters(connection, config)
             return set()
         with stage(connection, NAMED, named_campaigns(connection)) as named:
             return synchronise(connection, table, QUERIES[table.name](config, named), tell=["date_day"]).days()
 
 
-def _derive_clusters(connection: Connection) -> None:
+def _derive_clusters(connection: Connection, config: Config) -> None:
+    shared = config.identity.shared_keys
     links = connection.execute(
-        select(identity_link.c.from_key, identity_link.c.to_key).where(~deleted(identity_link))
+        select(identity_link.c.from_key, identity_link.c.to_key).where(
+            ~deleted(identity_link), identity_link.c.to_key.not_in(shared) if shared else true()
+        )
     ).all()
     records = connection.execute(select(lead.c.record_key)).scalars().all()
     with stage(connection, identity_cluster, clusters((tuple(link) for link in links), records)) as incoming:
