@@ -53,6 +53,7 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
         rebuilt.loads[table.name] = load_table(warehouse, landing, config, table, run_id, replay=replay)
     for table in tables.DERIVED:
         rebuilt.derived[table.name] = derive_table(warehouse, config, table)
+    ledger.restore(warehouse, landing.root)
     for family in FAMILIES.values():
         rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
     ledger.keep(warehouse, landing.root, whole=replay)

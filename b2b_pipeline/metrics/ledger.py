@@ -19,42 +19,42 @@ from sqlalchemy import select
 from b2b_pipeline.journal import Journal, locked
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import kpi_change
+from b2b_pipeline.warehouse.tables import kpi_change, kpi_component_daily
 from b2b_pipeline.warehouse.write import append, serialise
 
 CATCH_UP = timedelta(days=1)  # longer than a publish takes
 Row = dict[str, Any]
 
 
-def keep(warehouse: Warehouse, landing: Path, *, whole: bool = False) -> None:
-    """Bring table and files together: an empty table gets what the files have, the files what is new in the table.
+def restore(warehouse: Warehouse, landing: Path) -> None:
+    """Before the first publish into an empty warehouse: put back what the files have. Any number of times is as once.
 
-    Every row is compared with `whole`, else those of the last days.
+    Only there: a warehouse beside another one, on the same landing, has its own changes.
     """
+    if warehouse.rows(select(kpi_component_daily.c.component).limit(1)):
+        return
+    with locked(_lock(landing)), warehouse.write() as connection:
+        serialise(connection, kpi_change.name)
+        known = {_key(_plain(row)) for row in connection.execute(select(kpi_change)).mappings()}
+        entries = {_key(entry): entry for journal in _journals(landing) for entry in journal.entries}
+        rows = [_typed(entry) for key, entry in entries.items() if key not in known]
+        if rows:
+            append(connection, kpi_change, pa.Table.from_pylist(rows, schema=arrow_schema(kpi_change)))
+
+
+def keep(warehouse: Warehouse, landing: Path, *, whole: bool = False) -> None:
+    """Write down what the table has and the files lack: with `whole` of all, else of the last days."""
     with locked(_lock(landing)):
-        if whole or not warehouse.rows(select(kpi_change.c.component).limit(1)):
-            _restore(warehouse, landing)
-        entries = [entry for journal in _journals(landing)[-2:] for entry in journal.entries]
+        journals = _journals(landing)
+        entries = [entry for journal in (journals if whole else journals[-2:]) for entry in journal.entries]
         query = select(kpi_change).order_by(kpi_change.c.changed_at)
         if entries and not whole:
             newest = datetime.fromisoformat(max(entry["changed_at"] for entry in entries))
             query = query.where(kpi_change.c.changed_at >= newest - CATCH_UP)
-        elif whole:
-            entries = [entry for journal in _journals(landing) for entry in journal.entries]
         known = set(map(_key, entries))
         rows = [row for row in map(_plain, warehouse.rows(query)) if _key(row) not in known]
         for month, found in groupby(rows, lambda row: str(row["changed_at"])[:7]):
             Journal(landing / "ledger" / f"{kpi_change.name}-{month}.jsonl").append(found)
-
-
-def _restore(warehouse: Warehouse, landing: Path) -> None:
-    entries = {_key(entry): entry for journal in _journals(landing) for entry in journal.entries}
-    with warehouse.write() as connection:
-        serialise(connection, kpi_change.name)
-        known = {_key(_plain(row)) for row in connection.execute(select(kpi_change)).mappings()}
-        rows = [_typed(entry) for key, entry in entries.items() if key not in known]
-        if rows:
-            append(connection, kpi_change, pa.Table.from_pylist(rows, schema=arrow_schema(kpi_change)))
 
 
 def _lock(landing: Path) -> Path:

@@ -55,6 +55,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
+            ledger.restore(pipeline.warehouse, pipeline.landing.root)
             publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
             ledger.keep(pipeline.warehouse, pipeline.landing.root)
             there = context.instance.get_materialized_partitions(context.asset_key)
