@@ -12,7 +12,7 @@ import time_machine
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
-from b2b_pipeline.files.landing import land_file, landed
+from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.landing import Landing
 from b2b_pipeline_tests.installation import START, UNTIL, Installation, copy, served
@@ -90,8 +90,8 @@ def test_a_damaged_file_drop_is_named_and_dropping_it_again_heals(found: Install
     assert f"drop {name} into the inbox again" in verified(found)[1]
     assert found.b2b("replay").exit_code == 1
     pipeline = found.pipeline()
-    assert not landed(pipeline.inbox / name, "cost_ledger", pipeline.landing)
     mapping = pipeline.config.files[mapping_for(name, pipeline.config.files) or ""]
+    assert not settled(pipeline.inbox / name, mapping, "cost_ledger", pipeline.landing)
     land_file(pipeline.inbox / name, mapping, file_stream(mapping), pipeline.landing, pipeline.config, "again")
     assert found.b2b("replay").exit_code == 0
     assert verified(found)[0] == 0
