@@ -35,6 +35,8 @@ OLDEST_POSTGRESQL = 15
 SHORT_KEY = 16  # characters of a hash key below which it can be guessed
 FREE_GIB = 1.0
 SUNSET_DAYS = 30
+READ_AGAIN = "correct it at its source and read it again (b2b backfill --again)"
+DROP_AGAIN = "correct the file and drop it again, or: b2b files forget NAME"
 
 
 def examine(today: date) -> Iterator[tuple[str, Finding]]:
@@ -156,9 +158,7 @@ def _schema(warehouse: Warehouse) -> Iterator[Finding]:
         return
     if found == migrate.HEAD:
         for line in [*refused_slices(warehouse), *quarantined_rows(warehouse)]:
-            yield Finding(
-                False, f"not loaded: {line}", "correct it at its source and read it again (b2b backfill --again)"
-            )
+            yield Finding(False, f"not loaded: {line}", DROP_AGAIN if " files/" in f" {line}" else READ_AGAIN)
     with warehouse.read() as connection:
         connection.execute(select(1))
         if warehouse.dialect == "postgresql":

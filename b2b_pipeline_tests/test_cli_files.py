@@ -88,3 +88,19 @@ def test_a_file_that_two_mappings_could_mean_is_in_neither_and_both_say_so(offic
     why = "ads_x.csv was refused: matches several mappings"
     assert [reason.startswith(why) for reason in office.why("spend", "2026-01-01")] == [True]
     assert any(reason.startswith(why) for reason in office.why("leads", "2026-01-01"))
+
+
+def test_a_split_without_rows_still_says_what_was_refused(office: Office) -> None:
+    office.set_up("ads")
+    office.drop("ads.csv", ADS + "2026-01-01,a,5,10.00\n2026-01-02,a,5,n.n.\n2026-01-03,a,5,n.n.\n")
+    office.derive()
+    for split in ("channel", "month,channel"):
+        result = office.b2b(
+            "kpi", "spend", "--from", "2026-01-01", "--to", "2026-01-03", "--by", split, "--format", "json"
+        )
+        assert result.stdout.strip() == "[]"
+        assert "not complete: ads.csv was refused" in result.stderr
+    doctor = office.b2b("doctor").output
+    assert "ads.csv was refused" in doctor
+    assert "drop it again" in doctor
+    assert "backfill --again" not in doctor

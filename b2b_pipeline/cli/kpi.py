@@ -38,7 +38,7 @@ def kpi(
     if not metrics:
         raise typer.BadParameter("name at least one metric, or --list them")
     from b2b_pipeline.core.refused import has_data
-    from b2b_pipeline.metrics.query import ask
+    from b2b_pipeline.metrics.query import ask, named
     from b2b_pipeline.metrics.shown import shown
 
     found = pipeline()
@@ -48,7 +48,11 @@ def kpi(
     currency = found.config.currency
     people = form == "table"  # who read units; programs read numbers
     show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
-    for line in remarks(answers):
+    # A split of nothing has no row that could say why: then the total does.
+    told = {answer.metric.name for answer in answers}
+    silent = [name for name in metrics if named(name).name not in told]
+    totals = ask(found.warehouse, found.config, silent, start, end) if silent else []
+    for line in remarks([*answers, *totals]):
         say(line)
 
 
