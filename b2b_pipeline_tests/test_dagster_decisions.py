@@ -120,6 +120,7 @@ def test_a_vendor_that_stopped_the_second_try_too_is_asked_a_third_time() -> Non
         ([ingest(None)], [], 5, "no ingest has ended since the last derive"),
         ([ingest(1), ingest(None)], [], 5, "1 ingests have not ended"),
         ([ingest(1), ingest(None), ingest(None)], [], 120, "2 ingests have not ended"),
+        ([ingest(1), ingest(110), ingest(None)], [], 120, "1 ingests have not ended"),
         ([ingest(1)], [derive(2)], 5, "no ingest has ended since the last derive"),
         ([ingest(1)], [derive(None)], 5, "no ingest has ended since the last derive"),  # queued: it will see it
         ([ingest(1), ingest(None)], [derive(2)], 500, "no ingest has ended since the last derive"),
@@ -138,6 +139,7 @@ def test_derive_waits(ingests: list[Run], derives: list[Run], minutes: float, sk
         ([ingest(1)], [], 5, YESTERDAY, YESTERDAY, 1),
         ([ingest(1), ingest(3)], [], 5, YESTERDAY, YESTERDAY, 3),
         ([ingest(1), ingest(None)], [], 122, YESTERDAY, YESTERDAY, 1),  # the deadline: an outage holds nobody up
+        ([ingest(1), ingest(110), ingest(None)], [], 122, YESTERDAY, YESTERDAY, 110),  # it counts from the first news
         ([ingest(1), ingest(200)], [derive(122)], 201, YESTERDAY, YESTERDAY, 200),  # the late one, once it has ended
         ([ingest(1), ingest(3)], [derive(2)], 5, YESTERDAY, YESTERDAY, 3),  # ended while derive was running
         ([ingest(1, None)], [], 5, YESTERDAY, YESTERDAY, 1),  # a file drop has no days

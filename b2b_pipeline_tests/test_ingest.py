@@ -69,6 +69,16 @@ def test_a_report_reads_its_restated_days_again_by_the_account_s_own_settings(la
     assert window_of(landing, what, YESTERDAY, TODAY, restate_days=lambda *_: 400).start == CONFIG.start_date
 
 
+def test_a_report_of_a_monday_reads_back_to_the_fixing_before_the_weekend(landing: Landing) -> None:
+    what = stream("report", overlap=timedelta(days=10))
+    window = window_of(landing, what, date(2026, 2, 2), date(2026, 2, 3))
+    assert (window.start, window.since) == (date(2026, 1, 23), datetime(2026, 1, 23, tzinfo=UTC))
+    # The first day needs a rate of before it.
+    assert window_of(landing, what, CONFIG.start_date, date(2026, 1, 2)).start == date(2025, 12, 22)
+    fixings = SOURCES["ecb"].stream("exchange_rate")
+    assert window_of(landing, fixings, YESTERDAY, TODAY).start == date(2026, 5, 10)
+
+
 def test_a_report_of_days_long_past_is_read_as_asked(landing: Landing) -> None:
     window = window_of(landing, stream("report", restate_days=10), date(2026, 2, 1), date(2026, 2, 3))
     assert (window.start, window.end) == (date(2026, 2, 1), date(2026, 2, 3))

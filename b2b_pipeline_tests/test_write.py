@@ -20,6 +20,10 @@ from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.errors import PipelineError
+from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.metrics.store import publish_definitions, publish_family
+from b2b_pipeline.shared import fix_in, tell_forgotten
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
@@ -34,7 +38,7 @@ from b2b_pipeline.warehouse.tables import (
     person,
     touchpoint,
 )
-from b2b_pipeline.warehouse.write import append, merge_newest, synchronise
+from b2b_pipeline.warehouse.write import append, merge_newest, serialise, synchronise
 from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
 
 DAY = date(2026, 5, 4)
@@ -172,6 +176,45 @@ def test_a_contact_that_a_newer_version_of_its_deal_no_longer_has_is_not_its_per
     )  # fmt: skip
     derive_table(warehouse, CONFIG, deal)
     assert [row["person_key"] for row in warehouse.rows(select(deal.c.person_key))] == [keys[2]]
+
+
+def test_a_write_that_fails_in_the_middle_leaves_everything_as_it_was(warehouse: Warehouse) -> None:
+    put(warehouse, person, {"person_key": "before"})
+
+    def break_off() -> None:
+        with warehouse.write() as connection:
+            connection.execute(person.delete())
+            append(connection, lead, pa.Table.from_pylist([{"lead_id": "1"}], schema=arrow_schema(lead)))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert [row["person_key"] for row in warehouse.rows(select(person))] == ["before"]
+    assert warehouse.rows(select(lead)) == []
+
+
+WRITERS: dict[str, Callable[[Warehouse], object]] = {
+    "schema": upgrade,
+    "person": lambda warehouse: derive_table(warehouse, CONFIG, person),
+    "installation": lambda warehouse: fix_in(warehouse, {"currency": "EUR"}),
+    "kpi_component_daily paid_media": lambda warehouse: publish_family(warehouse, CONFIG, FAMILIES["paid_media"], "r"),
+    "metric_def": lambda warehouse: publish_definitions(warehouse, CONFIG),
+    "forgotten": lambda warehouse: tell_forgotten(warehouse, {"token": {"excluded_by": None, "was": None}}),
+}
+
+
+@pytest.mark.parametrize("warehouse", ["postgresql"], indirect=True)  # DuckDB has one writer
+@pytest.mark.parametrize("name", WRITERS)
+def test_who_writes_the_same_thing_waits_until_the_other_has_committed(
+    warehouse: Warehouse, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warehouse.write() as connection:
+        serialise(connection, name)
+        monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=100ms")
+        with pytest.raises((PipelineError, DBAPIError), match="lock timeout"):
+            WRITERS[name](warehouse)
+        WRITERS["forgotten" if name != "forgotten" else "person"](warehouse)  # another thing is not held up
+    WRITERS[name](warehouse)
 
 
 @pytest.mark.parametrize("warehouse", ["postgresql"], indirect=True)  # on DuckDB they take turns
