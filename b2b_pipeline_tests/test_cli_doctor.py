@@ -10,6 +10,7 @@ import pytest
 from b2b_pipeline.connectors import http
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
+from b2b_pipeline.warehouse.migrate import HEAD
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import CREDENTIALS, Installation, served
 from b2b_pipeline_tests.test_http import answer, serving
@@ -31,7 +32,7 @@ def test_all_is_well_with_a_good_installation_and_no_secret_is_told(installed: I
     assert done.exit_code == 0, done.output
     for part in (
         "dagster 1.13.27",
-        "schema 0001",
+        f"schema {HEAD}",
         "hash key",
         "HUBSPOT_ACCESS_TOKEN is set",
         "API calls left today",
@@ -169,5 +170,5 @@ def test_a_file_is_checked_before_anything_is_loaded(installed: Installation) ->
     assert done.exit_code == 1
     assert "1 quarantined" in done.output
     unknown = installed.folder / "unknown.csv"
-    unknown.write_text("Deal,Opened,Value\nA,2026-06-01,10\n")
+    unknown.write_text("Deal ID,Created date,Deal stage,Amount\nA,2026-06-01,Closed won,10\n")
     assert "no mapping matches. A proposal" in installed.b2b("files", "check", str(unknown)).output

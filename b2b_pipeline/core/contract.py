@@ -74,7 +74,7 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     about = about.astype(object).where(about.notna(), None)
     rejects = pd.DataFrame({
         "record_number": frame["record_number"], "reason": reason, "column_name": where, "about": about,
-        "source_id": typed["source_id"], "fact_days": _fact_days(rows, rejected),
+        "source_id": typed.get("source_id", nothing), "fact_days": _fact_days(rows, rejected),
     })[rejected]  # fmt: skip
     good = rows[~rejected]
     key = list(table.info["key"])
