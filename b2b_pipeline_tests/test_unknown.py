@@ -90,6 +90,18 @@ def answer(found: Dropped, metric: str, *range_: str) -> tuple[Any, str]:
     return row["value"], row["why_null"]
 
 
+class Unasked:
+    """A connection of which nothing may be asked: the configuration tells it."""
+
+    def execute(self, *_: Any) -> Any:
+        raise AssertionError("told by the configuration alone")
+
+
+def deals_of(tables: dict[str, Any]) -> Config:
+    files = {"deals": {"match": "deals*.csv", "tables": tables}}
+    return Config.model_validate({"start_date": "2026-01-01", "system_of_record": "files", "files": files})
+
+
 @pytest.fixture
 def only_won(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dropped:
     return world(tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE, leads=THREE_LEADS, deals=TWO_DEALS)
@@ -188,13 +200,70 @@ def test_a_stage_that_configuration_maps_to_nothing_is_given_by_nobody() -> None
     crm = {"start_date": "2026-01-01", "system_of_record": "salesforce", "sources": {"salesforce": {}, "hubspot": {}}}
     words = {"hubspot": {"salesqualifiedlead": "sql"}, "salesforce": {"Working": "sql"}}
 
-    class Nothing:
-        def execute(self, *_: Any) -> Any:
-            raise AssertionError("a vendor's stages are told by the configuration")
-
     for stages, missing in (({}, []), ({"stages": words}, ["mql"])):
-        facts = Facts(Nothing(), Config.model_validate(crm | stages))  # type: ignore[arg-type]
+        facts = Facts(Unasked(), Config.model_validate(crm | stages))  # type: ignore[arg-type]
         assert [stage for stage in ("mql", "sql") if facts.why_not(Need("stage_event", (stage,)))] == missing
+
+
+@pytest.mark.parametrize(
+    ("columns", "lists", "missing"),
+    [
+        ({"is_won": "Won"}, {}, {"lost", "close_date", "created_at", "amount", "person"}),
+        ({"is_won": "Won", "is_closed": "Closed", "close_date": "Ended"}, {}, {"created_at", "amount", "person"}),
+        (
+            {"is_won": "Won", "stage": "Stage"},
+            {"lost": ["No"]},
+            {"lost", "close_date", "created_at", "amount", "person"},
+        ),
+        ({"stage": "Stage"}, {"won": ["Yes"]}, {"lost", "close_date", "created_at", "amount", "person"}),
+        ({"stage": "Stage", "email": "Mail"}, {"won": ["Yes"], "lost": ["No"]}, {"close_date", "created_at", "amount"}),
+        ({"lost_date": "Lost"}, {}, {"won", "created_at", "amount", "person"}),
+        (
+            {"is_won": "Won", "amount": {"multiply": ["Price", "Seats"]}, "currency": {"value": "EUR"}},
+            {},
+            {"lost", "close_date", "created_at", "person"},
+        ),
+    ],
+)
+def test_what_a_file_of_deals_states_follows_from_its_mapping(
+    columns: dict[str, Any], lists: dict[str, Any], missing: set[str]
+) -> None:
+    config = deals_of({"opportunity": {"columns": {"opp_id": "Deal", **columns}, **lists}})
+    facts = Facts(Unasked(), config)  # type: ignore[arg-type]
+    every = ("won", "lost", "close_date", "created_at", "amount", "person")
+    assert {fact for fact in every if facts.why_not(Need("opportunity", (fact,)))} == missing
+
+
+def test_stages_of_deals_are_no_stages_of_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deals = WON_ALONE + f"        stages: {{sql: {{from: Talks, {DAY}}}}}\n"
+    stages = f"""
+  stages:
+    match: "stages*.csv"
+    tables:
+      stage_event:
+        columns:
+          lead_id: ID
+          to_stage: Stage
+          entered_at: {{from: At, {DAY}}}
+"""
+    found = world(
+        tmp_path, monkeypatch, "files:" + LEADS + deals + stages, leads=THREE_LEADS,
+        deals="Deal,Lead,Won,Amount,Talks\nd1,1,2026-01-02,100,2026-01-01\n",
+        stages="ID,Stage,At\n1,mql,2026-01-01\n",
+    )  # fmt: skip
+    assert answer(found, "mqls") == (1, "")
+    assert answer(found, "sqls") == (None, Need("stage_event", ("sql",)).hint)
+
+
+def test_clicks_in_emails_give_the_channel_of_touches() -> None:
+    mails = {
+        "email_event": {
+            "columns": {"send_id": "Send", "email": "To"},
+            "events": {"click": {"from": "At", "date": "%Y"}},
+        }
+    }
+    facts = Facts(Unasked(), deals_of(mails))  # type: ignore[arg-type]
+    assert not facts.why_not(Need("touchpoint", ("channel",)))
 
 
 def test_of_two_mappings_of_deals_the_one_that_is_silent_makes_the_number_incomplete(

@@ -15,15 +15,15 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.file_coverage import why_nothing
-from b2b_pipeline.files.mapping import FileMapping, OpportunityTable
+from b2b_pipeline.files.mapping import CLICK_IDS, FileMapping, OpportunityTable
 from b2b_pipeline.warehouse.tables import metadata
 
 # The column whose words are facts: which ones a file states is seen in its rows.
 WORDS = {"stage_event": "to_stage", "email_event": "event_type", "cost_ledger": "category"}
 OF_ONE_SOURCE = "opportunity"  # of which the system of record's rows count alone
 HINTS = {
-    "opportunity.won": "nothing says which deals are won: map won_date, or list the won values of stage",
-    "opportunity.lost": "nothing says which deals are lost: map lost_date, or list the lost values of stage",
+    "opportunity.won": "nothing says which deals are won: map won_date or is_won, or list the won stages",
+    "opportunity.lost": "nothing says which deals are lost: map lost_date or is_closed, or list the lost stages",
     "opportunity.created_at": "nothing says when deals were opened: map created_at",
     "opportunity.close_date": "nothing says when deals were closed: map close_date",
     "opportunity.amount": "nothing gives the amount of deals: map amount",
@@ -91,6 +91,8 @@ class Facts:
     def _is_seen(self, need: Need) -> bool:
         table = metadata.tables[need.table]
         rows = select(literal(1)).where(table.c[WORDS[need.table]].in_(need.facts)).limit(1)
+        if need.table == "stage_event":  # a stage of deals may have the same name
+            rows = rows.where(table.c.object == "lead")
         return self._connection.execute(rows).first() is not None
 
     def _name(self, feed: Feed) -> str:
@@ -122,16 +124,17 @@ def _of_file(mapping: FileMapping, name: str) -> frozenset[str]:
         found |= set(mapping.tables.lead.stages)
     if name == "email_event":
         found |= set(getattr(table, "events", ()))
-    if name == "touchpoint" and found & {"utm_medium", "gclid", "msclkid", "fbclid", "li_fat_id"}:
-        found.add("channel")
+    if name == "touchpoint" and (found & {"utm_medium", *CLICK_IDS} or mapping.tables.email_event):
+        found.add("channel")  # by the channel rules; that of a click in an e-mail is `email`
     return frozenset(found | _of_deals(table, mapping) if isinstance(table, OpportunityTable) else found)
 
 
 def _of_deals(table: OpportunityTable, mapping: FileMapping) -> set[str]:
+    """What is won and lost is said by dates, by flags or by lists of stages; flags go before lists."""
     columns = table.columns
     stated = {
         "won": columns.won_date or columns.is_won or table.won,
-        "lost": columns.lost_date or columns.is_closed or table.lost,
+        "lost": columns.lost_date or columns.is_closed or (table.lost and not columns.is_won),
         "close_date": columns.close_date or columns.won_date or columns.lost_date,
         "person": columns.lead_id or columns.email or mapping.tables.lead,
     }  # fmt: skip

@@ -38,6 +38,7 @@ from b2b_pipeline.errors import ContractError
 
 CATEGORIES = ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")
 EVENT_TYPES = ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")
+CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
 DELIMITERS = (",", ";", "\t", "|")
 
 

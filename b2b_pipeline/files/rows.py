@@ -27,6 +27,7 @@ from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import (
+    CLICK_IDS,
     Currency,
     Day,
     EmailEventTable,
@@ -54,7 +55,6 @@ _TOTAL = re.compile(
     r"|totaal|suma)\s*((:|[-(]| for | of | von | pour | per ).*)?",
     re.IGNORECASE | re.DOTALL,
 )
-CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
 
 
 def rows(records: pd.DataFrame, mapping: FileMapping, table: str, context: MappingContext) -> pd.DataFrame:
