@@ -135,5 +135,5 @@ def test_a_lasting_fault_is_told_and_lands_nothing(
     assert all(re.search(message, str(error)) for error in report.failed.values())
     # Of a window that was cut into parts, those before the fault are there, each of them whole.
     assert pipeline.landing.slices(*stream) == sorted(report.slices, key=lambda item: item.slice_id)
-    files = {path.name.split(".")[0] for path in pipeline.landing.root.rglob("*") if path.is_file()}
+    files = {path.name.split(".")[0] for path in (pipeline.landing.root / "raw").rglob("*") if path.is_file()}
     assert files == {item.slice_id for item in report.slices}

@@ -236,6 +236,38 @@ files:
     assert "use `when: Source`" in text
 
 
+def test_an_ad_row_without_cost_is_told_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text(
+        """
+start_date: 2026-01-01
+system_of_record: files
+files:
+  ads:
+    match: "ads*.csv"
+    tables:
+      spend:
+        columns:
+          date_day: Day
+          account_id: {value: google}
+          campaign_id: Campaign
+          clicks: Clicks
+          spend: Cost
+          currency: {value: EUR}
+""",
+        encoding="utf-8",
+    )
+    path = tmp_path / "ads.csv"
+    path.write_text(
+        "Day,Campaign,Clicks,Cost\n2026-01-01,a,1,2\n2026-01-02,a,3,\n2026-01-03,a,,4\n2026-01-04,a,,4\n",
+        encoding="utf-8",
+    )
+    text = check(path, load_config(tmp_path / "pipeline.yaml")).text()
+    assert "spend: 4 would load, 0 quarantined" in text
+    assert "    1 row has no cost: what else it gives counts, cost of the day is incomplete" in text
+    assert "    2 rows have no clicks: what else they give counts, clicks of the day are incomplete" in text
+    assert "impressions" not in text
+
+
 # -- adding a proposal
 
 

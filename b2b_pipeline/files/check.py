@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.core.blanks import COUNTED
 from b2b_pipeline.core.contract import REJECT, Kind, enforce, kinds
 from b2b_pipeline.errors import ContractError, PermanentError
 from b2b_pipeline.files.formats import MEGABYTE
@@ -125,6 +126,7 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     records, bad = given.index.nunique(), rejects["record_number"].nunique()
     notes = [note for note in given.attrs.get(NOTES, []) if not note.endswith("left out")]  # told by the report itself
     notes += _without_channel(given, mapping) if table == "touchpoint" else []
+    notes += _without_count(given, mapping) if table == "spend" else []
     return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, notes)
 
 
@@ -142,6 +144,17 @@ def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[st
     number = int(silent.sum())
     told = f"{number} row{'s give' if number > 1 else ' gives'} no channel: it will count {_as(counts)}"
     yield told + (f"; to leave such rows out, use `when: {source}`" if source else "")
+
+
+def _without_count(ads: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
+    """Rows of ads that lack a number which the file has: the rest of them counts, and their day is incomplete."""
+    table = mapping.tables.spend
+    for name, what in COUNTED.items() if table else ():
+        number = int((ads[name].isna() & ads[REJECT].isna()).sum())
+        if number and getattr(table.columns, name) is not None:
+            told = f"{number} row{'s have' if number > 1 else ' has'} no {what}"
+            rest, verb = "they give" if number > 1 else "it gives", "are" if what.endswith("s") else "is"
+            yield f"{told}: what else {rest} counts, {what} of the day {verb} incomplete"
 
 
 def _as(channels: list[str]) -> str:
