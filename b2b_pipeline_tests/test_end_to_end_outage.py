@@ -145,7 +145,7 @@ def test_a_slice_with_too_many_bad_rows_fails_whole_and_is_loaded_once_it_may(
     kept = [row for row in content(shop.warehouse, spend) if row[1] == item.account["id"]]
     assert set(kept) == {row for row in rows if row[1] == item.account["id"]}
     (error,) = shop.warehouse.rows(select(load_audit.c.error).where(load_audit.c.error.is_not(None)))
-    assert "fail the contract of spend (most: spend not an amount); allowed are 5%" in error["error"]
+    assert f"fail the contract of spend (most: {spoilt} x spend: not an amount); allowed are 5%" in error["error"]
     days = {date.fromisoformat(day) for day in item.days if day not in item.same_as}
     said = shop.warehouse.rows(select(coverage.c.date_day).where(coverage.c.reason == error["error"]))
     assert {row["date_day"] for row in said} == days
