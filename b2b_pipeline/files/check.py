@@ -149,7 +149,9 @@ def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[st
 def _without_count(ads: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
     """Rows of ads that lack a number which the file has: the rest of them counts, and their day is incomplete."""
     table = mapping.tables.spend
-    for name, what in COUNTED.items() if table else ():
+    if table is None:
+        return
+    for name, what in COUNTED.items():
         number = int((ads[name].isna() & ads[REJECT].isna()).sum())
         if number and getattr(table.columns, name) is not None:
             told = f"{number} row{'s have' if number > 1 else ' has'} no {what}"
