@@ -193,8 +193,8 @@ def _reason(slices: list[Slice], errors: dict[str, str], gap: tuple[datetime, da
 
 
 def _error(item: Slice, errors: dict[str, str], day: str = "*") -> str:
-    """Why a slice, or the one that holds its records (of `day`), could not be loaded."""
-    return errors.get(item.slice_id) or errors.get(item.same_as.get(day, item.slice_id), "")
+    """Why the slice that holds the records (of `day`) could not be loaded; a damaged one speaks for no day."""
+    return errors.get(item.slice_id if item.flaw else item.same_as.get(day, item.slice_id), "")
 
 
 def _span(item: Slice) -> tuple[datetime, datetime]:
