@@ -19,6 +19,8 @@ import pytest
 import time_machine
 
 import b2b_pipeline.orchestration
+from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
@@ -165,6 +167,9 @@ def _finished(folder: Path) -> None:
     with _opened(folder, MORNING - timedelta(hours=2)) as orchestra:  # what is pulled from a copy is newer
         for source in orchestra.pipeline.config.sources:
             orchestra.run(f"ingest_{source}", START, UNTIL)
+        for path in sorted(orchestra.pipeline.inbox.iterdir()):
+            files = orchestra.pipeline.config.files
+            orchestra.land(file_stream(files[mapping_for(path.name, files) or ""]), path.name)
         orchestra.run("derive", START, UNTIL)
 
 
@@ -178,7 +183,7 @@ def empty(folder: Path) -> Iterator[Orchestra]:
 
 @contextmanager
 def finished(folder: Path) -> Iterator[Orchestra]:
-    """After a backfill of all days of all sources: one range run each, then `derive`. Built once, to be copied."""
+    """After a backfill of all days of all sources and files: a run each, then `derive`. Built once, to be copied."""
     shutil.copytree(_built(_finished), folder, dirs_exist_ok=True)
     with _opened(folder) as orchestra:
         yield orchestra

@@ -46,6 +46,7 @@ def empty() -> Iterator[Orchestra]:
 
 
 def test_after_a_backfill_of_everything_every_check_passes(shared: Orchestra) -> None:
+    assert shared.check("raw/files/lead", "accepted").passed, "there was no trade show, and so no file to land"
     keys = shared.defs.resolve_asset_graph().asset_check_keys
     results = {
         f"{key.asset_key.to_user_string()}:{key.name}": shared.instance.get_latest_asset_check_evaluation_record(key)

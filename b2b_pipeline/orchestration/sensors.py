@@ -239,7 +239,7 @@ def _news_of_files(
             metadata=results[stream].metadata, severity=results[stream].severity,
         )
         for stream, state in now.items()
-        if state != told.get(stream, "")
+        if state != told.get(stream)
     ], now  # fmt: skip
 
 
