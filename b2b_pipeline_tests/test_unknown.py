@@ -13,6 +13,7 @@ from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline_tests.dropped import Dropped
+from b2b_pipeline_tests.office import ADS, DEALS, Office
 
 DAY = 'date: "%Y-%m-%d"'
 LEADS = f"""
@@ -440,3 +441,16 @@ def test_leads_are_split_by_source_status_company_and_capture_type(
     }
     assert split == {"source": {"Google": 1, "Web": 1}, "status": {"new": 2}, "company": {"A": 1, "B": 1}}
     assert {row["capture_type"]: row["value"] for row in found.ask("leads", by=["capture_type"])} == {"demo": 2}
+
+
+def test_a_ratio_by_what_no_row_gives_is_null_and_not_its_numerator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(tmp_path, monkeypatch).set_up("ads", "deals")
+    office.drop("ads.csv", ADS + "2026-01-01,a,,10.00\n2026-01-02,a,,10.00\n")
+    office.drop("deals.csv", DEALS + "1,2026-01-01,2026-01-05,,Won\n2,2026-01-01,2026-01-06,,Lost\n")
+    office.derive()
+    for metric in ("cpc", "clicks", "bookings", "win_rate_amount", "average_deal_size"):
+        (answer,) = office.ask(metric)
+        assert answer.value is None
+        assert "has a value" in answer.why_null

@@ -95,9 +95,9 @@ class Answer:
     def value(self) -> Fraction | None:
         if self.why_null or self.numerator is None:
             return None
-        if self.denominator is None:
+        if not self.metric.denominator:
             return self.numerator
-        return self.numerator / self.denominator if self.denominator else None
+        return self.numerator / self.denominator if self.denominator else None  # unknown, or 0
 
     def as_json(self) -> dict[str, Any]:
         """Money as decimal strings, in cents for the value; counts as integers; everything else as numbers."""
@@ -200,6 +200,7 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
             **(lacking_undated if undated else lacking),
             **known.missing_at(metric, keys.get("channel"), keys.get("campaign"), dimensions),
             **({} if undated else _unknown(question, metric, parts, span)),
+            **{name: f"none of the rows of {name} has a value" for name, part in parts.items() if part is None},
         }
         numerator, denominator = combine(metric, question.config, parts, missing)
         reasons = () if undated else (*gaps.reasons(*span), *partly)
