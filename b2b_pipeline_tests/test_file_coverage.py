@@ -262,3 +262,14 @@ def test_a_row_that_is_rejected_links_nobody(office: Office) -> None:
     assert len(links) == 27
     assert office.why("leads", "2026-01-05") == ("1 row of lead from leads.csv is in quarantine",
                                                  "1 row of touchpoint from leads.csv is in quarantine")  # fmt: skip
+
+
+def test_a_ratio_by_what_no_row_gives_is_null_and_not_its_numerator(office: Office) -> None:
+    office.set_up("ads", "deals")
+    office.drop("ads.csv", ADS + "2026-01-01,a,,10.00\n2026-01-02,a,,10.00\n")
+    office.drop("deals.csv", DEALS + "1,2026-01-01,2026-01-05,,Won\n2,2026-01-01,2026-01-06,,Lost\n")
+    office.derive()
+    for metric in ("cpc", "clicks", "bookings", "win_rate_amount", "average_deal_size"):
+        (answer,) = office.ask(metric)
+        assert answer.value is None
+        assert "has a value" in answer.why_null

@@ -283,7 +283,7 @@ def test_a_day_that_was_not_read_yet_and_a_place_that_is_not_there_are_refused(
 def test_a_change_is_for_the_better_or_the_worse(
     metric: str, before: Fraction, now: Fraction, text: str, tone: str
 ) -> None:
-    pair = Compared(*(Answer(METRICS[metric], {}, Fraction(value), None) for value in (now, before)))
+    pair = Compared(*(Answer(METRICS[metric], {}, Fraction(value), Fraction(1)) for value in (now, before)))
     found = change(pair)
     assert found is not None
     assert (found.text, found.tone) == (text, tone)

@@ -24,7 +24,7 @@ from b2b_pipeline_tests.installation import UNTIL
     ],
 )  # fmt: skip
 def test_a_value_is_shown_with_its_unit(metric: str, value: str, text: str) -> None:
-    assert shown(Answer(METRICS[metric], {}, Fraction(value), None), "EUR") == text
+    assert shown(Answer(METRICS[metric], {}, Fraction(value), Fraction(1)), "EUR") == text
     assert shown(Answer(METRICS[metric], {}, None, None), "EUR") == "no value"
 
 
