@@ -220,9 +220,10 @@ def test_schedules_and_sensors_are_running_without_anybody_having_started_them(p
     visit(page, "/automation")
     for name in ("google_ads", "hubspot", "salesforce", "ecb"):
         expect(page.get_by_text(f"nightly_{name}")).to_be_visible()
-    for name in ("freshness_every_hour", "derive_after_ingest", "file_drops", "tell_state_changes"):
+    others = ("freshness_every_hour", "retention_every_night", "ask_again", "derive_after_ingest", "file_drops")
+    for name in (*others, "tell_state_changes"):
         expect(page.get_by_text(name)).to_be_visible()
-    expect(page.locator("label[class*=formatSwitch] input:checked")).to_have_count(8)
+    expect(page.locator("label[class*=formatSwitch] input:checked")).to_have_count(10)
 
 
 def test_the_code_location_is_loaded(page: Page) -> None:
