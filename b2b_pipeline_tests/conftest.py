@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,6 +36,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("unfinished")
         if item.path.name.startswith(THOROUGH):
             item.add_marker("thorough")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """The commands of an installation set variables of their process, which is that of the tests: undone after each."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

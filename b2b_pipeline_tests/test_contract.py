@@ -17,7 +17,7 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 TABLE = Table(
     "thing", MetaData(),
     Column("id", Text), Column("amount", Numeric(20, 6)), Column("count", BigInteger), Column("flag", Boolean),
-    Column("at", DateTime), Column("day", Date), Column("kind", Text), Column("updated_at", DateTime),
+    Column("at", DateTime), Column("date_day", Date), Column("kind", Text), Column("updated_at", DateTime),
     info={"key": ("id",), "version": "updated_at", "required": ("id",), "allowed": {"kind": ("red", "blue")}},
 )  # fmt: skip
 
@@ -41,14 +41,14 @@ def cell(column: str, value: Any) -> Any:
 def test_rows_are_typed_as_the_table_is() -> None:
     given = frame(
         {"id": "a", "amount": "12.5", "count": "7", "flag": "true", "at": "2026-05-01T10:00:00.999Z",
-         "day": "2026-05-01", "kind": "red", "updated_at": "2026-05-02T00:00:00+02:00"},
+         "date_day": "2026-05-01", "kind": "red", "updated_at": "2026-05-02T00:00:00+02:00"},
         {"id": "b"},
     )  # fmt: skip
     schema = arrow_schema(TABLE)
     expected = pd.DataFrame(
         {
             "id": ["a", "b"], "amount": [Decimal("12.500000"), None], "count": [7, None], "flag": [True, None],
-            "at": [at("2026-05-01 10:00"), None], "day": [date(2026, 5, 1), None], "kind": ["red", None],
+            "at": [at("2026-05-01 10:00"), None], "date_day": [date(2026, 5, 1), None], "kind": ["red", None],
             "updated_at": [at("2026-05-01 22:00"), at("1970-01-01")],
         }
     )  # fmt: skip
@@ -77,8 +77,8 @@ def test_rows_are_typed_as_the_table_is() -> None:
         ("at", pd.Timestamp("2026-05-01T10:00:00Z"), at("2026-05-01 10:00")),
         ("at", 1714550400000, "not a timestamp"), ("at", "01/05/2026", "not a timestamp"),
         ("at", "2026-02-30T00:00:00Z", "not a timestamp"),
-        ("day", date(2026, 5, 1), date(2026, 5, 1)), ("day", at("2026-05-01 23:00"), date(2026, 5, 1)),
-        ("day", "2026-02-30", "not a date"), ("day", "1.5.2026", "not a date"),
+        ("date_day", date(2026, 5, 1), date(2026, 5, 1)), ("date_day", at("2026-05-01 23:00"), date(2026, 5, 1)),
+        ("date_day", "2026-02-30", "not a date"), ("date_day", "1.5.2026", "not a date"),
         ("kind", "green", "value not allowed"), ("kind", None, None), ("kind", float("nan"), None),
         ("id", "nul\x00led", "nul\ufffdled"), ("id", "lone \ud800 half", "lone ? half"), ("id", 7, "7"),
         ("id", "=cmd()'); drop table thing; --<script>", "=cmd()'); drop table thing; --<script>"),
@@ -92,14 +92,16 @@ def test_a_cell_becomes_its_type_or_its_row_is_refused(column: str, value: Any, 
 
 def test_a_refused_row_names_its_record_and_the_first_thing_that_is_wrong() -> None:
     given = frame(
-        {"id": "a", "amount": "12.5"}, {"id": "b", "amount": "x", "count": "y"}, {"id": None, "kind": "green"},
-        {"id": "d", REJECT: "fits no format", REJECT_COLUMN: "day", REJECT_ABOUT: "31.31.2026", "count": "z"},
+        {"id": "a", "amount": "12.5"}, {"id": "b", "amount": "x", "count": "y", "date_day": "2026-05-03"},
+        {"id": None, "kind": "green"},
+        {"id": "d", REJECT: "fits no format", REJECT_COLUMN: "date_day", REJECT_ABOUT: "31.31.2026", "count": "z"},
     )  # fmt: skip
     given.index = pd.Index([10, 11, 11, 12])  # records: one may become several rows
     expected = pd.DataFrame(
         {
             "record_number": [11, 11, 12], "reason": ["not an amount", "empty", "fits no format"],
-            "column_name": ["amount", "id", "day"], "about": pd.Series([None, None, "31.31.2026"], dtype=object),
+            "column_name": ["amount", "id", "date_day"], "about": pd.Series([None, None, "31.31.2026"], dtype=object),
+            "source_id": float("nan"), "fact_days": pd.Series(["2026-05-03", None, None], dtype=object),
         }
     )  # fmt: skip
     enforced = enforce(TABLE, given)
