@@ -158,6 +158,34 @@ class Channels(_Section):
     not_marketing: list[str] = ["direct", "offline", "unknown"]
 
 
+class Dimensions(_Section):
+    """What leads and deals can be split by beside our own dimensions: words of yours, such as `industry`.
+
+    Each is filled from the source's field of that name, or from the one that `fields` of the source names; from a file
+    by `dimensions` of its table.
+    """
+
+    lead: list[str] = []
+    opportunity: list[str] = []
+
+    @field_validator("lead", "opportunity")
+    @classmethod
+    def _names(cls, given: list[str]) -> list[str]:
+        for name in given:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
+                raise ValueError(f"{name!r} is no name such as industry: small letters, digits and _")
+        return given
+
+    def complaints(self) -> Iterator[tuple[Location, str]]:
+        from b2b_pipeline.metrics.query import TAKEN
+
+        for kind in type(self).model_fields:
+            named = getattr(self, kind)
+            for number, name in enumerate(named):
+                if name in TAKEN or name in named[:number]:
+                    yield ("dimensions", kind, number), f"{name!r} is there already: take another name"
+
+
 class Limits(_Section):
     """`max_quarantined`: share of a slice's rows above which all of it fails. `backfill_days`: days per run.
 
@@ -190,6 +218,7 @@ class Config(_Section):
     channels: Channels = Channels()
     exclude: Exclude = Exclude()
     identity: Identity = Identity()
+    dimensions: Dimensions = Dimensions()
     inbox: str = "inbox"
     files: dict[str, FileMapping] = {}
     limits: Limits = Limits()
@@ -253,7 +282,14 @@ class Config(_Section):
                 if stage not in self.stages.order:
                     why = f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}"
                     yield ("stages", vendor, word), why
+        if self.dimensions != Dimensions():
+            yield from self.dimensions.complaints()
         for name, mapping in self.files.items():
+            for table, given in mapping.tables.given().items():
+                known = getattr(self.dimensions, table, [])
+                for dimension in sorted({*getattr(given, "dimensions", ())} - {*known}):
+                    why = f"it is not under dimensions.{table}: add it there"
+                    yield ("files", name, "tables", table, "dimensions", dimension), why
             for complaint in mapping.unknown_names(self.stages.order, KNOWN):
                 place, _, why = complaint.partition(": ")
                 yield ("files", name, *place.split(".")), why
@@ -262,6 +298,11 @@ class Config(_Section):
     def zone(self) -> ZoneInfo:
         """The reporting time zone."""
         return ZoneInfo(self.timezone)
+
+    def dimension_fields(self, source: str, table: str) -> dict[str, str]:
+        """Each further dimension of a core table -> the field of a source that fills it."""
+        own = self.sources[source].fields
+        return {name: own.get(name, name) for name in getattr(self.dimensions, table, ())}
 
     def last_day(self, source: str, account: str) -> date | None:
         """The last day of an account that has ended, by the configuration."""

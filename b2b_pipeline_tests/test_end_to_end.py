@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.sandbox.truth import OWN_DOMAINS, TEST_PATTERNS
+from b2b_pipeline.sandbox.truth_files import event_leads
+from b2b_pipeline.sandbox.truth_people import People, local_midnight, seconds, standing_contacts
 from b2b_pipeline.warehouse.tables import (
     identity_cluster,
     identity_link,
@@ -84,3 +89,27 @@ def test_after_every_night_every_metric_equals_the_truth_of_then(
         ours, theirs = content(shop.warehouse, table), content(whole.warehouse, table)
         assert theirs <= ours, table.name
         assert (ours - theirs).total() < 10, table.name
+
+
+def test_leads_by_a_dimension_of_the_configuration_equal_the_world(whole: Workshop) -> None:
+    found = at_once()
+    with found.world.connect() as connection:
+        now, zone = found.world.now(), whole.config.zone
+        badges = event_leads(connection, now)
+        people = People(connection, now, zone, badges, OWN_DOMAINS, TEST_PATTERNS)
+        said: dict[int, list[tuple[int, str, str | None]]] = defaultdict(list)
+        for vendor, created, records in (
+            ("hubspot:contact", "createdate", standing_contacts(connection, now)),
+            ("salesforce:lead", "CreatedDate", people.salesforce_leads),
+        ):
+            for record in (record for record in records if not record.is_deleted):
+                node, industry = f"{vendor}:{record.id}", record.data.get("industry") or record.data.get("Industry")
+                said[id(people.of(node))].append((seconds(record.data[created]), node, industry))
+        for row in badges:
+            node = f"files:lead:{row.badge}"
+            said[id(people.of(node))].append((local_midnight(row.day, zone), node, None))
+        # A person is what their earliest record says.
+        expected = Counter(min(said[id(person)])[2] for person in people.leads())
+    answers = ask(whole.warehouse, whole.config, ["leads"], by=["industry"])
+    assert {answer.keys["industry"]: answer.value for answer in answers} == expected
+    assert len(expected) > 3

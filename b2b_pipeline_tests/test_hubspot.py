@@ -18,7 +18,7 @@ import responses
 import time_machine
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, Exclude, SourceConfig
+from b2b_pipeline.config import Config, Dimensions, Exclude, SourceConfig
 from b2b_pipeline.connectors import hubspot
 from b2b_pipeline.connectors.base import Account, MappingContext, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
@@ -667,6 +667,25 @@ def test_the_doctor_lists_what_is_asked_for_and_a_portal_does_not_have(vendor: r
     assert utm.what.startswith("HubSpot contacts have no property utm_campaign, utm_medium: campaigns come from")
     assert "utm_campaign={campaignid}" in utm.fix
     assert deals.what == "HubSpot deals have no property dealtype: these columns stay empty"
+
+
+def test_a_dimension_is_asked_for_and_one_that_a_portal_does_not_have_is_a_warning(
+    vendor: responses.RequestsMock,
+) -> None:
+    own = Dimensions(lead=["industry", "size"], opportunity=["segment"])
+    config = make_config(fields={"size": "numemployees"}).model_copy(update={"dimensions": own})
+    assert {"industry", "numemployees"} <= set(hubspot.CONTACTS.properties(config))
+    assert "segment" in hubspot.DEALS.properties(config)
+    serve_probe(vendor)
+    vendor.get(DEALS, json=fixture("no_objects"))
+    for kind in (hubspot.CONTACTS, hubspot.DEALS):
+        listed = {"results": [{"name": name} for name in kind.properties(config) if name != "segment"]}
+        vendor.get(f"{API}/crm/properties/2026-03/{kind.name}", json=listed)
+    findings = SOURCE.probe(hubspot.connect(config), config)
+    assert all(finding.ok for finding in findings)
+    assert "HubSpot property 'numemployees' for 'size' exists" in [finding.what for finding in findings]
+    (warning,) = [finding.what for finding in findings if finding.warning]
+    assert warning == "HubSpot deals have no property segment: these columns stay empty"
 
 
 def test_the_account_is_that_of_the_credentials_and_no_other(vendor: responses.RequestsMock) -> None:

@@ -18,7 +18,7 @@ import responses
 import time_machine
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, Exclude, SourceConfig, Stages
+from b2b_pipeline.config import Config, Dimensions, Exclude, SourceConfig, Stages
 from b2b_pipeline.connectors import salesforce
 from b2b_pipeline.connectors.base import Account, MappingContext, Stream, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait
@@ -623,6 +623,21 @@ def test_doctor_finds_nothing_wrong_with_the_org_of_the_fixtures(vendor: respons
     findings = salesforce.probe(connected(config), config)
     assert [finding for finding in findings if not finding.ok] == []
     assert "Salesforce org 00DWx0000000001MAA: 114201 of 115000 API calls left today" in findings[0].what
+
+
+def test_a_dimension_is_asked_for_and_one_that_the_org_does_not_have_is_a_warning(
+    vendor: responses.RequestsMock,
+) -> None:
+    own = Dimensions(lead=["territory", "size"], opportunity=["territory", "tier"])
+    config = make_config(fields={"territory": "region__C"}).model_copy(update={"dimensions": own})
+    client = connected(config)
+    assert "Region__c" in client.selection(salesforce.LEAD)  # as the org spells it, which is how its answers do
+    findings = salesforce.probe(client, config)
+    assert all(finding.ok for finding in findings)
+    assert [finding.what for finding in findings if finding.warning] == [
+        "Salesforce Lead has no field size: the dimension size stays empty there",
+        "Salesforce Opportunity has no field tier: the dimension tier stays empty there",
+    ]
 
 
 def test_doctor_names_each_thing_that_is_wrong_and_goes_on(vendor: responses.RequestsMock) -> None:

@@ -11,6 +11,7 @@ from b2b_pipeline.cli.common import By, Format, From, To, pipeline, say, show, w
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from b2b_pipeline.config import Dimensions
     from b2b_pipeline.metrics.query import Answer
 
 
@@ -33,7 +34,10 @@ def kpi(
     warehouse. `CPL` and `cost per lead` are names, too.
     """
     if names:
-        show(catalogue(), form)
+        from b2b_pipeline.config import Dimensions, load_config
+        from b2b_pipeline.settings import config_path
+
+        show(catalogue(load_config().dimensions if config_path().is_file() else Dimensions()), form)
         return
     if not metrics:
         raise typer.BadParameter("name at least one metric, or --list them")
@@ -56,15 +60,15 @@ def kpi(
         say(line)
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """One row per metric."""
+def catalogue(further: Dimensions) -> list[dict[str, Any]]:
+    """One row per metric, with what this installation can split it by, as its configuration says."""
     from b2b_pipeline.metrics.query import GRAINS, dimensions_of
     from b2b_pipeline.metrics.registry import FAMILIES
 
     return [
         {
             "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": metric.additivity,
-            "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions_of(metric))]),
+            "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions_of(metric, further))]),
         }
         for family in FAMILIES.values()
         for metric in family.metrics

@@ -419,7 +419,10 @@ def _field_findings(client: HubSpot, config: Config) -> Iterator[Finding]:
     HubSpot leaves out what it does not have without a word, so what else is asked for and not there is told too.
     """
     fields = config.sources["hubspot"].fields
-    columns = {"contacts": {*rows.CONTACT_FIELDS, *config.channels.click_ids}, "deals": set(rows.DEAL_FIELDS)}
+    columns = {
+        "contacts": {*rows.CONTACT_FIELDS, *config.channels.click_ids, *config.dimensions.lead},
+        "deals": {*rows.DEAL_FIELDS, *config.dimensions.opportunity},
+    }
     properties = {
         kind: {item["name"] for item in _results(client.session.get(f"/crm/properties/{VERSION}/{kind}"))}
         for kind in columns

@@ -19,6 +19,7 @@ from b2b_pipeline.connectors.base import MappingContext
 from b2b_pipeline.core.mapping import (
     channel_of,
     column,
+    described,
     email_domain,
     email_key,
     excluded_by,
@@ -61,12 +62,12 @@ NEVER_SENT = ("sent", "dropped", "other")  # events that need no earlier SENT ev
 def contact_fields(config: Config) -> dict[str, str]:
     """Our name -> HubSpot's property of contacts, click ids included."""
     click_ids = {name: name for name in config.channels.click_ids}
-    return _configured({**click_ids, **CONTACT_FIELDS}, config)
+    return _configured({**click_ids, **CONTACT_FIELDS}, config) | config.dimension_fields("hubspot", "lead")
 
 
 def deal_fields(config: Config) -> dict[str, str]:
     """Our name -> HubSpot's property of deals."""
-    return _configured(DEAL_FIELDS, config)
+    return _configured(DEAL_FIELDS, config) | config.dimension_fields("hubspot", "opportunity")
 
 
 def _configured(defaults: Mapping[str, str], config: Config) -> dict[str, str]:
@@ -94,6 +95,7 @@ def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         is_converted=False, is_deleted=_archived(records),
         converted_contact_id=None, converted_account_id=None, converted_opp_id=None, converted_at=None,
         merged_into=None, excluded_by=excluded_by(records).fillna(_own_domain(records, context)),
+        dimensions=_dimensions(records, fields, context.config.dimensions.lead),
     )  # fmt: skip
 
 
@@ -231,6 +233,7 @@ def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
         is_won=_flag(column(records, "properties.hs_is_closed_won")),
         is_closed=_flag(column(records, "properties.hs_is_closed")),
         is_deleted=_archived(records),
+        dimensions=_dimensions(records, fields, context.config.dimensions.opportunity),
     )  # fmt: skip
 
 
@@ -362,6 +365,10 @@ def _stages(
 
 def _field(records: pd.DataFrame, fields: Mapping[str, str], name: str) -> pd.Series:
     return column(records, f"properties.{fields.get(name, '')}")
+
+
+def _dimensions(records: pd.DataFrame, fields: Mapping[str, str], names: list[str]) -> pd.Series:
+    return described({name: _field(records, fields, name) for name in names}, records.index)
 
 
 def _key(records: pd.DataFrame) -> pd.Series:

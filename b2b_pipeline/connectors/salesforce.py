@@ -113,9 +113,17 @@ def connect(config: Config) -> Client:
         on_token=lambda token: client.use(token),
     )
     session = Session(base, classify=classify, auth=auth)
-    client = Client(session, version, config.sources["salesforce"].fields, int(threshold))
+    custom = {sobject.name: _own_fields(sobject, config).values() for sobject in OBJECTS}
+    client = Client(session, version, custom, int(threshold))
     auth.refresh()  # the answer says which instance and which org
     return client
+
+
+def _own_fields(sobject: SObject, config: Config) -> dict[str, str]:
+    """Our column or dimension -> the field of the org that the configuration takes it from."""
+    fields = config.sources["salesforce"].fields
+    columns = {name: path for name, path in fields.items() if name in sobject.columns}
+    return columns | config.dimension_fields("salesforce", sobject.name.lower())
 
 
 def accounts(client: Client, config: Config) -> Accounts:
@@ -176,10 +184,18 @@ def _objects(client: Client, config: Config) -> list[Finding]:
 
 def _custom_fields(client: Client, config: Config) -> list[Finding]:
     known = sorted({name for sobject in OBJECTS for name in sobject.columns})
-    findings = []
+    findings = [
+        Finding(
+            True, f"Salesforce {sobject.name} has no field {path}: the dimension {name} stays empty there", fix, True
+        )
+        for sobject in OBJECTS
+        for name, path in config.dimension_fields("salesforce", sobject.name.lower()).items()
+        if not client.has(sobject.name, path)
+        for fix in [f"name the field in sources.salesforce.fields.{name}, or let the integration user see it"]
+    ]
     for name, path in config.sources["salesforce"].fields.items():
         what = f"sources.salesforce.fields.{name}: {path}"
-        asked = [sobject.name for sobject in OBJECTS if name in sobject.columns]
+        asked = [sobject.name for sobject in OBJECTS if name in _own_fields(sobject, config)]
         found = [object_ for object_ in asked if client.has(object_, path)]
         if not asked:
             findings.append(Finding(False, f"{what}: no column of that name", f"use one of {', '.join(known)}"))

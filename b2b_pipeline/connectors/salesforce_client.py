@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -68,13 +68,16 @@ class SObject:
 
 
 class Client:
-    """The API of one org, at the instance that its tokens name."""
+    """The API of one org, at the instance that its tokens name.
+
+    custom_fields: object -> fields of the org's own that are asked for where it has them, in upper or lower case.
+    """
 
     def __init__(
         self,
         session: Session,
         version: str = VERSION,
-        custom_fields: Mapping[str, str] | None = None,
+        custom_fields: Mapping[str, Collection[str]] | None = None,
         bulk_threshold: int = BULK_THRESHOLD,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -120,7 +123,11 @@ class Client:
     def has(self, name: str, path: str) -> bool:
         """Whether an object has a field, or the relationship of a dotted path."""
         parent, dot, _ = path.partition(".")
-        return parent + dot in self.describe(name)
+        return self.spelt(name, parent + dot) in self.describe(name)
+
+    def spelt(self, name: str, path: str) -> str:
+        """A field as the org spells it, in whose answers it stands so; a name that it does not have stays."""
+        return next((known for known in self.describe(name) if known.lower() == path.lower()), path)
 
     def selection(self, sobject: SObject) -> list[str]:
         """The fields to ask for. Raises AuthError when one that matters is not there, or not visible to the user."""
@@ -130,7 +137,7 @@ class Client:
                 f"Salesforce {sobject.name}: {', '.join(missing)} not visible: give the integration user read access "
                 "(object permission and field-level security)"
             )
-        custom = [path for name, path in self._custom.items() if name in sobject.columns]
+        custom = [self.spelt(sobject.name, path) for path in self._custom.get(sobject.name, ())]
         wanted = [path for path in [*sobject.optional.split(), *custom] if self.has(sobject.name, path)]
         return list(dict.fromkeys([*needed, *wanted]))
 

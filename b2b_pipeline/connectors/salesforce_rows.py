@@ -16,6 +16,7 @@ import pandas as pd
 from b2b_pipeline.core.mapping import (
     channel_of,
     column,
+    described,
     email_domain,
     email_key,
     excluded_by,
@@ -292,9 +293,13 @@ def _rows(records: pd.DataFrame, context: MappingContext, **columns: object) -> 
 
 
 def _with_custom_fields(rows: pd.DataFrame, records: pd.DataFrame, context: MappingContext, table: str) -> pd.DataFrame:
-    """`rows` with the columns that the configuration takes from other fields, where the records have them."""
-    fields = {name: path for name, path in context.settings.fields.items() if name in CUSTOM[table]}
-    return rows.assign(**{name: column(records, path) for name, path in fields.items() if path in records.columns})
+    """`rows` with the columns and dimensions that the configuration takes from other fields, where they are there."""
+    landed = {name.lower(): name for name in records.columns}
+    fields = {name: landed.get(path.lower()) for name, path in context.settings.fields.items() if name in CUSTOM[table]}
+    own = {name: column(records, path) for name, path in fields.items() if path}
+    asked = context.config.dimension_fields(context.source, table)
+    given = {name: column(records, landed.get(path.lower(), path)) for name, path in asked.items()}
+    return rows.assign(**own, dimensions=described(given, records.index)) if given else rows.assign(**own)
 
 
 def _stage_rows(

@@ -274,7 +274,7 @@ def persons(config: Config, named: Table) -> Select[Any]:
             (func.coalesce(deals.c.won, 0) == 1).label("has_won"),
             cast(excluded.c.is_excluded == 1, Boolean).label("is_excluded"),
             first_lead.c.source_original.label("lead_source"), first_lead.c.status, first_lead.c.company,
-            first_lead.c.capture_type,
+            first_lead.c.capture_type, first_lead.c.dimensions,
         )
         .outerjoin(first_touch, first_touch.c.person_key == first_lead.c.person_key)
         .outerjoin(stages, stages.c.person_key == first_lead.c.person_key)
@@ -319,6 +319,7 @@ def deals(config: Config, named: Table) -> Select[Any]:
             won.label("is_won"), and_(closed, ~won).label("is_lost"),
             new.c.opp_id.is_not(None).label("is_new_customer"), case((won, cycle), else_=null()).label("cycle_days"),
             first.c.touch_id, first.c.channel, first.c.campaign_id, last.c.touch_id, last.c.channel, last.c.campaign_id,
+            standing.c.dimensions,
         )
         .outerjoin(owners, owners.c.opp_id == standing.c.opp_id)
         .outerjoin(named, named.c.name == standing.c.campaign_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -45,6 +46,23 @@ def email_key(hashes: pd.Series) -> pd.Series:
 def excluded_by(records: pd.DataFrame) -> pd.Series:
     """The exclusion pattern that landing found on the record, if any."""
     return column(records, EXCLUDED_BY)
+
+
+def described(given: Mapping[str, pd.Series], index: pd.Index) -> pd.Series:
+    """The column `dimensions`: a JSON object of the dimensions (name -> values) that a record has; null without any."""
+    if not given:
+        return pd.Series([None] * len(index), index=index, dtype=object)
+    rows = (dict(zip(given, map(_words, cells), strict=True)) for cells in zip(*given.values(), strict=True))
+    said = [{name: text for name, text in row.items() if text} for row in rows]
+    texts = [json.dumps(row, ensure_ascii=False, sort_keys=True) if row else None for row in said]
+    return pd.Series(texts, index=index, dtype=object)
+
+
+def _words(cell: Any) -> str:
+    """A cell as text, flags in JSON's words as every API writes them; without NUL, which PostgreSQL's JSON refuses."""
+    if cell is None or cell != cell:  # NaN
+        return ""
+    return str(cell).lower() if isinstance(cell, bool) else str(cell).replace("\x00", "\ufffd").strip()
 
 
 def channel_of(

@@ -323,15 +323,18 @@ class LeadColumns(_Section):
 class LeadTable(Table):
     """One row per lead. `stages`: stage -> the column with the day it was entered; each filled one is a stage entry.
 
+    `dimensions`: one of `dimensions.lead` of pipeline.yaml -> its column.
     Without `lead_id` a lead is known by its e-mail address, without that by its row.
     """
 
     columns: LeadColumns
     stages: dict[str, Moment] = {}
+    dimensions: dict[str, Text] = {}
 
     def cells(self) -> Iterator[Cell]:
         yield from super().cells()
         yield from self.stages.values()
+        yield from self.dimensions.values()
 
 
 class StageEventColumns(_Section):
@@ -393,6 +396,7 @@ class OpportunityTable(Table):
     With the flags `is_won` and `is_closed` the lists are not needed: `is_closed` without `is_won` is lost.
     `stages`: stage -> the column with the day it was entered, in the file's own words or ours.
     `lead_id` is the id of the lead in its own file.
+    `dimensions`: one of `dimensions.opportunity` of pipeline.yaml -> its column.
     """
 
     columns: OpportunityColumns
@@ -400,10 +404,12 @@ class OpportunityTable(Table):
     lost: Words = []
     open: Words = []
     stages: dict[str, Moment] = {}
+    dimensions: dict[str, Text] = {}
 
     def cells(self) -> Iterator[Cell]:
         yield from super().cells()
         yield from self.stages.values()
+        yield from self.dimensions.values()
 
     @model_validator(mode="after")
     def _won(self) -> OpportunityTable:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
-from b2b_pipeline.core.mapping import channel_of, email_domain, email_key, excluded_by, local_day
+from b2b_pipeline.core.mapping import channel_of, described, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
@@ -152,6 +152,7 @@ def _lead(sheet: Sheet) -> pd.DataFrame:
             "is_converted": False,
             "is_deleted": False,
             "excluded_by": excluded_by(sheet.records),
+            "dimensions": _dimensions(sheet),
         },
         "updated_at", "company", "country", "region", "owner", "status", "lifecycle_stage", "source_original",
         "source_latest", "capture_type",
@@ -272,6 +273,7 @@ def _opportunity(sheet: Sheet) -> pd.DataFrame:
             "is_won": is_won,
             "is_closed": is_won | is_lost,
             "is_deleted": False,
+            "dimensions": _dimensions(sheet),
         },
         "updated_at", "account_id", "name", "opp_type", "owner", "product", "region", "campaign_id",
     )  # fmt: skip
@@ -477,6 +479,11 @@ _BUILD: dict[str, Callable[[Sheet], pd.DataFrame]] = {
 
 def _record_key(lead_id: pd.Series) -> pd.Series:
     return lead_id.map(lambda value: f"{SOURCE}:lead:{value}", na_action="ignore").astype(object)
+
+
+def _dimensions(sheet: Sheet) -> pd.Series:
+    cells_ = cast(LeadTable | OpportunityTable, sheet.table).dimensions
+    return described({name: sheet.cell(cell) for name, cell in cells_.items()}, sheet.records.index)
 
 
 def _day(moments: pd.Series, sheet: Sheet) -> pd.Series:

@@ -10,11 +10,13 @@ from typing import Any, Literal
 from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null, select
 from sqlalchemy.types import Text
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.config import Config, Dimensions
 from b2b_pipeline.core.given import Need
+from b2b_pipeline.warehouse.dialects import entry
 
 Condition = Callable[[Config], ColumnElement[bool]]
 Coefficient = int | Callable[[Config], Decimal | None]
+DESCRIBED = {"person": "lead", "deal": "opportunity"}  # derived table -> the core table whose `dimensions` it has
 STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
 
 
@@ -34,9 +36,15 @@ class Leg:
     needs: tuple[Need, ...] = ()
     dated: tuple[Need, ...] = ()
 
+    def splits(self, further: Dimensions) -> Mapping[str, ColumnElement[Any]]:
+        """What the sum can be split by: `dimensions`, and those that the configuration adds to leads or deals."""
+        named = getattr(further, DESCRIBED[self.table.name]) if self.table.name in DESCRIBED else ()
+        return {**self.dimensions, **{name: entry(self.table.c.dimensions, name) for name in named}}
+
     def rows(self, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
         """Columns date_day, the dimensions asked for (NULL where the table has none), value."""
-        keys = [cast(self.dimensions.get(name, null()), Text).label(name) for name in dimensions]
+        splits = self.splits(config.dimensions)
+        keys = [cast(splits.get(name, null()), Text).label(name) for name in dimensions]
         query = select(self.day.label("date_day"), *keys, self.value.label("value"))
         return query.where(self.where(config)) if self.where else query
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.config import Config, Dimensions
 from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.core.file_coverage import FILES
@@ -38,13 +38,15 @@ from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.names import nearest, resolve
-from b2b_pipeline.metrics.registry import COMPONENTS, METRICS
+from b2b_pipeline.metrics.registry import COMPONENTS, DIMENSIONS, METRICS
 from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse.dialects import median, truncate_day
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import SUM, coverage, kpi_component_daily
 
 GRAINS = ("day", "week", "month", "quarter", "year")
+TAKEN = {*GRAINS, *DIMENSIONS, "metric", "date", "value", "numerator", "denominator", "complete"}  # as a split or key
+_NEVER = "no row has {}: `b2b doctor` tells a field that is missing, `b2b backfill --again` reads one that is new"
 _Sums = dict[tuple[Any, ...], dict[str, Fraction | None]]  # key -> component -> sum
 
 
@@ -166,7 +168,7 @@ def ask(
         raise QuestionError(f"--from {start} is after --to {end}")
     metrics = [named(name) for name in names]
     for metric in metrics:
-        _refuse_unknown(metric, dimensions)
+        _refuse_unknown(metric, config, dimensions)
     with warehouse.read() as connection:
         grain, known = grains[0] if grains else None, Known(connection, config)
         question = _Question(connection, config, start, end, grain, dimensions, known)
@@ -181,10 +183,11 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
     lacking, partly = known.lacking(metric, dated=dated), known.partly(metric)
     lacking_undated = known.lacking(metric, dated=False) if grain else {}
     without = _left_out(question, metric)
-    notes = (
-        (f"without {', '.join(without)}: nothing feeds its spend",) if without and "channel" not in dimensions else ()
-    )
     splits = {key[1:] if grain else key for key in sums}
+    notes = (
+        [f"without {', '.join(without)}: nothing feeds its spend"] if without and "channel" not in dimensions else []
+    )
+    notes += [_NEVER.format(name) for name in _never_given(dimensions, splits)]
     if dimensions == ("channel",):
         splits |= {(channel,) for channel in without}
     splits = splits or (set() if dimensions else {()})
@@ -205,8 +208,14 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
         numerator, denominator = combine(metric, question.config, parts, missing)
         reasons = () if undated else (*gaps.reasons(*span), *partly)
         why = next(iter(missing.values()), "")
-        rows.append(Answer(metric, keys, numerator, denominator, reasons, why, notes, parts, missing))
+        rows.append(Answer(metric, keys, numerator, denominator, reasons, why, tuple(notes), parts, missing))
     return rows
+
+
+def _never_given(dimensions: tuple[str, ...], splits: Iterable[tuple[Any, ...]]) -> list[str]:
+    """Of those that are no standard ones, the dimensions that not one row has."""
+    given = {name for split in splits for name, key in zip(dimensions, split, strict=True) if key is not None}
+    return [name for name in dimensions if splits and name not in {*given, *STANDARD}]
 
 
 def _in_order(key: tuple[Any, ...]) -> tuple[tuple[bool, str], ...]:
@@ -248,16 +257,16 @@ def _left_out(question: _Question, metric: Metric) -> list[str]:
     return question.left_out.get(unfed, [])
 
 
-def dimensions_of(metric: Metric) -> set[str]:
+def dimensions_of(metric: Metric, further: Dimensions) -> set[str]:
     """What a metric can be split by, beside the grains."""
     legs = (
         [metric.median_of] if metric.median_of else [leg for name in metric.components for leg in COMPONENTS[name].legs]
     )
-    return set.intersection(*({*leg.dimensions, "channel", "campaign"} for leg in legs))
+    return set.intersection(*({*leg.splits(further), "channel", "campaign"} for leg in legs))
 
 
-def _refuse_unknown(metric: Metric, asked: tuple[str, ...]) -> None:
-    shared = dimensions_of(metric)
+def _refuse_unknown(metric: Metric, config: Config, asked: tuple[str, ...]) -> None:
+    shared = dimensions_of(metric, config.dimensions)
     for dimension in asked:
         if dimension not in shared:
             raise QuestionError(

@@ -21,6 +21,15 @@ COMPONENTS: dict[str, Component] = {c.name: c for family in FAMILIES.values() fo
 METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES.values() for m in family.metrics}
 HOME: dict[str, str] = {c.name: family.name for family in FAMILIES.values() for c in family.components}
 
+DIMENSIONS: set[str] = {
+    name
+    for leg in (
+        *(leg for component in COMPONENTS.values() for leg in component.legs),
+        *(metric.median_of for metric in METRICS.values() if metric.median_of),
+    )
+    for name in leg.dimensions
+}  # that every installation has
+
 
 def borrowed_families(family: Family) -> set[str]:
     """Families that store the components which this one's metrics need beside its own."""

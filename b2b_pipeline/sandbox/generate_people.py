@@ -204,6 +204,7 @@ def contact_properties(person: Person, owner: str) -> dict[str, Any]:
         "company": person.company.name,
         "country": person.company.country,
         "region": person.company.region,
+        "industry": person.company.industry,
         "createdate": hubspot_time(person.created),
         "hubspot_owner_id": owner,
         "hs_lead_status": "NEW",

@@ -74,6 +74,7 @@ STANDARD: dict[str, dict[str, tuple[str, str, str]]] = {
         "company": ("string", "text", "Company Name"),
         "jobtitle": ("string", "text", "Job Title"),
         "country": ("string", "text", "Country/Region"),
+        "industry": ("string", "text", "Industry"),
         "website": ("string", "text", "Website URL"),
         "lifecyclestage": ("enumeration", "radio", "Lifecycle Stage"),
         "hs_lead_status": ("enumeration", "radio", "Lead Status"),

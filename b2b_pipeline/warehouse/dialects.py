@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Date, Numeric, case, cast, null
+from sqlalchemy import BigInteger, ColumnElement, Date, Numeric, Text, case, cast, null
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -69,6 +69,19 @@ def _median_duckdb(element: Any, compiler: Any, **options: Any) -> str:
 @compiles(median, "postgresql")
 def _median_postgresql(element: Any, compiler: Any, **options: Any) -> str:
     return f"percentile_cont(0.5) within group (order by {compiler.process(element.clauses, **options)})"
+
+
+class entry(GenericFunction[str]):
+    """The text under a key of a JSON object that is kept as text; NULL where it has none."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(entry)
+def _entry(element: Any, compiler: Any, **options: Any) -> str:
+    json, key = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"(cast({json} as json) ->> {key})"
 
 
 def ratio(numerator: ColumnElement[Any], denominator: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -10,6 +10,7 @@ A core table's `info` says how it is loaded:
     allowed  column -> the only values it may have
 Timestamps are UTC, whole seconds, without zone. Money is NUMERIC(20,6) with its currency beside it; `amount_reporting`
 and `spend_reporting` are in the reporting currency, at the fixing of `fx_date`. Personal data is keyed hashes.
+`dimensions` is a JSON object of what `dimensions` in pipeline.yaml adds, dimension -> text.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ lead = _core(
            "source_original", "source_latest", "capture_type"),
     *_flag("is_converted", "is_deleted"),
     *_text("converted_contact_id", "converted_account_id", "converted_opp_id"), *_at("converted_at"),
-    *_text("merged_into", "excluded_by"),
+    *_text("merged_into", "excluded_by", "dimensions"),
     grain="One row per lead record of one source, as it is now.",
     key=("source", "lead_id"), version="updated_at", required=("record_key", "created_at"),
 )  # fmt: skip
@@ -106,7 +107,7 @@ opportunity = _core(
     *_text("opp_id"), *_day("date_day"), *_at("created_at", "updated_at"), *_day("close_date"),
     *_text("account_id", "lead_id", "name", "opp_type", "stage", "owner", "product", "region", "campaign_id"),
     *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"),
-    *_flag("is_won", "is_closed", "is_deleted"),
+    *_flag("is_won", "is_closed", "is_deleted"), *_text("dimensions"),
     grain="One row per opportunity (deal) of one source, as it is now; `date_day` is the day it was opened.",
     key=("source", "opp_id"), version="updated_at",
 )  # fmt: skip
@@ -200,7 +201,7 @@ person = Table(
     *_text("person_key"), *_day("date_day"),
     *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
     *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
-    *_text("lead_source", "status", "company", "capture_type"),
+    *_text("lead_source", "status", "company", "capture_type", "dimensions"),
     info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.",
           "key": ("person_key",)},
 )  # fmt: skip
@@ -211,7 +212,7 @@ deal = Table(
     *_text("channel", "campaign_id", "account_id", "opp_type", "stage", "owner", "product", "region", "currency"),
     *_money("amount_reporting"), *_flag("is_won", "is_lost", "is_new_customer"), *_count("cycle_days"),
     *_text("first_touch_id", "first_touch_channel", "first_touch_campaign_id",
-           "last_touch_id", "last_touch_channel", "last_touch_campaign_id"),
+           "last_touch_id", "last_touch_channel", "last_touch_campaign_id", "dimensions"),
     info={"grain": "One row per opportunity that counts, with its person, channel, and first and last touch.",
           "key": ("source", "opp_id")},
 )  # fmt: skip
