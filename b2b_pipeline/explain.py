@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.known import Known
-from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums, named
+from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums, decimal_text, named
 from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse import tables
@@ -128,7 +129,7 @@ def explain(
     evidence = list(_evidence(warehouse, config, metric, day, channel, rows))
     return Explanation(
         metric, day, channel, answer, _metric_sql(warehouse, config, metric, day, channel),
-        list(_parts(warehouse, config, metric, day, channel)), evidence,
+        list(_parts(warehouse, config, answer, day, channel)), evidence,
         list(_payloads(warehouse, landing, config, evidence)), _changes(warehouse, metric, day, channel),
     )  # fmt: skip
 
@@ -160,16 +161,8 @@ def _unfed(warehouse: Warehouse, config: Config, metric: Metric) -> tuple[str, .
         return Known(connection, config).unfed(metric) if metric.denominator else ()
 
 
-def _parts(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> Iterator[Part]:
-    stored = tables.kpi_component_daily.c
-    without = _unfed(warehouse, config, metric) if channel == ALL else ()
-    query = (
-        select(stored.component, func.sum(stored.value).label("value"))
-        .where(stored.date_day == day, stored.component.in_(metric.components), *_in_channel(stored.channel, channel))
-        .where(func.coalesce(stored.channel, "").not_in(without))
-        .group_by(stored.component)
-    )
-    values = {row["component"]: row["value"] for row in warehouse.rows(query)}
+def _parts(warehouse: Warehouse, config: Config, answer: Answer, day: date, channel: str | None) -> Iterator[Part]:
+    metric = answer.metric
     for side, terms in (("numerator", metric.numerator), ("denominator", metric.denominator)):
         for name, coefficient in terms.items():
             component = COMPONENTS[name]
@@ -177,7 +170,8 @@ def _parts(warehouse: Warehouse, config: Config, metric: Metric, day: date, chan
             live = component_rows(component, config, STANDARD).subquery()
             definition = select(live).where(live.c.date_day == day, *_in_channel(live.c.channel, channel))
             shown = "not given" if factor is None else f"{factor:f}" if isinstance(factor, Decimal) else str(factor)
-            value = values.get(name, Decimal(0))
+            found = None if name in answer.missing else answer.parts.get(name, Fraction(0))
+            value = None if found is None else Decimal(decimal_text(found, 6))
             yield Part(name, component.description, side, shown, component.unit, value, sql_text(warehouse, definition))
 
 

@@ -102,7 +102,7 @@ def test_for_people_it_is_a_page_first(installed: Installation) -> None:
     done = installed.b2b("explain", "ad spend", "--on", DAY)
     assert done.exit_code == 0
     assert "spend on 2026-06-18: " in done.stdout
-    assert " EUR\n" in done.stdout
+    assert ": EUR " in done.stdout
     assert "spend: 5 of " in done.stdout
     assert "What changed since it was first published" in done.stdout
     assert "all of it: --all" in done.stdout

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from typer.testing import CliRunner
 
+from b2b_pipeline.cli import app
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.query import ask
-from b2b_pipeline.metrics.registry import METRICS
+from b2b_pipeline.metrics.registry import FAMILIES, METRICS
+from b2b_pipeline.orchestration.kpi_assets import describe_days
 from b2b_pipeline_tests.dropped import Dropped
 
 DAY = 'date: "%Y-%m-%d"'
@@ -170,9 +174,9 @@ def test_before_the_first_derive_every_metric_is_null(tmp_path: Path, monkeypatc
     pipeline = Dropped.of(tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE + ADS).pipeline()
     answers = ask(pipeline.warehouse, pipeline.config, list(METRICS))
     assert {a.value for a in answers} == {None}
-    assert {a.why_null for a in answers} == {
-        "nothing was derived yet: run `b2b backfill`, or the pipeline in the Dagster UI"
-    }
+    nothing = "nothing was derived yet: run `b2b backfill`, or the pipeline in the Dagster UI"
+    assert {a.why_null for a in answers} == {nothing}
+    assert all(nothing in a.reasons for a in answers)  # null, and not complete either
 
 
 def test_deals_that_name_no_lead_give_no_rate_from_leads_and_no_credit(
@@ -456,3 +460,52 @@ def test_leads_are_split_by_source_status_company_and_capture_type(
     }
     assert split == {"source": {"Google": 1, "Web": 1}, "status": {"new": 2}, "company": {"A": 1, "B": 1}}
     assert {row["capture_type"]: row["value"] for row in found.ask("leads", by=["capture_type"])} == {"demo": 2}
+
+
+# -- deals without an amount
+
+
+AMOUNTS = "Deal,Lead,Won,Amount\nd1,1,2026-01-02,100\nd2,2,2026-01-02,\nd3,3,2026-01-02,\nd4,3,2026-01-03,\n"
+SOME_LACK = "2 of 3 won deals have no amount in the reporting currency"
+NONE_HAS = "none of 1 won deals has an amount in the reporting currency"
+
+
+@pytest.fixture
+def half_priced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dropped:
+    return world(
+        tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE + ADS, leads=THREE_LEADS, deals=AMOUNTS, ads=ONE_AD
+    )
+
+
+def test_a_sum_of_deals_of_which_some_have_no_amount_says_how_many(half_priced: Dropped) -> None:
+    pipeline = half_priced.pipeline()
+    names = ["bookings", "revenue_last_touch", "average_deal_size", "won", "leads"]
+    told = {(a.metric.name, a.keys["date"].day): a for a in ask(pipeline.warehouse, pipeline.config, names, by=["day"])}
+    for name in ("bookings", "revenue_last_touch", "average_deal_size"):
+        assert (told[name, 2].value, told[name, 2].notes) == (100, (SOME_LACK,))
+    assert (told["bookings", 3].value, told["bookings", 3].why_null) == (None, NONE_HAS)
+    assert not told["bookings", 3].notes
+    assert [(told["won", day].value, told["won", day].notes) for day in (2, 3)] == [(3, ()), (1, ())]
+    (total,) = ask(pipeline.warehouse, pipeline.config, ["bookings"])
+    assert (total.value, total.notes) == (100, ("3 of 4 won deals have no amount in the reporting currency",))
+    of_channel = {a.keys["channel"]: a for a in ask(pipeline.warehouse, pipeline.config, ["bookings"], by=["channel"])}
+    assert of_channel["paid_search"].notes == ()
+    assert of_channel["organic_search"].why_null == "none of 2 won deals has an amount in the reporting currency"
+    by_currency = ask(pipeline.warehouse, pipeline.config, ["bookings"], by=["product"])  # computed live
+    assert by_currency[0].notes[-1].startswith("3 of 4 won deals")
+
+
+def test_every_surface_tells_that_won_deals_have_no_amount(half_priced: Dropped) -> None:
+    run = CliRunner()
+    asked = run.invoke(app, ["kpi", "bookings", "--from", "2026-01-02", "--to", "2026-01-02"])
+    assert f"{SOME_LACK} (bookings)" in asked.stderr
+    explained = run.invoke(app, ["explain", "bookings", "--on", "2026-01-02"])
+    assert "bookings on 2026-01-02: EUR 100.00" in explained.stdout
+    assert SOME_LACK in explained.stdout
+    family, days = FAMILIES["pipeline"], [date(2026, 1, 2), date(2026, 1, 3)]
+    described = describe_days(half_priced.pipeline(), family, days)
+    assert "3 of 4 won deals have no amount" in described["2026-01-03"]["leaves_out"]
+    assert f"{NOT_LOST} (lost, win_rate, win_rate_amount)" in described["2026-01-03"]["no_value_because"]
+    page = half_priced.folder / "page.html"
+    assert run.invoke(app, ["report", "--to", "2026-01-03", "--out", str(page)]).exit_code == 0
+    assert "3 of 4 won deals have no amount in the reporting currency" in page.read_text(encoding="utf-8")

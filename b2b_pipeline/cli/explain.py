@@ -55,10 +55,11 @@ def explain(
 
 
 def _number(told: Explanation, currency: str) -> None:
+    from b2b_pipeline.metrics.shown import shown
+
     answer = told.answer.as_json()
     where = "" if told.channel == "*" else f" in channel {told.channel or '(none)'}"
-    unit = f" {currency}" if told.metric.unit == "money" and answer["value"] is not None else ""
-    _title(f"{told.metric.name} on {told.day}{where}: {table_cell(answer['value'])}{unit}")
+    _title(f"{told.metric.name} on {told.day}{where}: {shown(told.answer, currency)}")
     typer.echo(told.metric.formula)
     typer.echo(f"numerator {table_cell(answer['numerator'])}, denominator {table_cell(answer['denominator'])}")
     typer.echo("complete" if told.answer.complete else "not complete: " + "; ".join(told.answer.reasons))
@@ -69,7 +70,8 @@ def _number(told: Explanation, currency: str) -> None:
     if told.parts:
         _title("Components")
         columns = ("side", "coefficient", "component", "value", "unit", "description")
-        show([{name: getattr(part, name) for name in columns} for part in told.parts], "table")
+        parts = [{name: getattr(part, name) for name in columns} for part in told.parts]
+        show([part | ({"unit": currency} if part["unit"] == "money" else {}) for part in parts], "table")
 
 
 def _queries(told: Explanation) -> None:

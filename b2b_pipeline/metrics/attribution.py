@@ -37,22 +37,35 @@ FAMILY = Family(
     title="Attribution",
     description="Won amounts by the channel of the first and of the last touch, look-back 365 days before the close.",
     headline="revenue_first_touch",
+    trailing=(28, 90),
     components=(
         Component(
-            "revenue_first_touch", "amount of won opportunities by their first touch", _credited("first"), "money"
+            "revenue_first_touch",
+            "amount of won opportunities by their first touch",
+            _credited("first"),
+            "money",
+            of="won deals",
         ),
-        Component("revenue_last_touch", "amount of won opportunities by their last touch", _credited("last"), "money"),
+        Component(
+            "revenue_last_touch",
+            "amount of won opportunities by their last touch",
+            _credited("last"),
+            "money",
+            of="won deals",
+        ),
         Component(
             "paid_revenue",
             "last-touch revenue of paid channels",
             _credited("last", lambda config: _LAST.in_(config.channels.paid)),
             "money",
+            of="won deals of a paid channel",
         ),
         Component(
             "marketing_revenue",
             "last-touch revenue of marketing channels",
             _credited("last", lambda config: _LAST.is_not(None) & _LAST.not_in(config.channels.not_marketing)),
             "money",
+            of="won deals of a marketing channel",
         ),
     ),
     metrics=(

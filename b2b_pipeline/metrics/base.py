@@ -56,6 +56,7 @@ class Component:
     Any split of it sums to its total. Money is in the reporting currency. `version` changes with its meaning.
     bought: money spent, or what it bought at once: in a channel or campaign of which no row was ever given it is
     unknown, not 0.
+    of: what its rows are called, where a row counts elsewhere even without the amount that is summed here.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Component:
     legs: tuple[Leg, ...]
     unit: Literal["money", "count", "days"] = "count"
     bought: bool = False
+    of: str = ""
     version: int = 1
 
     @property

@@ -42,7 +42,10 @@ class Known:
         return found
 
     def partly(self, metric: Metric) -> list[str]:
-        """Why the metric covers only part of what is fed: mappings that do not state what others do."""
+        """Why the metric covers only part of what is fed: mappings that do not state what others do; before the
+        first derive it covers nothing."""
+        if not self._is_derived:
+            return [NOTHING_YET]
         needs = {need: None for _, legs in self._legs(metric) for leg in legs for need in (*leg.needs, *leg.dated)}
         return [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
 

@@ -53,6 +53,7 @@ FAMILY = Family(
             "amount of opportunities on the day they were opened",
             _sum(_OPENED, _AMOUNT, needs="amount"),
             "money",
+            of="opportunities",
         ),
         Component("won", "won opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_won, "won")),
         Component("lost", "lost opportunities on their close date", _sum(_CLOSED, one(), deal.c.is_lost, "lost")),
@@ -61,12 +62,14 @@ FAMILY = Family(
             "amount of won opportunities on their close date",
             _sum(_CLOSED, _AMOUNT, deal.c.is_won, "won amount"),
             "money",
+            of="won deals",
         ),
         Component(
             "lost_amount",
             "amount of lost opportunities on their close date",
             _sum(_CLOSED, _AMOUNT, deal.c.is_lost, "lost amount"),
             "money",
+            of="lost deals",
         ),
         Component(
             "won_with_amount",

@@ -12,9 +12,10 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -47,7 +48,22 @@ from b2b_pipeline.warehouse.tables import SUM, coverage, kpi_component_daily
 GRAINS = ("day", "week", "month", "quarter", "year")
 TAKEN = {*GRAINS, *DIMENSIONS, "metric", "date", "value", "numerator", "denominator", "complete"}  # as a split or key
 _NEVER = "no row has {}: `b2b doctor` tells a field that is missing, `b2b backfill --again` reads one that is new"
-_Sums = dict[tuple[Any, ...], dict[str, Fraction | None]]  # key -> component -> sum
+
+
+class Counts(NamedTuple):
+    """Of a component: its rows, and those of them that have a value."""
+
+    rows: int
+    values: int
+
+    def lacking(self, of: str) -> str:
+        """`2 of 5 won deals have no amount …`; empty where all have one."""
+        n = self.rows - self.values
+        what = "has" if n == 1 else "have"
+        return f"{n} of {self.rows} {of} {what} no amount in the reporting currency" if n else ""
+
+
+_Sums = dict[tuple[Any, ...], dict[str, tuple[Fraction | None, Counts]]]  # key -> component -> sum, of what
 
 
 class QuestionError(PipelineError):
@@ -74,7 +90,6 @@ class Answer:
     """One row: the keys asked for, and the exact numerator and denominator. `reasons` say why it is not complete.
 
     Raises nothing: an undefined value is None, and `why_null` tells the reason where there is a better one than 0.
-    `notes` say what the number covers, where that is less than its name says.
     """
 
     metric: Metric
@@ -83,11 +98,19 @@ class Answer:
     denominator: Fraction | None
     reasons: tuple[str, ...] = ()
     why_null: str = ""
-    notes: tuple[str, ...] = ()
+    leaves_out: tuple[str, ...] = ()
     parts: Mapping[str, Fraction | None] = field(
         default_factory=dict, repr=False
     )  # component -> sum, of those with rows
     missing: Mapping[str, str] = field(default_factory=dict, repr=False)  # component -> why it is unknown
+    counts: Mapping[str, Counts] = field(default_factory=dict, repr=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the number covers, where that is less than its name says."""
+        named = {name: of for name in self.counts if (of := COMPONENTS[name].of) and name not in self.missing}
+        lacking = [text for name, of in named.items() if (text := self.counts[name].lacking(of))]
+        return tuple(dict.fromkeys([*self.leaves_out, *lacking]))
 
     @property
     def complete(self) -> bool:
@@ -194,22 +217,38 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
     rows: list[Answer] = []
     for period, split in product(_periods_of(question, sums, gaps.today), sorted(splits, key=_in_order)):
         keys = ({"date": period} if grain else {}) | dict(zip(dimensions, split, strict=True))
-        parts = sums.get((period, *split) if grain else split, {})
+        found = sums.get((period, *split) if grain else split, {})
+        parts = {name: part for name, (part, _) in found.items()}
+        counts = {name: count for name, (_, count) in found.items() if name in COMPONENTS}
         span = (
             _span(period, grain, question.start, question.end) if grain and period else (question.start, question.end)
         )
         undated = grain and period is None
-        missing = {
-            **(lacking_undated if undated else lacking),
-            **known.missing_at(metric, keys.get("channel"), keys.get("campaign"), dimensions),
-            **({} if undated else _unknown(question, metric, parts, span)),
-            **{name: f"none of the rows of {name} has a value" for name, part in parts.items() if part is None},
-        }
+        missing = _first_reasons(
+            lacking_undated if undated else lacking,
+            known.missing_at(metric, keys.get("channel"), keys.get("campaign"), dimensions),
+            {} if undated else _unknown(question, metric, parts, span),
+            {name: without_value(name, counts[name]) for name in counts if parts[name] is None},
+        )
         numerator, denominator = combine(metric, question.config, parts, missing)
         reasons = () if undated else (*gaps.reasons(*span), *partly)
         why = next(iter(missing.values()), "")
-        rows.append(Answer(metric, keys, numerator, denominator, reasons, why, tuple(notes), parts, missing))
+        rows.append(Answer(metric, keys, numerator, denominator, reasons, why, tuple(notes), parts, missing, counts))
     return rows
+
+
+def _first_reasons(*found: Mapping[str, str]) -> dict[str, str]:
+    """Component -> why it is unknown: what was never given before what only this period lacks."""
+    first: dict[str, str] = {}
+    for reasons in found:
+        first |= {name: why for name, why in reasons.items() if name not in first}
+    return first
+
+
+def without_value(component: str, counts: Counts) -> str:
+    if of := COMPONENTS[component].of:
+        return f"none of {counts.rows} {of} has an amount in the reporting currency"
+    return f"none of the rows of {component} has a value"
 
 
 def _never_given(dimensions: tuple[str, ...], splits: Iterable[tuple[Any, ...]]) -> list[str]:
@@ -302,10 +341,11 @@ def _sums(question: _Question, metric: Metric) -> _Sums:
     asked = question.start, question.end, question.grain, question.dimensions
     unfed, found = question.known.unfed(metric), _Sums()
     query = component_sums(question.config, metric, *asked, unfed)
-    for *key, component, value in question.connection.execute(query):
-        found.setdefault(tuple(key), {})[component] = None if value is None else Fraction(value)
+    for *key, component, value, rows, values in question.connection.execute(query):
+        part = None if value is None else Fraction(value)
+        found.setdefault(tuple(key), {})[component] = part, Counts(int(rows or 0), int(values or 0))
     if unfed and "campaign" in question.dimensions:  # a campaign of which all is left out is shown as unknown
-        for *key, _, _ in question.connection.execute(component_sums(question.config, metric, *asked)):
+        for *key, _, _, _, _ in question.connection.execute(component_sums(question.config, metric, *asked)):
             found.setdefault(tuple(key), {})
     return found
 
@@ -319,7 +359,7 @@ def component_sums(
     dimensions: tuple[str, ...],
     unfed: Sequence[str] = (),
 ) -> Select[Any]:
-    """The query behind a metric: period and dimensions, component, value.
+    """The query behind a metric: period and dimensions, component, value, n_rows, n_values.
 
     A ratio that is not split by channel leaves the channels `unfed` out on both sides.
     """
@@ -333,7 +373,12 @@ def component_sums(
             "currency": stored.currency,
         }
         rows: Any = select(
-            stored.date_day, *(columns[name].label(name) for name in wanted), stored.component, stored.value
+            stored.date_day,
+            *(columns[name].label(name) for name in wanted),
+            stored.component,
+            stored.value,
+            stored.n_rows,
+            func.coalesce(stored.n_values, stored.n_rows).label("n_values"),  # NULL until the next derive
         )
         rows = rows.where(stored.component.in_(sorted(metric.components))).subquery()
     else:
@@ -346,13 +391,16 @@ def component_sums(
                     *(part.c[d] for d in wanted),
                     cast(literal(name), Text).label("component"),
                     part.c.value,
+                    part.c.n_rows,
+                    part.c.n_values,
                 )
             )
         rows = union_all(*parts).subquery()
     keys: list[ColumnElement[Any]] = [rows.c[name] for name in dimensions]
     if grain:
         keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
-    query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), SUM))
+    counts = (cast(func.sum(rows.c[name]), BigInteger) for name in ("n_rows", "n_values"))
+    query = select(*keys, rows.c.component, cast(func.sum(rows.c.value), SUM), *counts)
     if leaves_out:
         query = query.where(func.coalesce(rows.c.channel, "").not_in(unfed))
     return query.where(_in_range(rows.c.date_day, start, end)).group_by(*keys, rows.c.component)
@@ -366,7 +414,7 @@ def _medians(question: _Question, leg: Leg) -> _Sums:
         keys.insert(0, truncate_day(literal(grain), rows.c.date_day).label("period"))
     query = select(*keys, median(rows.c.value)).where(_in_range(rows.c.date_day, question.start, question.end))
     found = question.connection.execute(query.group_by(*keys) if keys else query)
-    return {tuple(key): {"median": None if value is None else Fraction(value)} for *key, value in found}
+    return {tuple(key): {"median": (None if value is None else Fraction(value), Counts(0, 0))} for *key, value in found}
 
 
 def _in_range(day: Any, start: date | None, end: date | None) -> Any:

@@ -34,12 +34,16 @@ TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value") 
 
 
 def component_rows(component: Component, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
-    """Columns date_day, the dimensions, value (sum), n_rows: one row per day and combination that occurs."""
+    """Columns date_day, the dimensions, value (sum), n_rows and n_values (rows with a value): one row per day and
+    combination that occurs."""
     legs = [leg.rows(config, dimensions) for leg in component.legs]
     rows = (union_all(*legs) if len(legs) > 1 else legs[0]).subquery()
     keys = [rows.c.date_day, *(rows.c[name] for name in dimensions)]
+    counts = {"n_rows": func.count(), "n_values": func.count(rows.c.value)}
     return select(
-        *keys, cast(func.sum(rows.c.value), SUM).label("value"), cast(func.count(), BigInteger).label("n_rows")
+        *keys,
+        cast(func.sum(rows.c.value), SUM).label("value"),
+        *(cast(count, BigInteger).label(name) for name, count in counts.items()),
     ).group_by(*keys)
 
 
@@ -58,6 +62,7 @@ def family_rows(family: Family, config: Config) -> Select[Any]:
                 rows.c.currency,
                 rows.c.value,
                 rows.c.n_rows,
+                rows.c.n_values,
                 cast(literal(f"v{component.version}"), Text).label("definition"),
             )
         )

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from fractions import Fraction
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.metrics.query import Answer, combine
+from b2b_pipeline.metrics.query import Answer, Counts, combine, without_value
 
 
 def trailing(days: Mapping[date, Answer], day: date, length: int, config: Config) -> Answer:
@@ -19,10 +19,16 @@ def trailing(days: Mapping[date, Answer], day: date, length: int, config: Config
         for name, value in answer.parts.items():
             before = parts.get(name)
             parts[name] = before if value is None else value + (before or 0)
+    counts = dict[str, Counts]()
+    for answer in answers:
+        for name, found in answer.counts.items():
+            before_it = counts.get(name, Counts(0, 0))
+            counts[name] = Counts(before_it.rows + found.rows, before_it.values + found.values)
     missing = {name: why for name, why in last.missing.items() if all(name in answer.missing for answer in answers)}
+    missing |= {name: without_value(name, counts[name]) for name, part in parts.items() if part is None}
     numerator, denominator = combine(last.metric, config, parts, missing)
     return replace(
         last, keys={}, numerator=numerator, denominator=denominator, why_null=next(iter(missing.values()), ""),
         reasons=tuple(dict.fromkeys(reason for answer in answers for reason in answer.reasons)),
-        parts=parts, missing=missing,
+        parts=parts, missing=missing, counts=counts,
     )  # fmt: skip

@@ -115,7 +115,7 @@ def _describe(
         "at_a_glance": _headline(value, "a week before", days[day], days[day - timedelta(days=7)], trend),
         "numbers": _table(["metric", str(day)], [[name, shown(a, config.currency)] for name, a in of_day.items()]),
         **{name: _number(answer) for name, answer in of_day.items() if answer.value is not None},
-        **_completeness(of_day.values()),
+        **_completeness(of_day.values(), of_day.values()),
     }
 
 
@@ -141,7 +141,7 @@ def _describe_trailing(
             for length, answer in found.items()
             if answer.value is not None
         },
-        **_completeness([of[day] for of in answers.values()]),
+        **_completeness([of[day] for of in answers.values()], [a for found in over.values() for a in found.values()]),
     }
 
 
@@ -150,12 +150,20 @@ def _told(answer: Answer, config: Config) -> str:
     return shown(answer, config.currency) + ("" if answer.complete or answer.value is None else " (incomplete)")
 
 
-def _completeness(of_day: Collection[Answer]) -> dict[str, Any]:
-    """Whether the day is whole and why not, and what its numbers leave out."""
+def _completeness(of_day: Collection[Answer], told: Collection[Answer]) -> dict[str, Any]:
+    """Whether the day is whole and why not; of the numbers told, what they leave out, and why some have no value."""
     reasons = dict.fromkeys(reason for answer in of_day for reason in answer.reasons)
-    notes = dict.fromkeys(note for answer in of_day for note in answer.notes)
-    told = {"incomplete_because": "; ".join(reasons), "leaves_out": "; ".join(notes)}
-    return {"complete": not reasons, **{name: text for name, text in told.items() if text}}
+    notes = dict.fromkeys(note for answer in told for note in answer.notes)
+    unknown: dict[str, dict[str, None]] = {}
+    for answer in told:
+        if answer.why_null:
+            unknown.setdefault(answer.why_null, {})[answer.metric.name] = None
+    texts = {
+        "incomplete_because": reasons,
+        "leaves_out": notes,
+        "no_value_because": [f"{why} ({', '.join(names)})" for why, names in unknown.items()],
+    }
+    return {"complete": not reasons, **{name: "; ".join(said) for name, said in texts.items() if said}}
 
 
 def _headline(

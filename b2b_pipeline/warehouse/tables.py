@@ -227,8 +227,9 @@ email_recipient = Table(
 kpi_component_daily = Table(
     "kpi_component_daily", metadata,
     *_day("date_day"), *_text("family", "component", "channel", "campaign_id", "currency"),
-    Column("value", SUM), *_count("n_rows"), *_text("definition"), *_at("as_of"), *_text("run_id"),
-    info={"grain": "One row per component, day, channel, campaign and currency: additive, so any sum of it is right.",
+    Column("value", SUM), *_count("n_rows", "n_values"), *_text("definition"), *_at("as_of"), *_text("run_id"),
+    info={"grain": "One row per component, day, channel, campaign and currency: additive, so any sum of it is right. "
+                   "`n_values` of its `n_rows` rows have a value.",
           "key": ("component", "date_day", "channel", "campaign_id", "currency")},
 )  # fmt: skip
 
