@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MOVED := $(shell test -e $(BIN)/pip && ! grep -qs "$(abspath $(BIN))/" $(BIN)/pip && echo yes)  # scripts name their place
-WORKERS := --numprocesses auto --dist loadfile
+WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ types: $(VENV)/.developing ## mypy, strict
 	$(BIN)/mypy
 
 check: lint types ## lint, types and the fast tests: under 3 minutes, for daily work
-	$(BIN)/pytest -q $(WORKERS) -m "not thorough and not browser and not slow and not unfinished"
+	$(BIN)/pytest -q $(WORKERS) -m "not thorough and not browser and not slow"
 
 test: lint types ## lint, types, tests
 	$(BIN)/pytest $(WORKERS)

@@ -13,29 +13,22 @@ from b2b_pipeline_tests import postgres
 
 # Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
 THOROUGH = (
-    "test_cli_backfill", "test_cli_forget", "test_dagster_", "test_docker", "test_end_to_end", "test_kill",
-    "test_sandbox_world", "test_setup", "test_trial_",
+    "test_account_ends", "test_backup", "test_cli_backfill", "test_cli_files", "test_cli_forget", "test_cli_ui",
+    "test_dagster_", "test_damage", "test_docker", "test_end_to_end", "test_failures", "test_file_coverage",
+    "test_files_load", "test_files_options", "test_files_private", "test_kill", "test_power_loss", "test_retention",
+    "test_sandbox_world", "test_setup", "test_shared", "test_trial_", "test_unknown",
 )  # fmt: skip
 
 # What a shell puts into the background ignores Ctrl-C, and children inherit that; tests interrupt theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What was red, or not seen green to the end: left out of `make test`, run by `pytest -m unfinished`.
-# To be emptied.
-UNFINISHED = (
-    "test_cli_ui.py", "test_dagster_checks.py", "test_dagster_concurrency.py",
-    "test_dagster_dev.py", "test_dagster_fixtures.py", "test_dagster_runs.py", "test_end_to_end_order.py",
-    "test_failures.py", "test_kill.py", "test_power_loss.py", "test_retention.py", "test_trial_maven.py",
-)  # fmt: skip
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name in UNFINISHED:
-            item.add_marker("unfinished")
         if item.path.name.startswith(THOROUGH):
             item.add_marker("thorough")
+    # The long ones first: no worker is left alone with one at the end.
+    items.sort(key=lambda item: item.get_closest_marker("thorough") is None)
 
 
 @pytest.fixture(autouse=True)

@@ -69,7 +69,7 @@ def test_a_killed_backfill_is_ended_by_the_next_command_which_goes_on_from_there
     assert statuses()["ingest_hubspot"] == ["SUCCESS", *["FAILURE"] * 3]
     with dg.DagsterInstance.get() as instance:
         killed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))[0]
-        assert any(GONE in event.user_message for event in instance.all_logs(killed.run_id))
+        assert any(GONE in event.message for event in instance.all_logs(killed.run_id))
 
 
 def test_a_backfill_that_runs_is_left_alone_by_other_commands(installation: Installation) -> None:
