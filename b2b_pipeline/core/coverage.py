@@ -17,6 +17,7 @@ from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
+from b2b_pipeline.core.made_of import COVERAGE, EVERY, INPUTS, Loads
 from b2b_pipeline.currencies import why_not_converted
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.warehouse import tables
@@ -25,13 +26,8 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import synchronise
 
-# Derived table -> what it is made of.
-INPUTS = {
-    "person": ("lead", "stage_event", "touchpoint", "identity_link", "opportunity", "opp_contact_role"),
-    "deal": ("opportunity", "opp_contact_role", "lead", "touchpoint", "identity_link"),
-    "email_recipient": ("email_event",),
-}
 OF_RECORD = ("opportunity", "opp_contact_role")  # of which derived tables take the system of record's rows alone
+WAITS = "what was read is not loaded yet"
 FX = "exchange rates"  # the stream under which rows without a rate are reported, with their table as `source_account`
 
 
@@ -74,9 +70,12 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
     # A writer keeps everybody out on DuckDB, and there may be many envelopes: they are read before, one run at a time,
     # so that no older state is written last.
     with warehouse.turn(tables.coverage.name):
+        with warehouse.read() as connection:
+            loads = Loads(connection, config)
         books = Books.of(warehouse)
         rows = [*_of_vendors(landing, config, books, today), *of_files(landing, config, books, today)]
         with warehouse.write() as connection:
+            loads.note(connection, COVERAGE, EVERY)
             found = [*rows, *_of_rates(connection, config), *of_blanks(connection, config)]
             frame = pa.Table.from_pylist(found, schema=arrow_schema(tables.coverage))
             with stage(connection, tables.coverage, frame) as incoming:
@@ -108,7 +107,10 @@ def _of_stream(
         last = config.last_day(source, account)
         over = {day for day in days if (last and day > last) or any(item.explains(day) for item in missing)}
         for table in stream.feeds:
-            errors = books.errors.get(table, {})
+            waits = dict.fromkeys(
+                {item.slice_id for item in slices} - books.loaded.get(table, set()), f"{source}/{stream.name}: {WAITS}"
+            )
+            errors = waits | books.errors.get(table, {})
             read = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
             reasons = {day: read.get(day.isoformat(), unread) for day in days}
             reasons |= {day: "" for day in over if reasons[day] not in errors.values()}

@@ -35,6 +35,7 @@ from sqlalchemy import (
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.campaigns import NAMED, named_campaigns
 from b2b_pipeline.core.identity import clusters
+from b2b_pipeline.core.made_of import Loads
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.dialects import days_between, minus_days
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -61,6 +62,7 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
     """Bring one derived table up to date with the core tables. Returns the days of the rows that changed."""
     with warehouse.write() as connection:
         serialise(connection, table.name)
+        Loads(connection, config).note(connection, table.name)
         if table is identity_cluster:
             _derive_clusters(connection, config)
             return set()

@@ -30,17 +30,18 @@ class Books:
 
     errors: core table -> slice id -> why it was refused whole. quarantined: of each stream and table, for each row its
     slice and the days that it would count on, none where nobody can tell. spans: file -> slice id -> first and last day
-    of its rows, over all tables.
+    of its rows, over all tables. loaded: core table -> the slices of vendors that it holds.
     """
 
     errors: dict[str, dict[str, str]]
     refused: dict[tuple[str, str], str]  # file, core table -> why its newest version is not in the table
     quarantined: dict[Stream, list[tuple[str, Days]]]
     spans: dict[str, dict[str, tuple[date, date]]]
+    loaded: dict[str, set[str]]
 
     @classmethod
     def of(cls, warehouse: Warehouse) -> Books:
-        found = cls(defaultdict(dict), {}, defaultdict(list), defaultdict(dict))
+        found = cls(defaultdict(dict), {}, defaultdict(list), defaultdict(dict), defaultdict(set))
         audit, bad = tables.load_audit.c, tables.quarantine.c
         dated = select(
             audit.target_table, audit.source, audit.source_account, audit.slice_id, audit.error,
@@ -55,6 +56,10 @@ class Books:
                 spans = found.spans[row["source_account"]]
                 first, last = spans.get(row["slice_id"], (row["first_day"], row["last_day"]))
                 spans[row["slice_id"]] = min(first, row["first_day"]), max(last, row["last_day"])
+        held = select(audit.target_table, audit.slice_id).where(audit.error.is_(None), audit.source != FILES)
+        with warehouse.read() as connection:
+            for table, slice_id in connection.execute(held):
+                found.loaded[table].add(slice_id)
         rows = select(
             bad.source, bad.stream, bad.source_account, bad.target_table, bad.slice_id, bad.record_number, bad.fact_days
         )

@@ -120,6 +120,10 @@ class Family:
         int, ...
     ] = ()  # of rare events: the days up to a day over which they are shown, instead of that day
 
+    @property
+    def tables(self) -> set[str]:
+        return set().union(*(component.tables for component in self.components))
+
 
 def one() -> ColumnElement[Any]:
     """Counts rows."""

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, literal, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.given import Facts, Need
+from b2b_pipeline.core.made_of import BEHIND, Loads
 from b2b_pipeline.metrics.base import Leg, Metric
-from b2b_pipeline.metrics.registry import COMPONENTS
+from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, metric_def
 
 BOUGHT = sorted(name for name, component in COMPONENTS.items() if component.bought)
@@ -43,9 +44,13 @@ class Known:
 
     def partly(self, metric: Metric) -> list[str]:
         """Why the metric covers only part of what is fed: mappings that do not state what others do; before the
-        first derive it covers nothing."""
+        first derive it covers nothing, and after a load that of before."""
         if not self._is_derived:
             return [NOTHING_YET]
+        made = {HOME[name]: FAMILIES[HOME[name]].tables for name in metric.components}
+        made |= {leg.table.name: {leg.table.name} for leg in [metric.median_of] if leg}
+        if self._loads.behind(made):
+            return [BEHIND]
         needs = {need: None for _, legs in self._legs(metric) for leg in legs for need in (*leg.needs, *leg.dated)}
         return [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
 
@@ -110,6 +115,10 @@ class Known:
     def _ads_in_ledger(self) -> set[str | None]:
         ads = select(cost_ledger.c.channel).where(cost_ledger.c.category == "ads").distinct()
         return set(self._connection.execute(ads).scalars())
+
+    @cached_property
+    def _loads(self) -> Loads:
+        return Loads(self._connection, self._config)
 
     @cached_property
     def _is_derived(self) -> bool:

@@ -231,7 +231,7 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
             {name: without_value(name, counts[name]) for name in counts if parts[name] is None},
         )
         numerator, denominator = combine(metric, question.config, parts, missing)
-        reasons = () if undated else (*gaps.reasons(*span), *partly)
+        reasons = (*(() if undated else gaps.reasons(*span)), *partly)
         why = next(iter(missing.values()), "")
         rows.append(Answer(metric, keys, numerator, denominator, reasons, why, tuple(notes), parts, missing, counts))
     return rows

@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union, union_all
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.coverage import INPUTS
+from b2b_pipeline.core.made_of import INPUTS, Loads
 from b2b_pipeline.metrics.base import Component, Family
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS
@@ -82,6 +82,7 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
     stored = kpi_component_daily
     with warehouse.write() as connection:
         serialise(connection, f"{stored.name} {family.name}")
+        Loads(connection, config).note(connection, family.name, family.tables)
         before = select(stored.c.date_day).where(stored.c.family == family.name).distinct()
         published = set(connection.execute(before).scalars())
         last = connection.execute(select(func.max(stored.c.as_of)).where(stored.c.family == family.name)).scalar()

@@ -6,11 +6,12 @@ from datetime import date, timedelta
 import dagster as dg
 from sqlalchemy import Table, func, select
 
-from b2b_pipeline.core.coverage import INPUTS, update_coverage
+from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import load_table
+from b2b_pipeline.core.made_of import INPUTS
 from b2b_pipeline.orchestration.common import Calendar, about_table, report_days, translated
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables

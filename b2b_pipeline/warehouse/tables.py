@@ -292,6 +292,13 @@ coverage = Table(
           "key": ("target_table", "source", "stream", "source_account", "date_day")},
 )  # fmt: skip
 
+made_of = Table(
+    "made_of", metadata,
+    *_text("name", "state"),
+    info={"grain": "One row per derived table, KPI family, and for coverage: a digest of the loads and the "
+          "configuration that it was last made of.", "key": ("name",)},
+)  # fmt: skip
+
 installation = Table(
     "installation", metadata,
     *_text("name", "value"),
