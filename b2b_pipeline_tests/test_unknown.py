@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from b2b_pipeline.cli import app
 from b2b_pipeline.config import Config
+from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS
@@ -185,7 +186,10 @@ def test_deals_that_name_no_lead_give_no_rate_from_leads_and_no_credit(
     settings = "files:" + LEADS + WON_ALONE.replace("          lead_id: Lead\n", "") + ADS
     found = world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, deals=TWO_DEALS, ads=ONE_AD)
     for metric in ("lead_to_customer_rate", "revenue_last_touch", "roas"):
-        assert answer(found, metric) == (None, "nothing ties deals to leads: map lead_id or email")
+        assert answer(found, metric) == (
+            None,
+            "nothing ties deals to leads: map lead_id or email, or read what a CRM ties them by",
+        )
 
 
 def test_event_types_that_no_row_ever_had_are_not_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +256,28 @@ def test_what_a_file_of_deals_states_follows_from_its_mapping(
     facts = Facts(Dealt(), config)  # type: ignore[arg-type]
     every = ("won", "lost", "close_date", "created_at", "amount", "person")
     assert {fact for fact in every if facts.why_not(Need("opportunity", (fact,)))} == missing
+
+
+@pytest.mark.parametrize(
+    ("left_out", "missing"),
+    [
+        ("lead_history", {"mql"}),
+        ("lead", {"sql", "person"}),
+        ("opportunity_contact_role", {"person"}),
+        ("campaign_member", set()),
+    ],
+)
+def test_what_a_stream_tells_only_with_another_one_is_not_told_without_it(left_out: str, missing: set[str]) -> None:
+    streams = [stream.name for stream in SOURCES["salesforce"].streams if stream.name != left_out]
+    config = Config.model_validate(
+        {
+            "start_date": "2026-01-01", "system_of_record": "salesforce", "stages": {"salesforce": {"Working": "mql"}},
+            "sources": {"salesforce": {"streams": streams}},
+        }
+    )  # fmt: skip
+    facts = Facts(Unasked(), config)  # type: ignore[arg-type]
+    needs = [Need("stage_event", ("mql",)), Need("stage_event", ("sql",)), Need("opportunity", ("person",))]
+    assert {need.facts[0] for need in needs if facts.why_not(need)} == missing
 
 
 def test_stages_of_deals_are_no_stages_of_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

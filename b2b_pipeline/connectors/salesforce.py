@@ -244,21 +244,35 @@ def read_present(client: Client, account: Account, window: Window) -> Iterator[P
         yield Page([{"object": object_, "id": id_, "swept_at": swept_at} for id_ in client.ids(sobject.name)])
 
 
+def _is_read(stream: str, config: Config) -> bool:
+    return stream in {found.name for found in SOURCE.switched_on(config)}
+
+
+def _statuses(config: Config) -> Iterable[str]:
+    """The stages that statuses stand for. Without its history nobody knows when a lead entered the one it has."""
+    return config.stages.salesforce.values() if _is_read("lead_history", config) else ()
+
+
+def _of_deals(config: Config) -> Iterable[str]:
+    """What is stated of opportunities. Conversions alone tie only some of them to a lead."""
+    person = ("person",) if _is_read("opportunity_contact_role", config) and _is_read("lead", config) else ()
+    return ("won", "lost", "created_at", "close_date", "amount", "account_id", *person)
+
+
 def _stream(
     name: str,
     sobject: SObject,
     description: str,
     feeds: Mapping[str, Mapping_],
     personal: tuple[str, ...] = (),
-    stages: Callable[[Config], Iterable[str]] | None = None,
+    states: Mapping[str, Callable[[Config], Iterable[str]]] | None = None,
 ) -> Stream:
     def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
         return client.changes(sobject, window)
 
     # A record may commit minutes after its stamp: look back, and do not ask for the last minutes yet.
     policy = WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
-    states = {"stage_event": stages} if stages else {}
-    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, 2000, states)
+    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, 2000, states or {})
 
 
 SOURCE = Source(
@@ -273,14 +287,14 @@ SOURCE = Source(
             "One row per lead and change.",
             {"lead": rows.lead, "stage_event": rows.lead_stages, "identity_link": rows.lead_identity},
             PERSONAL,
-            stages=lambda config: ("sql", *config.stages.salesforce.values()),  # sql: its conversion
+            states={"stage_event": lambda config: ("sql", *_statuses(config))},  # sql: its conversion
         ),
         _stream(
             "lead_history",
             LEAD_HISTORY,
             "One row per change of a lead's status.",
             {"stage_event": rows.lead_history_stages},
-            stages=lambda config: config.stages.salesforce.values(),
+            states={"stage_event": _statuses},
         ),
         _stream(
             "contact",
@@ -290,13 +304,19 @@ SOURCE = Source(
             PERSONAL,
         ),
         _stream("account", ACCOUNT, "One row per account and change.", {"account": rows.account}),
-        _stream("opportunity", OPPORTUNITY, "One row per opportunity and change.", {"opportunity": rows.opportunity}),
+        _stream(
+            "opportunity",
+            OPPORTUNITY,
+            "One row per opportunity and change.",
+            {"opportunity": rows.opportunity},
+            states={"opportunity": _of_deals},
+        ),
         _stream(
             "opportunity_history",
             OPPORTUNITY_HISTORY,
             "One row per change of an opportunity's stage, amount or close date.",
             {"stage_event": rows.opportunity_stages},
-            stages=lambda config: (),  # of opportunities, not of leads
+            states={"stage_event": lambda config: ()},  # of opportunities, not of leads
         ),
         _stream(
             "opportunity_contact_role",

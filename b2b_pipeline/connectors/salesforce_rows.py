@@ -81,7 +81,10 @@ def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """Entries into the stage of a lead's status at its creation, unless history disproves it; its conversion: sql."""
+    """Entries into the stage of a lead's status at its creation, unless history disproves it; its conversion: sql.
+
+    Without history it is not known what the status was at the creation.
+    """
     converted = records[_flag(records, "IsConverted").eq(True) & column(records, "ConvertedDate").notna()]
     conversion = _stage_rows(
         converted,
@@ -93,6 +96,8 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         vendor_stage=column(converted, "Status"),
         updated_at=utc(column(converted, "SystemModstamp")),
     )
+    if (read := context.settings.streams) and "lead_history" not in read:
+        return conversion
     stage = _stage(column(records, "Status"), context)
     held = records[stage.notna()]
     creation = _stage_rows(

@@ -28,7 +28,7 @@ HINTS = {
     "opportunity.close_date": "nothing says when deals were closed: map close_date",
     "opportunity.amount": "nothing gives the amount of deals: map amount",
     "opportunity.account_id": "nothing says which account a deal belongs to: map account_id",
-    "opportunity.person": "nothing ties deals to leads: map lead_id or email",
+    "opportunity.person": "nothing ties deals to leads: map lead_id or email, or read what a CRM ties them by",
     "touchpoint.channel": "nothing gives the channel of touches: map channel, a click id or utm_medium",
     "spend.spend": "nothing gives the cost of ads: map spend",
     "spend.impressions": "nothing gives impressions: map impressions",
