@@ -444,7 +444,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> object:
         yield dropped(tmp_path_factory.mktemp("everything"), patch, MAPPINGS)
 
 
-@settings(max_examples=15, deadline=None, phases=FAST, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, phases=FAST, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("name", HEADERS)
 def test_no_file_raises_in_the_check(everything: Dropped, name: str, data: st.DataObject) -> None:
@@ -456,7 +456,7 @@ def test_no_file_raises_in_the_check(everything: Dropped, name: str, data: st.Da
         assert all(table.reasons) or not table.quarantined
 
 
-@settings(max_examples=5, deadline=None, phases=FAST, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, phases=FAST, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_file_raises_in_the_loader(everything: Dropped, data: st.DataObject) -> None:
     for name, header in HEADERS.items():

@@ -555,7 +555,7 @@ TEXT = st.text(max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.lists(TEXT, min_size=9, max_size=9), min_size=1, max_size=8))
 @pytest.mark.parametrize(
     ("written", "header", "table"),
