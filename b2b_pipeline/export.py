@@ -21,6 +21,7 @@ MONEY = pa.decimal128(38, 12)
 KPI_DAILY = pa.schema([
     ("date_day", pa.date32()), ("metric", pa.string()), ("family", pa.string()), ("channel", pa.string()),
     ("campaign_id", pa.string()), ("numerator", MONEY), ("denominator", MONEY), ("value", pa.float64()),
+    ("unit", pa.string()), ("complete", pa.bool_()), ("because", pa.string()),
 ])  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.metrics import ledger
+from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES
-from b2b_pipeline.metrics.store import publish_definitions, publish_family
+from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -57,8 +58,8 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
     for family in FAMILIES.values():
         rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
     ledger.keep(warehouse, landing.root, whole=replay)
-    publish_definitions(warehouse, config)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
+    publish_definitions(warehouse, config)
     return rebuilt
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import text
 
 from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.core.made_of import BEHIND
+from b2b_pipeline.export import export_parquet
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
@@ -104,3 +107,31 @@ def test_what_changes_no_number_is_not_behind(whole: Dropped) -> None:
     path = whole.folder / "pipeline.yaml"
     path.write_text(path.read_text(encoding="utf-8") + "gross_margin: 0.5\nlimits: {row_drop: 0.4}\n", encoding="utf-8")
     assert incomplete(whole.pipeline()) == set()
+
+
+def told(found: Dropped) -> dict[tuple[str, str], tuple[bool, str | None, str]]:
+    """What `kpi_daily` and its copy for BI tools say: metric and day -> complete, why not or why null, unit."""
+    pipeline = found.pipeline()
+    rows = pipeline.warehouse.rows(text("select * from kpi_daily"))
+    export_parquet(pipeline.warehouse, found.folder / "exports")
+    copied = pq.read_table(found.folder / "exports" / "kpi_daily.parquet").to_pylist()
+    kept = ("metric", "date_day", "complete", "because", "unit")
+    assert {tuple(row[name] for name in kept) for row in rows} == {tuple(row[name] for name in kept) for row in copied}
+    return {(row["metric"], str(row["date_day"])): (row["complete"], row["because"], row["unit"]) for row in rows}
+
+
+def test_the_view_and_its_copy_say_what_is_complete_and_why_not(whole: Dropped) -> None:
+    assert told(whole)["leads", DAY] == (True, None, "count")
+    assert told(whole)["bookings", DAY] == (True, None, "money")
+    lost = "nothing says which deals are lost: map lost_date or is_closed, or list the lost stages"
+    assert told(whole)["win_rate", DAY] == (True, lost, "rate")
+    rows = "".join(f"{n},2026-01-0{2 + n % 2},Web\n" for n in range(4, 40))
+    assert not whole.drop("leads.csv", THREE_LEADS + rows + "40,2026-01-32,Web\n")
+    whole.load()
+    refused = "1 row of lead from leads.csv is in quarantine; 1 row of touchpoint from leads.csv is in quarantine"
+    assert told(whole)["leads", DAY] == (False, refused, "count")
+    whole.drop("deals.csv", MORE)
+    load(whole.pipeline())
+    parts = whole.pipeline().warehouse, whole.pipeline().landing, whole.pipeline().config
+    update_coverage(*parts, datetime.now(parts[2].zone).date())
+    assert not any(complete for complete, _, _ in told(whole).values()), "it is being derived"

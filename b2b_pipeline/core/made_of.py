@@ -27,7 +27,7 @@ _READ = {
     "email_recipient": INPUTS["email_recipient"],
     **{name: (*INPUTS[name], _CLUSTERS, "campaign", "record_present") for name in ("person", "deal")},
 }  # derived table -> all that it is computed from
-COVERAGE, EVERY = "coverage", [table.name for table in CORE]
+COVERAGE, KPI_DAILY, EVERY = "coverage", "kpi_daily", [table.name for table in CORE]
 BEHIND = (
     "tables or pipeline.yaml have changed since this was derived: run `derive` in the Dagster UI, or `b2b backfill`"
 )

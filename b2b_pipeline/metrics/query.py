@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -285,6 +286,17 @@ def _unknown(
     return found
 
 
+def why_incomplete(
+    connection: Connection, config: Config, known: Known, metric: Metric, days: Sequence[date]
+) -> dict[date, tuple[str, ...]]:
+    """Of `days` those on which a metric is not complete, and why."""
+    question = _Question(connection, config, None, None, "day", (), known)
+    gaps = _gaps(question, [metric.name] if metric.median_of else sorted(metric.components))
+    partly = known.partly(metric)
+    found = {day: (*gaps.reasons(day, day), *partly) for day in days}
+    return {day: reasons for day, reasons in found.items() if reasons}
+
+
 def _left_out(question: _Question, metric: Metric) -> list[str]:
     """The paid channels without known spend in which something happened in the range."""
     unfed = question.known.unfed(metric)
@@ -486,10 +498,18 @@ class _Gaps:
     today: date
     from_start: bool  # whether `first` is the start of the history, and not the first row of a file
 
+    @cached_property
+    def _of_day(self) -> dict[date, list[tuple[date, str, bool]]]:
+        found: dict[date, list[tuple[date, str, bool]]] = {}
+        for item in self.days:
+            found.setdefault(item[0], []).append(item)
+        return found
+
     def reasons(self, start: date | None, end: date | None) -> tuple[str, ...]:
+        days = self._of_day.get(start, []) if start and start == end else self.days
         found = [
             reason
-            for day, reason, beyond in self.days
+            for day, reason, beyond in days
             if (not start or day >= start) and (not end or day <= end) and (start or end or not beyond)
         ]
         if end and end >= self.today:

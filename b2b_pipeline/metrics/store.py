@@ -14,9 +14,6 @@ from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, fun
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.made_of import INPUTS, Loads
 from b2b_pipeline.metrics.base import Component, Family
-from b2b_pipeline.metrics.known import LOCATED, Known
-from b2b_pipeline.metrics.registry import FAMILIES, METRICS
-from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
@@ -24,9 +21,6 @@ from b2b_pipeline.warehouse.tables import (
     kpi_change,
     kpi_component_daily,
     load_audit,
-    metric_def,
-    metric_gap,
-    metric_term,
 )
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
@@ -152,56 +146,3 @@ def _news(connection: Connection, family: Family, run_id: str, since: datetime |
     found = connection.execute(query.where(audit.run_id == run_id)).all() or connection.execute(earlier).all()
     told = [f"{source}/{stream}: {rows} rows in {slices} slices" for source, stream, slices, rows in found]
     return "; ".join(told) or "a changed definition or configuration"
-
-
-def publish_definitions(warehouse: Warehouse, config: Config) -> None:
-    """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes.
-
-    It comes after the families: a metric that needs costs is unavailable as long as there are none.
-    """
-    with warehouse.write() as connection:
-        known = Known(connection, config)
-        definitions, terms = _definitions(known, config)
-        for table, rows in ((metric_def, definitions), (metric_term, terms), (metric_gap, _gaps(connection, known))):
-            serialise(connection, table.name)
-            with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
-                synchronise(connection, table, select(incoming))
-
-
-def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
-    """Rows of `metric_gap`: the channels and campaigns of each metric in which what was bought for it is unknown."""
-    stored = kpi_component_daily.c
-    query = select(stored.component, stored.channel, stored.campaign_id).distinct()
-    places: dict[str, set[tuple[str | None, str | None]]] = defaultdict(set)
-    for component, channel, campaign in connection.execute(query):
-        places[component].add((channel, campaign))
-    return [
-        {
-            "metric": metric.name, "channel": channel, "campaign_id": campaign,
-            "because": next(iter(missing.values())), "is_left_out": channel in unfed,
-        }
-        for metric in METRICS.values()
-        if metric.denominator
-        for unfed in [known.unfed(metric)]
-        for channel, campaign in set.union(*(places[name] for name in metric.components))
-        if (missing := known.missing_at(metric, channel, campaign, LOCATED))
-    ]  # fmt: skip
-
-
-def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `metric_def` and of `metric_term`."""
-    definitions, terms = [], []
-    for family in FAMILIES.values():
-        for metric in family.metrics:
-            definitions.append(
-                {
-                    "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
-                    "additivity": metric.additivity, "version": f"v{metric.version}",
-                    "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
-                }
-            )  # fmt: skip
-            for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):
-                for component, coefficient in parts.items():
-                    number = coefficient(config) if callable(coefficient) else Decimal(coefficient)
-                    terms.append({"metric": metric.name, "side": side, "component": component, "coefficient": number})
-    return definitions, terms

@@ -12,10 +12,11 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.export import KPI_DAILY, export_parquet
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.base import Family
+from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.shown import shown
-from b2b_pipeline.metrics.store import publish_definitions, publish_family, restated_days
+from b2b_pipeline.metrics.store import publish_family, restated_days
 from b2b_pipeline.metrics.trailing import trailing
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline

@@ -261,6 +261,12 @@ metric_gap = Table(
           "key": ("metric", "channel", "campaign_id")},
 )  # fmt: skip
 
+metric_day_gap = Table(
+    "metric_day_gap", metadata,
+    *_text("metric"), *_day("date_day"), *_text("because"),
+    info={"grain": "One row per metric and day that is not complete.", "key": ("metric", "date_day")},
+)  # fmt: skip
+
 # -- the pipeline's own books
 
 quarantine = Table(

@@ -7,7 +7,14 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, and_, case, exists, func, select
 
 from b2b_pipeline.warehouse.dialects import ratio
-from b2b_pipeline.warehouse.tables import kpi_component_daily, metric_def, metric_gap, metric_term
+from b2b_pipeline.warehouse.tables import (
+    kpi_component_daily,
+    made_of,
+    metric_day_gap,
+    metric_def,
+    metric_gap,
+    metric_term,
+)
 
 
 def kpi_daily() -> Select[Any]:
@@ -16,7 +23,8 @@ def kpi_daily() -> Select[Any]:
     For any coarser grain sum numerators and denominators, then divide: a ratio is never averaged. Medians are not in
     it. A metric that lacks what it needs (a gross margin, a cost) is NULL; so is one in a channel or campaign of which
     nothing gives what was bought, and in a channel whose ad spend nothing feeds its numerator and denominator too, so
-    that sums cover the same channels on both sides.
+    that sums cover the same channels on both sides. `because` says why, and why a day is not `complete`; `unit` is
+    money (in the reporting currency, which `installation` has), count, rate, multiple or days.
     """
     row, term, divisor = kpi_component_daily.c, metric_term.c, metric_term.alias("divisor")
 
@@ -28,7 +36,8 @@ def kpi_daily() -> Select[Any]:
 
     divides = (divisor.c.metric == metric_def.c.metric) & (divisor.c.side == "denominator")
     is_ratio = exists(select(1).select_from(divisor).where(divides))
-    keys = (row.date_day, metric_def.c.metric, metric_def.c.family, row.channel, row.campaign_id)
+    about = (metric_def.c.unit, metric_def.c.unavailable_because)
+    keys = (row.date_day, metric_def.c.metric, metric_def.c.family, row.channel, row.campaign_id, *about)
     is_given = metric_def.c.unavailable_because.is_(None)
     sums = (
         select(
@@ -39,7 +48,7 @@ def kpi_daily() -> Select[Any]:
         .select_from(kpi_component_daily)
         .join(metric_term, term.component == row.component)
         .join(metric_def, metric_def.c.metric == term.metric)
-        .group_by(*keys, metric_def.c.unavailable_because)
+        .group_by(*keys)
         .subquery()
     )  # fmt: skip
     part, gap = sums.c, metric_gap.c
@@ -50,11 +59,21 @@ def kpi_daily() -> Select[Any]:
     same_place = and_(
         gap.metric == part.metric, _same(gap.channel, part.channel), _same(gap.campaign_id, part.campaign_id)
     )
+    day = metric_day_gap.c
+    # Coverage comes first in a derive, what is incomplete last: in between nobody knows it.
+    marks = [
+        select(made_of.c.state).where(made_of.c.name == name).scalar_subquery() for name in ("coverage", "kpi_daily")
+    ]
+    is_settled = marks[0].is_not_distinct_from(marks[1])
     return select(
         part.date_day, part.metric, part.family, part.channel, part.campaign_id,
         case((is_kept, part.numerator)).label("numerator"), case((is_kept, part.denominator)).label("denominator"),
-        value.label("value"),
-    ).select_from(sums.outerjoin(metric_gap, same_place))  # fmt: skip
+        value.label("value"), part.unit, (day.metric.is_(None) & is_settled).label("complete"),
+        func.coalesce(part.unavailable_because, gap.because, day.because).label("because"),
+    ).select_from(
+        sums.outerjoin(metric_gap, same_place)
+        .outerjoin(metric_day_gap, and_(day.metric == part.metric, day.date_day == part.date_day))
+    )  # fmt: skip
 
 
 def _same(one: Column[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
