@@ -6,6 +6,8 @@ MOVED := $(shell test -e $(BIN)/pip && ! grep -qs "$(abspath $(BIN))/" $(BIN)/pi
 WORKERS := --numprocesses auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv pip install --quiet --no-deps --require-hashes --python $(BIN)/python
 
+unexport PYTHONDONTWRITEBYTECODE  # every process would compile pandas and Dagster anew: 6 s instead of 2 each
+
 .DEFAULT_GOAL := help
 .PHONY: help anew setup demo docs check test lint types test-ui lock sbom advisories image try-image clean
 
