@@ -25,6 +25,7 @@ from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
 
 _begun: set[tuple[str, ...]] = set()  # landing, warehouse and settings that this process knows to be fixed
+_agreed: dict[tuple[str, ...], object] = {}  # the same, and whom landing has forgotten -> the warehouse that knows it
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,32 @@ class Pipeline:
         config = self.config
         return {"timezone": config.timezone, "currency": config.currency, "start_date": config.start_date.isoformat()}
 
+    def _fixed(self) -> tuple[str, ...]:
+        fingerprint = self.landing.pseudonyms.fingerprint
+        return str(self.landing.root), str(self.warehouse.url), *self._settings().values(), fingerprint
+
     def _in_step(self) -> None:
         """Before something lands or loads: agree with the other machines on this warehouse, and learn from them."""
+        root, state = self.landing.root, self.warehouse.state()
+        if state is not None and shared.has_landed(root) and _agreed.get(self._known()) == state:
+            return  # nobody has written since
         people = self.hold_together()
         if people is None:
             return
         shared.learn_forgotten(self.landing, people)
         if self.landing.pseudonyms.people.keys() - people.keys():
             shared.tell_forgotten(self.warehouse, self.landing.pseudonyms.people)
-        if shared.has_landed(self.landing.root):
+        if shared.has_landed(root):
             self._first()
+            _agreed[self._known()] = state
+
+    def _known(self) -> tuple[str, ...]:
+        return *self._fixed(), *sorted(self.landing.pseudonyms.people)
 
     def _first(self) -> None:
         """From the first slice on nothing of it may change."""
-        now = {**self._settings(), "hash_key": self.landing.pseudonyms.fingerprint}
-        both = (str(self.landing.root), str(self.warehouse.url), *now.values())
-        if both not in _begun:
+        if (both := self._fixed()) not in _begun:
+            now = {**self._settings(), "hash_key": self.landing.pseudonyms.fingerprint}
             is_asked = self.hold_together() is not None
             shared.fix(self.landing.root, now)
             if is_asked:

@@ -70,10 +70,11 @@ def _day_gaps(connection: Connection, config: Config, known: Known) -> Iterator[
     query = select(stored.component, stored.date_day).where(stored.date_day.is_not(None)).distinct()
     for component, day in connection.execute(query):
         days[component].add(day)
-    for metric in METRICS.values():
-        asked = sorted(set().union(*(days[name] for name in metric.components)))
-        for day, reasons in why_incomplete(connection, config, known, metric, asked).items():
-            yield {"metric": metric.name, "date_day": day, "because": "; ".join(reasons)}
+    asked = {
+        metric.name: sorted(set().union(*(days[name] for name in metric.components))) for metric in METRICS.values()
+    }
+    for name, day, reasons in why_incomplete(connection, config, known, asked):
+        yield {"metric": name, "date_day": day, "because": "; ".join(reasons)}
 
 
 def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

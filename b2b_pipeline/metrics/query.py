@@ -5,7 +5,7 @@ Components are summed at the grain asked for and only then divided; what must no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -82,7 +82,7 @@ class _Question:
     grain: str | None
     dimensions: tuple[str, ...]
     known: Known
-    gaps: dict[tuple[str, ...], _Gaps] = field(default_factory=dict)  # of what was asked before
+    gaps: dict[_Behind, _Gaps] = field(default_factory=dict)  # of what was asked before
     left_out: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
 
 
@@ -287,14 +287,17 @@ def _unknown(
 
 
 def why_incomplete(
-    connection: Connection, config: Config, known: Known, metric: Metric, days: Sequence[date]
-) -> dict[date, tuple[str, ...]]:
-    """Of `days` those on which a metric is not complete, and why."""
+    connection: Connection, config: Config, known: Known, days: Mapping[str, Sequence[date]]
+) -> Iterator[tuple[str, date, tuple[str, ...]]]:
+    """Metric, day and why, of the `days` of each metric on which it is not complete."""
     question = _Question(connection, config, None, None, "day", (), known)
-    gaps = _gaps(question, [metric.name] if metric.median_of else sorted(metric.components))
-    partly = known.partly(metric)
-    found = {day: (*gaps.reasons(day, day), *partly) for day in days}
-    return {day: reasons for day, reasons in found.items() if reasons}
+    for name, asked in days.items():
+        metric = METRICS[name]
+        gaps = _gaps(question, [name] if metric.median_of else sorted(metric.components))
+        partly = known.partly(metric)
+        for day in asked:
+            if reasons := (*gaps.reasons(day, day), *partly):
+                yield name, day, reasons
 
 
 def _left_out(question: _Question, metric: Metric) -> list[str]:
@@ -434,15 +437,16 @@ def _in_range(day: Any, start: date | None, end: date | None) -> Any:
     return and_(true(), *(c for c in conditions if c is not None))
 
 
-def _gaps(question: _Question, names: Sequence[str]) -> _Gaps:
-    """Of components, or of one median. Asked once each."""
-    if (key := tuple(names)) not in question.gaps:
-        question.gaps[key] = _find_gaps(question, names)
-    return question.gaps[key]
+@dataclass(frozen=True)
+class _Behind:
+    """What components, or a median, are made of: streams of a table, amounts converted, columns that may be empty."""
+
+    streams: tuple[tuple[str, str, str], ...]
+    amounts: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...]
 
 
-def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
-    config = question.config
+def _behind(config: Config, names: Sequence[str]) -> _Behind:
     medians = {name: leg for name in names if name in METRICS and (leg := METRICS[name].median_of)}
     used = [
         (False, {medians[name].table.name})
@@ -450,10 +454,21 @@ def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
         else (COMPONENTS[name].unit == "money", COMPONENTS[name].tables)
         for name in names
     ]
-    streams = sorted({each for _, names in used for table in names for each in streams_behind(table, config)})
-    amounts = sorted(
-        {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
-    )
+    streams = {each for _, names in used for table in names for each in streams_behind(table, config)}
+    amounts = {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
+    return _Behind(tuple(sorted(streams)), tuple(sorted(amounts)), tuple(_columns(names)))
+
+
+def _gaps(question: _Question, names: Sequence[str]) -> _Gaps:
+    """Of components, or of one median. Asked once for all that are made of the same."""
+    behind = _behind(question.config, names)
+    if behind not in question.gaps:
+        question.gaps[behind] = _find_gaps(question, behind)
+    return question.gaps[behind]
+
+
+def _find_gaps(question: _Question, behind: _Behind) -> _Gaps:
+    config, streams = question.config, behind.streams
     c, days = coverage.c, coverage.c.date_day
     read = or_(
         false(),
@@ -462,9 +477,9 @@ def _find_gaps(question: _Question, names: Sequence[str]) -> _Gaps:
     # A count stays whole when an amount has no exchange rate, and so does a sum of another table's money.
     converted = or_(
         false(),
-        *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in amounts),
+        *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in behind.amounts),
     )
-    blank = (c.stream == BLANK) & c.source_account.in_(_columns(names))
+    blank = (c.stream == BLANK) & c.source_account.in_(behind.columns)
     lacking = (read | converted | blank) & (c.is_complete.is_(None) | ~c.is_complete)
     incomplete = select(days, c.reason, c.is_complete.is_(None)).where(lacking).order_by(days, c.reason)
     first, last = question.connection.execute(select(func.min(days), func.max(days)).where(read)).one()

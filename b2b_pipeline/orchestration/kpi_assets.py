@@ -1,7 +1,8 @@
 """`kpi/<family>`: the KPIs of a day, with value, change and trend where people look; and the copy for BI tools."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -92,10 +93,17 @@ def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) ->
     for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
         answers[answer.metric.name][answer.keys["date"]] = answer
     rows, config = _stored_rows(pipeline, family), pipeline.config
-    describe = _describe_trailing if family.trailing else _describe
+
+    @cache  # of a history most are shown again in the trend of later days
+    def over(name: str, day: date, length: int) -> Answer:
+        return trailing(answers[name], day, length, config)
+
+    def described(day: date) -> dict[str, Any]:
+        of_day = {name: of[day] for name, of in answers.items()}
+        return _trailing(family, of_day, over, day, config) if family.trailing else _daily(family, answers, day, config)
+
     return {
-        day.isoformat(): {**describe(family, answers, day, config), "dagster/partition_row_count": rows.get(day, 0)}
-        for day in sorted(days)
+        day.isoformat(): {**described(day), "dagster/partition_row_count": rows.get(day, 0)} for day in sorted(days)
     }
 
 
@@ -105,9 +113,7 @@ def _stored_rows(pipeline: Pipeline, family: Family) -> dict[date, int]:
     return {row["date_day"]: row["n"] for row in pipeline.warehouse.rows(query.group_by(stored.date_day))}
 
 
-def _describe(
-    family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date, config: Config
-) -> dict[str, Any]:
+def _daily(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date, config: Config) -> dict[str, Any]:
     of_day = {name: days[day] for name, days in answers.items()}
     days = answers[family.headline]
     trend = [days[day - timedelta(days=n)] for n in reversed(range(TREND_DAYS))]
@@ -120,29 +126,27 @@ def _describe(
     }
 
 
-def _describe_trailing(
-    family: Family, answers: Mapping[str, Mapping[date, Answer]], day: date, config: Config
+def _trailing(
+    family: Family, of_day: Mapping[str, Answer], over: Callable[[str, date, int], Answer], day: date, config: Config
 ) -> dict[str, Any]:
-    shortest, days = family.trailing[0], answers[family.headline]
-    over = {
-        name: {length: trailing(of, day, length, config) for length in family.trailing} for name, of in answers.items()
-    }
-    now = over[family.headline]
+    shortest, first = family.trailing[0], family.headline
+    told = {name: {length: over(name, day, length) for length in family.trailing} for name in of_day}
+    now = told[first]
     others = [f"{length} days: {_told(now[length], config)}" for length in family.trailing[1:]]
     value = f"{family.headline}, {shortest} days to {day}: {shown(now[shortest], config.currency)}"
-    trend = [trailing(days, day - timedelta(days=n), shortest, config) for n in reversed(range(TREND_DAYS))]
-    before = trailing(days, day - timedelta(days=shortest), shortest, config)
-    rows = [[name, *(_told(found[length], config) for length in family.trailing)] for name, found in over.items()]
+    trend = [over(first, day - timedelta(days=n), shortest) for n in reversed(range(TREND_DAYS))]
+    before = over(first, day - timedelta(days=shortest), shortest)
+    rows = [[name, *(_told(found[length], config) for length in family.trailing)] for name, found in told.items()]
     return {
         "at_a_glance": _headline("; ".join([value, *others]), "the same before", now[shortest], before, trend),
         "numbers": _table(["metric", *(f"{length} days" for length in family.trailing)], rows),
         **{
             f"{name}_{length}_days": _number(answer)
-            for name, found in over.items()
+            for name, found in told.items()
             for length, answer in found.items()
             if answer.value is not None
         },
-        **_completeness([of[day] for of in answers.values()], [a for found in over.values() for a in found.values()]),
+        **_completeness(of_day.values(), [a for found in told.values() for a in found.values()]),
     }
 
 

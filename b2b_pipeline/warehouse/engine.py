@@ -72,6 +72,18 @@ class Warehouse:
         """The writing engine, for schema migrations."""
         return self._writer
 
+    def state(self) -> object:
+        """Something that changes with every write to a DuckDB file; None for a server, which has to be asked."""
+        if self.dialect != "duckdb":
+            return None
+        files = [Path(self._path), Path(f"{self._path}.wal")]
+        return [
+            (found.st_ino, found.st_size, found.st_mtime_ns)
+            for path in files
+            if path.exists()
+            for found in [path.stat()]
+        ]
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """On DuckDB nobody else reads or writes meanwhile, so that the file itself may be replaced."""
