@@ -23,10 +23,8 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
-    false,
     func,
     literal,
-    or_,
     select,
     true,
     union_all,
@@ -82,8 +80,25 @@ class _Question:
     grain: str | None
     dimensions: tuple[str, ...]
     known: Known
-    gaps: dict[_Behind, _Gaps] = field(default_factory=dict)  # of what was asked before
+    gaps: dict[tuple[str, ...] | _Behind, _Gaps] = field(default_factory=dict)  # of what was asked before
+    behind: dict[str, tuple[set[tuple[str, str, str]], set[tuple[str, str]]]] = field(default_factory=dict)
     left_out: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
+
+    @cached_property
+    def lacking(self) -> Sequence[Any]:
+        """What coverage says of days that are not complete, in the order of the days."""
+        c = coverage.c
+        told = select(c.source, c.stream, c.source_account, c.target_table, c.date_day, c.reason, c.is_complete)
+        query = told.where(c.is_complete.is_(None) | ~c.is_complete).order_by(c.date_day, c.reason)
+        return self.connection.execute(query).all()
+
+    @cached_property
+    def spans(self) -> dict[tuple[str, str, str], tuple[date, date]]:
+        """Source, stream and table -> the first and the last day that coverage tells of."""
+        c = coverage.c
+        keys = c.source, c.stream, c.target_table
+        query = select(*keys, func.min(c.date_day), func.max(c.date_day)).where(c.date_day.is_not(None)).group_by(*keys)
+        return {(source, stream, table): (a, b) for source, stream, table, a, b in self.connection.execute(query)}
 
 
 @dataclass(frozen=True)
@@ -446,47 +461,48 @@ class _Behind:
     columns: tuple[str, ...]
 
 
-def _behind(config: Config, names: Sequence[str]) -> _Behind:
+def _behind(question: _Question, names: Sequence[str]) -> _Behind:
     medians = {name: leg for name in names if name in METRICS and (leg := METRICS[name].median_of)}
-    used = [
-        (False, {medians[name].table.name})
-        if name in medians
-        else (COMPONENTS[name].unit == "money", COMPONENTS[name].tables)
-        for name in names
-    ]
-    streams = {each for _, names in used for table in names for each in streams_behind(table, config)}
-    amounts = {each for money, names in used if money for table in names for each in amounts_behind(table, config)}
+    streams, amounts = set(), set()
+    for name in names:
+        money = name not in medians and COMPONENTS[name].unit == "money"
+        for table in {medians[name].table.name} if name in medians else COMPONENTS[name].tables:
+            if table not in question.behind:
+                config = question.config
+                question.behind[table] = streams_behind(table, config), amounts_behind(table, config)
+            streams |= question.behind[table][0]
+            amounts |= question.behind[table][1] if money else set()
     return _Behind(tuple(sorted(streams)), tuple(sorted(amounts)), tuple(_columns(names)))
 
 
 def _gaps(question: _Question, names: Sequence[str]) -> _Gaps:
     """Of components, or of one median. Asked once for all that are made of the same."""
-    behind = _behind(question.config, names)
-    if behind not in question.gaps:
-        question.gaps[behind] = _find_gaps(question, behind)
-    return question.gaps[behind]
+    known, key = question.gaps, tuple(names)
+    if key not in known:
+        behind = _behind(question, names)
+        if behind not in known:
+            known[behind] = _find_gaps(question, behind)
+        known[key] = known[behind]
+    return known[key]
 
 
 def _find_gaps(question: _Question, behind: _Behind) -> _Gaps:
-    config, streams = question.config, behind.streams
-    c, days = coverage.c, coverage.c.date_day
-    read = or_(
-        false(),
-        *((c.source == source) & (c.stream == stream) & (c.target_table == table) for source, stream, table in streams),
-    )
+    config, streams, columns = question.config, {*behind.streams}, {*behind.columns}
     # A count stays whole when an amount has no exchange rate, and so does a sum of another table's money.
-    converted = or_(
-        false(),
-        *((c.source == source) & (c.stream == FX) & (c.source_account == table) for source, table in behind.amounts),
-    )
-    blank = (c.stream == BLANK) & c.source_account.in_(behind.columns)
-    lacking = (read | converted | blank) & (c.is_complete.is_(None) | ~c.is_complete)
-    incomplete = select(days, c.reason, c.is_complete.is_(None)).where(lacking).order_by(days, c.reason)
-    first, last = question.connection.execute(select(func.min(days), func.max(days)).where(read)).one()
+    amounts = {*behind.amounts}
+    incomplete = [
+        (row.date_day, row.reason, row.is_complete is None)
+        for row in question.lacking
+        if (row.source, row.stream, row.target_table) in streams
+        or (row.stream == FX and (row.source, row.source_account) in amounts)
+        or (row.stream == BLANK and row.source_account in columns)
+    ]
+    spans = [question.spans[stream] for stream in streams if stream in question.spans]
+    first, last = min((a for a, _ in spans), default=None), max((b for _, b in spans), default=None)
     if any(source != FILES for source, _, _ in streams):  # a file may tell of days before the first that is read
         first = config.start_date
     return _Gaps(
-        [(day, reason, beyond) for day, reason, beyond in question.connection.execute(incomplete)],
+        incomplete,
         (first or config.start_date) if streams else None,
         (last or date.min) if streams else None,
         datetime.now(config.zone).date(),
