@@ -225,6 +225,27 @@ def test_a_row_that_does_not_tell_its_day_makes_all_days_of_its_file_incomplete(
     assert office.why("spend", "2026-02-20") == ()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "metrics"),
+    [
+        ("ads", ADS + "2026-01-05,a,x,n.n.\n", ("spend", "clicks")),
+        ("leads", LEADS + "1,a@b.example,gestern\n", ("leads",)),
+        ("deals", DEALS + "1,gestern,2026-01-05,5,Won\n", ("opportunities", "bookings")),
+        ("costs", COSTS + "1,2026-01-05,1.2X\n", ("cpa",)),
+    ],
+)  # fmt: skip
+def test_a_number_of_which_the_only_row_is_in_quarantine_is_unknown_and_not_zero(
+    office: Office, name: str, text: str, metrics: tuple[str, ...]
+) -> None:
+    office.set_up(name)
+    office.drop(f"{name}.csv", text)
+    office.derive()
+    for metric in metrics:
+        for days in ((), ("2026-01-05",), ("2026-01-05", "2026-01-06")):
+            (answer,) = office.ask(metric, *days)
+            assert (answer.value, answer.complete) == (None, False), (metric, days)
+
+
 def test_a_deal_in_quarantine_concerns_the_day_it_was_opened_and_the_day_it_was_closed(office: Office) -> None:
     office.set_up(deals="once")
     rows = [f"{n},2026-01-{n:02},2026-02-{n:02},100,Won\n" for n in range(1, 29)]

@@ -552,10 +552,11 @@ class _Gaps:
         return tuple(dict.fromkeys(found))
 
     def nothing_whole(self, start: date | None, end: date | None) -> bool:
-        """Whether no day of the range was read whole."""
-        if self.first is None or self.last is None or start is None or end is None:
+        """Whether no day of the range was read whole; an open end is that of what was read."""
+        if self.first is None or self.last is None:
             return False
-        first, last = max(start, self.first), min(end, self.last, self.today - timedelta(days=1))
+        first, last = max(start or self.first, self.first), min(end or self.last, self.last)
+        last = min(last, self.today - timedelta(days=1))
         gaps = {day for day, *_ in self.days}
         return all(first + timedelta(days=n) in gaps for n in range((last - first).days + 1))
 
