@@ -143,7 +143,7 @@ def test_the_report_names_line_column_and_reason_and_nobody() -> None:
     report = check(folder / "leads.csv", load_config(folder / "pipeline.yaml"))
     why = "fits none of the declared timestamp formats %d.%m.%Y %H:%M, %Y-%m-%d %H:%M"
     kind = Kind("Created", why, 1, ["31.02.2026 10:00"], [21])
-    assert report.tables[0] == TableCheck("lead", 21, 1, 0, [Reason(kind, [25])], 22, 1)
+    assert report.tables[0] == TableCheck("lead", 21, 1, 0, [Reason(kind, [25])], 22, 1, False)
     assert not report.ok
     text = report.text()
     assert f"1 x Created: {why} (31.02.2026 10:00), line 25" in text

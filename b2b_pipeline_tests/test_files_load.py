@@ -245,11 +245,31 @@ def test_one_key_with_different_content_is_a_conflict_in_every_table(
 ) -> None:
     columns, (one, other) = KEYED[table]
     world = dropped(tmp_path, monkeypatch, f'x: {{match: "x*", tables: {{{table}: {{columns: {{{columns}}}}}}}}}')
-    rest = "".join(f"o{n},2026-02-01,{one},a@x.example\n" for n in range(60))
+    rest = "".join(f"o{n},2026-02-01,{one},a@x.example\n" for n in range(3))
     file = f"ID,Day,X,Mail\nD1,2026-02-01,{one},a@x.example\nD1,2026-02-01,{other},a@x.example\n{rest}"
     report = checked(world, "x.csv", file + f"o1,2026-02-01,{one},a@x.example\n")
-    assert (report.tables[0].loaded, report.tables[0].quarantined, report.tables[0].repeated) == (60, 2, 1)
+    assert (report.tables[0].loaded, report.tables[0].quarantined, report.tables[0].repeated) == (3, 2, 1)
     assert "2 x ID: stands on several rows that differ (D1), line 2, 3" in report.text()
+    assert report.problem is None, "few or many: the other rows load"
+    assert not world.drop("x.csv", file)
+    assert not any(report.failures for report in world.load().loads.values())
+    stored = tables.metadata.tables[table].c
+    assert len(world.pipeline().warehouse.rows(select(stored.source_id))) == 3
+    (row,) = world.ask({"opportunity": "won", "cost_ledger": "cpa", "email_event": "email_sends"}.get(table, "leads"))
+    assert table == "touchpoint" or not row["complete"]
+
+
+def test_a_file_of_nothing_but_conflicts_is_refused_and_leaves_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns, (one, other) = KEYED["opportunity"]
+    world = dropped(tmp_path, monkeypatch, f'x: {{match: "x*", tables: {{opportunity: {{columns: {{{columns}}}}}}}}}')
+    world.drop("x.csv", f"ID,Day,X\nD1,2026-02-01,{one}\nD2,2026-02-01,{one}\n")
+    world.load()
+    world.drop("x.csv", f"ID,Day,X\n4.71E+14,2026-02-01,{one}\n4.71E+14,2026-02-01,{other}\n")
+    world.load()
+    (row,) = world.ask("won")
+    assert (row["value"], row["complete"]) == (2, False)
 
 
 def test_across_files_the_newer_row_counts_and_the_change_is_told(

@@ -16,6 +16,7 @@ from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
 
 # A mapping that knows better why a row is bad says so here: the reason, the column, and the text that it is about.
 REJECT, REJECT_COLUMN, REJECT_ABOUT = "_reject", "_reject_column", "_reject_about"
+CONFLICT = "stands on several rows that differ"  # how the reason of a row ends that was read well, and contradicted
 EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
 EXAMPLES = 5  # texts that are shown of each reason
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+")
@@ -108,6 +109,17 @@ def kinds(rejects: pd.DataFrame) -> list[Kind]:
         for (column, reason), group in rejects.fillna({"column_name": ""}).groupby(["column_name", "reason"])
     ]  # fmt: skip
     return sorted(found, key=lambda kind: (-kind.count, kind.reason))
+
+
+def fails_whole(rejects: pd.DataFrame, records: int, limit: float) -> bool:
+    """Whether so many records are bad that what they came in, or its mapping, must be wrong; one alone never is.
+
+    Rows that contradict one another were read well: they take the others with them only when there are none.
+    """
+    bad = rejects["record_number"].nunique()
+    contradicted = rejects["reason"].astype(str).str.endswith(CONFLICT)
+    misread = rejects.loc[~contradicted, "record_number"].nunique()
+    return misread > max(1, limit * records) or bad == records > 1
 
 
 def reason_text(column: str | None, reason: str, examples: list[str], more: bool) -> str:

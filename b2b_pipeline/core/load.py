@@ -19,7 +19,7 @@ from sqlalchemy import Connection, DateTime, Table, delete, exists, select, tupl
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
-from b2b_pipeline.core.contract import enforce, kinds
+from b2b_pipeline.core.contract import enforce, fails_whole, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.core.overlap import overlapped
@@ -237,7 +237,7 @@ class _Load:
         rows, rejects = enforced.rows, enforced.rejects
         # By record: one record may become many rows (a cost and its days).
         bad, every = rejects["record_number"].nunique(), frame.index.nunique()
-        if bad > 1 and bad / every > self.config.limits.max_quarantined:
+        if fails_whole(rejects, every, self.config.limits.max_quarantined):
             raise ContractError(
                 f"{_named(feed, item)}: {bad} of {every} records fail the contract of {self.table.name} "
                 f"(most: {kinds(rejects)[0]}); allowed are {self.config.limits.max_quarantined:.0%}"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.blanks import COUNTED
-from b2b_pipeline.core.contract import REJECT, Kind, enforce, kinds
+from b2b_pipeline.core.contract import REJECT, Kind, enforce, fails_whole, kinds
 from b2b_pipeline.errors import ContractError, PermanentError
 from b2b_pipeline.files.formats import MEGABYTE
 from b2b_pipeline.files.landing import read_file
@@ -54,6 +54,7 @@ class TableCheck:
     reasons: list[Reason]
     records: int
     bad_records: int
+    fails_whole: bool
     notes: list[str] = field(default_factory=list)  # what loads otherwise than it stands there
 
 
@@ -124,10 +125,11 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     line = frame[ROW].astype(int)
     reasons = [Reason(kind, sorted(line[kind.records].tolist())[:LINES]) for kind in kinds(rejects)]
     records, bad = given.index.nunique(), rejects["record_number"].nunique()
+    whole = fails_whole(rejects, records, context.config.limits.max_quarantined)
     notes = [note for note in given.attrs.get(NOTES, []) if not note.endswith("left out")]  # told by the report itself
     notes += _without_channel(given, mapping) if table == "touchpoint" else []
     notes += _without_count(given, mapping) if table == "spend" else []
-    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, notes)
+    return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, whole, notes)
 
 
 def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
@@ -165,7 +167,7 @@ def _as(channels: list[str]) -> str:
 
 def _too_many(table: TableCheck, limit: float) -> str | None:
     """Why the file as a whole would be refused, if it would: more rows of it are bad than the configuration bears."""
-    if table.bad_records <= max(1, limit * table.records):
+    if not table.fails_whole:
         return None
     return (
         f"{table.bad_records} of {table.records} rows of {table.table} would be quarantined, more than {limit:.0%} "

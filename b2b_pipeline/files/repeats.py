@@ -11,7 +11,7 @@ from __future__ import annotations
 import pandas as pd
 from sqlalchemy import Table
 
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
+from b2b_pipeline.core.contract import CONFLICT, REJECT, REJECT_ABOUT, REJECT_COLUMN
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import Cell, FileMapping
 
@@ -21,7 +21,6 @@ ID = {
     "email_event": "event_id", "identity_link": "lead_id",
 }  # fmt: skip
 _PREFIX = {"touchpoint": "files:touchpoint:", "identity_link": "files:lead:"}
-CONFLICT = "stands on several rows that differ"
 _NO_CONTENT = {"source_id", "vendor_stage"}  # where a row stands, and the file's own word for what our column says
 
 
