@@ -41,8 +41,7 @@ from b2b_pipeline.journal import Journal, locked
 from b2b_pipeline.privacy import Pseudonyms, names_somebody
 from b2b_pipeline.slices import Slice as Slice
 from b2b_pipeline.slices import (
-    ahead,
-    clock_limit,
+    in_time,
     journalled,
     number_of,
     of_journal,
@@ -245,9 +244,7 @@ class Landing:
         for folder in folders:
             found |= {item.slice_id: item for item in with_windows(self._envelopes(folder, known))}
         gone = {name: of_journal(entry, "its envelope is gone") for name, entry in known.items() if name not in found}
-        items = [item for _, item in sorted((found | gone).items())]
-        now = clock_limit()
-        return [item.with_flaw(ahead(item)) if item.pulled_at > now and not item.flaw else item for item in items]
+        return in_time([item for _, item in sorted((found | gone).items())])
 
     def _envelopes(
         self, folder: Path, known: Mapping[str, dict[str, Any]], without: Collection[str] = ()

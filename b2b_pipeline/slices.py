@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from b2b_pipeline.connectors.base import Window
 
 AHEAD = timedelta(minutes=10)  # by which clocks may differ
+FAST = ": the clock was ahead"
 _SEALED = re.compile(rb'(\{.*), "checksum": "([0-9a-f]{64})"\}', re.DOTALL)
 _NOT_JOURNALLED = ("days", "same_as", "body", "flaw")
 
@@ -59,8 +60,8 @@ class Slice:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether it was pulled later than now: what its days were then is unknown."""
-        return self.pulled_at > clock_limit()
+        """Whether it was pulled by a clock that was ahead: what its days were then is unknown."""
+        return self.flaw.endswith(FAST)
 
     def with_flaw(self, flaw: str) -> Slice:
         return replace(self, flaw=flaw)
@@ -74,13 +75,25 @@ class Slice:
             yield date.fromordinal(ordinal).isoformat()
 
 
-def clock_limit() -> str:
-    """What `pulled_at` of a slice cannot be later than."""
-    return (datetime.now(UTC) + AHEAD).isoformat(timespec="microseconds")
+def in_time(items: Sequence[Slice]) -> list[Slice]:
+    """Slices of one stream, oldest first; those that were pulled later than now, or than one after them, with a flaw.
 
-
-def ahead(item: Slice) -> str:
-    return f"it was pulled at {item.pulled_at[:16]} UTC, which is still to come: the clock was ahead"
+    So a clock that was ahead is told by what came after it too, when its time has come.
+    """
+    now = datetime.now(UTC)
+    limit, found = now, []
+    for item in reversed(items):
+        pulled = datetime.fromisoformat(item.pulled_at)
+        if pulled <= limit + AHEAD:
+            found.append(item)
+        else:
+            when = "is still to come" if pulled > now + AHEAD else "is later than what came after it"
+            found.append(
+                item if item.flaw else item.with_flaw(f"it was pulled at {item.pulled_at[:16]} UTC, which {when}{FAST}")
+            )
+        if not item.flaw:
+            limit = min(limit, pulled)
+    return found[::-1]
 
 
 def refusal(item: Slice) -> str:

@@ -220,6 +220,15 @@ def test_a_slice_from_the_future_is_told_is_not_used_and_its_days_are_read_again
     assert [is_past for _, is_past in landing.verify()] == [True]
 
 
+def test_a_slice_from_the_future_stays_told_when_its_time_has_come(landing: Landing) -> None:
+    ahead = land(landing, "report", {1: "old"}, now=NOON + timedelta(days=30))
+    land(landing, "report", {9: "later"}, now=NOON)
+    assert "2026-05-01" not in landing.winners("source", "thing", "1"), "what that day was then is unknown"
+    (bad,) = (item for item, _ in landing.verify())
+    assert bad.slice_id == ahead.slice_id
+    assert bad.flaw.endswith("which is later than what came after it: the clock was ahead")
+
+
 # -- the journal
 
 
