@@ -249,3 +249,24 @@ def test_a_link_that_leaves_the_inbox_is_refused(tmp_path: Path, monkeypatch: py
     os.symlink(tmp_path / "secret", world.pipeline().inbox / "x.csv")
     before = (tmp_path / "secret").read_bytes()
     assert "a link that leaves the inbox" in world.drop("x.csv", before)
+
+
+def test_what_a_platform_claims_of_its_conversions_is_told_as_its_claim_and_small_prices_keep_their_decimals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = (
+        f"date_day: {DAY}, account_id: {{value: a}}, campaign_id: Campaign, spend: Cost, clicks: Clicks, "
+        "conversions_platform: Results, conv_value_platform: Result value, currency: {value: USD}"
+    )
+    rows = "2026-01-01,c,10.00,4000,2.5,30\n2026-01-02,c,5.00,2000,,\n"
+    world = loaded(
+        tmp_path, monkeypatch, "spend", columns, f"Day,Campaign,Cost,Clicks,Results,Result value\n{rows}",
+        settings='currencies: {USD: {rates: {2026-01-01: "2"}}}\n',
+    )  # fmt: skip
+    [row] = world.ask("platform_conversions")
+    assert (row["value"], row["reasons"]) == (2.5, ("1 row of x.csv has no conversions",))
+    assert world.value("platform_conversion_value") == "15.00"
+    assert world.value("platform_roas", "2026-01-01", "2026-01-01") == 3.0
+    assert world.value("platform_cost_per_conversion", "2026-01-01", "2026-01-01") == "2.00"
+    assert world.value("cpc") == "0.0012"
+    assert world.value("spend") == "7.50"

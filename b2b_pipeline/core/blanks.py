@@ -13,7 +13,10 @@ from b2b_pipeline.warehouse.tables import spend
 
 BLANK = "empty cells"  # the stream under which they are reported in `coverage`, with `table.column` as account
 # Column of `spend` -> what an empty one lacks.
-COUNTED = {"spend": "cost", "impressions": "impressions", "clicks": "clicks"}
+COUNTED = {
+    "spend": "cost", "impressions": "impressions", "clicks": "clicks", "conversions_platform": "conversions",
+    "conv_value_platform": "value of conversions",
+}  # fmt: skip
 
 
 def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config, plain_id
@@ -219,12 +219,13 @@ def _midnight(day: date, config: Config) -> datetime:
 def _of_rates(connection: Connection, config: Config) -> list[dict[str, Any]]:
     """The days on which an amount that could not be converted counts: of an opportunity both opening and close."""
     reasons: dict[tuple[str, str, date], list[str]] = {}
-    for name, (amount, reporting) in CONVERTED.items():
+    for name, amounts in CONVERTED.items():
         table = tables.metadata.tables[name]
+        unknown = or_(*(table.c[amount].is_not(None) & table.c[twin].is_(None) for amount, twin in amounts.items()))
         for day in (table.c[column] for column in ("date_day", "close_date") if column in table.c):
             query = (
                 select(table.c.source, day.label("date_day"), table.c.currency)
-                .where(table.c[amount].is_not(None), table.c[reporting].is_(None), day.is_not(None))
+                .where(unknown, day.is_not(None))
                 .distinct()
                 .order_by(table.c.currency)
             )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import ColumnElement, Connection, Table, case, func, select
+from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
 
 from b2b_pipeline.currencies import FIXED_FOR_GOOD, Given
 from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
@@ -26,10 +26,10 @@ FILE_DAYS = 40  # a rate of a month, whose file is some days late
 FILES = "files"
 _FOR_GOOD = {code: Given(rates={day: rate}) for code, (day, rate) in FIXED_FOR_GOOD.items()}
 _RATE, _MONEY, _TOO_MUCH = Decimal("1e-10"), Decimal("1e-6"), Decimal("1e14")
-# Table -> amount, its reporting twin: what is converted at the fixing of the row's day.
+# Table -> its amounts, each with its reporting twin: what is converted at the fixing of the row's day.
 CONVERTED = {
-    "spend": ("spend", "spend_reporting"), "opportunity": ("amount", "amount_reporting"),
-    "cost_ledger": ("amount", "amount_reporting"),
+    "spend": {"spend": "spend_reporting", "conv_value_platform": "conv_value_reporting"},
+    "opportunity": {"amount": "amount_reporting"}, "cost_ledger": {"amount": "amount_reporting"},
 }  # fmt: skip
 
 
@@ -139,16 +139,16 @@ def load_rates(connection: Connection, reporting: str, given: Mapping[str, Given
 
 
 def converted(table: Table, rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
-    """Rows of one of the tables CONVERTED with amount and day of the fixing filled in."""
-    amount, reporting = CONVERTED[table.name]
+    """Rows of one of the tables CONVERTED with amounts and day of the fixing filled in."""
     day = rows["date_day"]
     if "close_date" in rows.columns:  # an opportunity is converted on its close date once it is closed
         day = day.where(~rows["is_closed"].eq(True).fillna(False).astype(bool), rows["close_date"])
-    money = rates.convert(rows[amount], rows["currency"], day)
-    reporting_type, day_type = pd.ArrowDtype(arrow_type(table.c[reporting])), pd.ArrowDtype(pa.date32())
-    return rows.assign(
-        **{reporting: money["amount_reporting"].astype(reporting_type), "fx_date": money["fx_date"].astype(day_type)}
-    )
+    fixed, money = pd.Series(None, index=rows.index, dtype=object), {}
+    for amount, reporting in CONVERTED[table.name].items():
+        found = rates.convert(rows[amount], rows["currency"], day)
+        money[reporting] = found["amount_reporting"].astype(pd.ArrowDtype(arrow_type(table.c[reporting])))
+        fixed = fixed.where(fixed.notna(), found["fx_date"])
+    return rows.assign(**money, fx_date=fixed.astype(pd.ArrowDtype(pa.date32())))
 
 
 def conversion_day(table: Table) -> ColumnElement[Any]:
@@ -163,9 +163,10 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
 
     Rows whose amount became another one are stamped with `run_id`, so that their days are told as restated.
     """
-    amount, reporting = CONVERTED[table.name]
+    amounts = CONVERTED[table.name]
     day, fx = conversion_day(table), fx_rate.c
-    foreign = table.c[amount].is_not(None) & (table.c.currency != rates.reporting) & day.is_not(None)
+    given = or_(*(table.c[amount].is_not(None) for amount in amounts))
+    foreign = given & (table.c.currency != rates.reporting) & day.is_not(None)
     news = select(fx.date_day, func.max(fx.loaded_at).label("at")).group_by(fx.date_day)
     renewed: dict[date | None, datetime] = {row.date_day: row.at for row in connection.execute(news)}
     used = select(table.c.currency, day.label("day"), table.c.fx_date, func.min(table.c.loaded_at).label("loaded_at"))
@@ -186,7 +187,7 @@ def convert_again(connection: Connection, table: Table, rates: Rates, now: datet
     rows = [row for row in found if (row["currency"], row.pop("day")) in stale]
     before = pd.DataFrame(rows, dtype=object)
     frame = converted(table, before, rates)
-    money = [reporting, "fx_date"]
+    money = [*amounts.values(), "fx_date"]
     old, new = (side[money].astype(object).where(side[money].notna(), "") for side in (before, frame))
     frame = frame.assign(loaded_at=now, run_id=before["run_id"].where(old.eq(new).all(axis=1), run_id))
     replace_rows(connection, table, pa.Table.from_pandas(frame, schema=arrow_schema(table), preserve_index=False))

@@ -33,6 +33,8 @@ HINTS = {
     "spend.spend": "nothing gives the cost of ads: map spend",
     "spend.impressions": "nothing gives impressions: map impressions",
     "spend.clicks": "nothing gives clicks: map clicks",
+    "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
+    "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }
 

@@ -151,14 +151,19 @@ class Answer:
             "complete": self.complete,
         }
 
+    @property
+    def places(self) -> int:
+        """Decimals of an amount: a price below 1, as of an impression, has more than a sum."""
+        return 4 if self.metric.denominator and self.value and abs(self.value) < 1 else 2
+
     def _shown(self, value: Fraction | None) -> Any:
         if value is None:
             return None
         match self.metric.unit:
             case "money":
-                return decimal_text(value, 2)
+                return decimal_text(value, self.places)
             case "count":
-                return int(value)
+                return whole_or_float(value)
             case _:
                 return float(value)
 
@@ -173,6 +178,11 @@ def _part(terms: Any, value: Fraction | None) -> Any:
         return None
     if any(COMPONENTS[name].unit == "money" for name in terms):
         return decimal_text(value, 6)
+    return whole_or_float(value)
+
+
+def whole_or_float(value: Fraction) -> int | float:
+    """A count; ad platforms share one conversion out among campaigns."""
     return int(value) if value.denominator == 1 else float(value)
 
 

@@ -6,7 +6,7 @@ from b2b_pipeline.metrics.query import Answer, decimal_text
 
 
 def shown(answer: Answer, currency: str) -> str:
-    """`EUR 1,234.50`, `12.5 %`, `3.2x`, `45 days`, `1,234`; `no value` where there is none."""
+    """`EUR 1,234.50`, `12.5 %`, `3.2x`, `45 days`, `1,234`, `1,234.5`; `no value` where there is none."""
     value = answer.value
     if value is None:
         return "no value"
@@ -17,11 +17,11 @@ def shown(answer: Answer, currency: str) -> str:
 
     match answer.metric.unit:
         case "money":
-            return f"{currency} {text(2)}"
+            return f"{currency} {text(answer.places)}"
         case "rate":
             return f"{text(2 if 0 < abs(value) * 100 < 1 else 1, 100)} %"
         case "multiple":
             return f"{text(2)}x"
         case "days":
             return f"{text(0 if value.denominator == 1 else 1)} days"
-    return text(0)
+    return text(0 if value.denominator == 1 else 1)  # platforms share a conversion out

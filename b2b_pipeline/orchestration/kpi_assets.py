@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from b2b_pipeline.export import KPI_DAILY, export_parquet
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.definitions import publish_definitions
-from b2b_pipeline.metrics.query import Answer, ask
+from b2b_pipeline.metrics.query import Answer, ask, whole_or_float
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
@@ -189,8 +190,8 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dg.Markdown
 
 def _number(answer: Answer) -> int | float:
     """A value as Dagster plots it."""
-    value = answer.value or 0
-    return int(value) if answer.metric.unit == "count" else round(float(value), 6)
+    value = answer.value or Fraction(0)
+    return whole_or_float(value) if answer.metric.unit == "count" else round(float(value), 6)
 
 
 def _export(calendar: Calendar) -> dg.AssetsDefinition:

@@ -63,12 +63,14 @@ def metric(unit: str, numerator: str, denominator: str | None = None, **more: An
 
 MONEY = {
     "spend", "marketing_costs", "sales_costs", "pipeline", "bookings", "lost_amount",
-    "first_touch_revenue", "last_touch_revenue", "paid_revenue", "marketing_revenue",
+    "first_touch_revenue", "last_touch_revenue", "paid_revenue", "marketing_revenue", "conversion_value",
 }  # fmt: skip
 MARGIN = {"margin": frozenset({"marketing_revenue"})}
 COST = "spend marketing_costs"
 # What is paid, and what the money buys at once: it is known only for channels that some row of it names.
-BOUGHT = {"spend", "impressions", "clicks", "marketing_costs", "sales_costs"}
+BOUGHT = {
+    "spend", "impressions", "clicks", "marketing_costs", "sales_costs", "conversions", "conversion_value",
+}  # fmt: skip
 METRICS = {
     "spend": metric("money", "spend"),
     "impressions": metric("count", "impressions"),
@@ -76,6 +78,10 @@ METRICS = {
     "ctr": metric("rate", "clicks", "impressions"),
     "cpc": metric("money", "spend", "clicks"),
     "cpm": metric("money", "1000*spend", "impressions"),
+    "platform_conversions": metric("count", "conversions"),
+    "platform_conversion_value": metric("money", "conversion_value"),
+    "platform_roas": metric("rate", "conversion_value", "spend"),
+    "platform_cost_per_conversion": metric("money", "spend", "conversions"),
     "leads": metric("count", "leads"),
     "mqls": metric("count", "mqls"),
     "sqls": metric("count", "sqls"),
@@ -269,7 +275,7 @@ class Table:
             if metric.denominator is not None:
                 value = None if above is None or not below else above / below
             rows.append(
-                self._row(key, name, shown(value, metric.unit))
+                self._row(key, name, shown(value, metric))
                 | {"numerator": part(above, metric.numerator), "denominator": part(below, metric.denominator or {})}
             )
         return rows
@@ -339,19 +345,26 @@ def first_day(day: date, grain: str) -> date:
     return day
 
 
-def shown(value: Fraction | None, unit: str) -> str | int | float | None:
+def shown(value: Fraction | None, metric: Metric) -> str | int | float | None:
     if value is None:
         return None
-    return rounded(value, 2) if unit == "money" else int(value) if unit == "count" else float(value)
+    if metric.unit == "money":
+        return rounded(value, 4 if metric.denominator and 0 < abs(value) < 1 else 2)
+    return counted(value) if metric.unit == "count" else float(value)
 
 
-def part(value: Fraction | None, terms: Terms) -> str | int | None:
+def part(value: Fraction | None, terms: Terms) -> str | int | float | None:
     """A numerator or denominator: money with 6 decimals, else a count."""
     if value is None:
         return None
-    return rounded(value, 6) if MONEY & terms.keys() else int(value)
+    return rounded(value, 6) if MONEY & terms.keys() else counted(value)
 
 
 def rounded(value: Fraction, places: int) -> str:
     """Half-even, exactly: `round` of a Fraction does that."""
     return f"{Decimal(round(value * 10**places)).scaleb(-places):f}"
+
+
+def counted(value: Fraction) -> int | float:
+    """A platform may share one conversion out among campaigns."""
+    return int(value) if value == int(value) else float(value)

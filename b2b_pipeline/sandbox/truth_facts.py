@@ -66,7 +66,7 @@ class Money:
 
 
 def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money) -> Iterator[Fact]:
-    """Spend, impressions and clicks per campaign and day, as the platform says at the time."""
+    """Spend, impressions, clicks and conversions per campaign and day, as the platform says at the time."""
     currencies = dict(connection.execute("select vendor || id, currency from ad_account").fetchall())
     types = {
         (account, campaign): json.loads(payload)["advertisingChannelType"]
@@ -77,21 +77,25 @@ def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money) -> Iterat
     }
     rows = connection.execute(
         """
-        select account, campaign_id, date_day, sum(cost_micros), sum(impressions), sum(clicks)
+        select account, campaign_id, date_day, sum(cost_micros), sum(impressions), sum(clicks),
+            json_group_array(conversions), json_group_array(conversions_value)
         from (select vendor || account_id as account, campaign_id, ad_group_id, date_day, max(known_at),
-                     cost_micros, impressions, clicks
+                     cost_micros, impressions, clicks, conversions, conversions_value
               from ad_day where known_at <= ? group by account, campaign_id, ad_group_id, date_day)
         group by account, campaign_id, date_day
         """,
         (as_of,),
     )
-    for account, campaign, day_text, micros, impressions, clicks in rows:
+    for account, campaign, day_text, micros, impressions, clicks, conversions, values in rows:
         day = date.fromisoformat(day_text)
         channel = AD_CHANNEL.get(types[account, campaign], "other")
         spend = money.convert(Decimal(micros).scaleb(-6), currencies[account], day)
         yield Fact("spend", day, channel, spend)
         yield Fact("impressions", day, channel, Decimal(impressions))
         yield Fact("clicks", day, channel, Decimal(clicks))
+        yield Fact("conversions", day, channel, sum(map(Decimal, json.loads(conversions)), Decimal(0)))
+        value = sum(map(Decimal, json.loads(values)), Decimal(0))
+        yield Fact("conversion_value", day, channel, money.convert(value, currencies[account], day))
 
 
 def cost_facts(costs: Sequence[Cost], money: Money) -> Iterator[Fact]:

@@ -70,6 +70,7 @@ spend = _core(
     *_count("impressions", "clicks"),
     Column("conversions_platform", MONEY), Column("conv_value_platform", MONEY),
     *_money("spend"), *_text("currency"), *_money("spend_reporting"), *_day("fx_date"), *_text("account_tz"),
+    *_money("conv_value_reporting"),
     grain="One row per ad campaign and day of the ad account: what the platform says we spent.",
     key=("source", "account_id", "campaign_id", "ad_group_id", "ad_id", "date_day"),
 )  # fmt: skip
