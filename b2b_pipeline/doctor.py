@@ -29,6 +29,7 @@ from b2b_pipeline.privacy import PREFIX
 from b2b_pipeline.slices import refusal
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import coverage
 
 DISTRIBUTION = "b2b-pipeline"
 OLDEST_POSTGRESQL = 15
@@ -136,6 +137,7 @@ def _warehouse(config: Config | None) -> Iterator[Finding]:
         yield from _schema(Warehouse())
         if config is not None and migrate.state(Warehouse()) == migrate.HEAD:
             yield from _shared(Warehouse(), config)
+            yield from _incomplete(Warehouse())
     except PipelineError as error:
         yield Finding(False, str(error), "correct B2B_WAREHOUSE_URL; see that its server runs and lets this user in")
 
@@ -145,6 +147,20 @@ def _shared(warehouse: Warehouse, config: Config) -> Iterator[Finding]:
     for address, records in shared_addresses(warehouse).items():
         if f"email:{address.removeprefix(PREFIX).partition('@')[0]}" not in config.identity.shared_keys:
             yield Finding(True, f"{address} joins {records} lead records", fix, warning=True)
+
+
+def _incomplete(warehouse: Warehouse) -> Iterator[Finding]:
+    """Of each stream the days that numbers are not complete for, and the newest reason."""
+    told: dict[str, list[tuple[date, str]]] = {}
+    c = coverage.c
+    query = select(c.source, c.stream, c.date_day, c.reason).where(~c.is_complete).order_by(c.date_day, c.reason)
+    for row in warehouse.rows(query):
+        told.setdefault(f"{row['source']}/{row['stream']}", []).append((row["date_day"], row["reason"]))
+    for stream, found in sorted(told.items()):
+        days = sorted({day for day, _ in found})
+        number = f"{len(days)} day{'s' if len(days) > 1 else ''}, {days[0]} to {days[-1]}"
+        what = f"not complete: {stream}: {number}: {found[-1][1]}"
+        yield Finding(True, what, "numbers of these days say so; b2b backfill reads what is missing", warning=True)
 
 
 def _schema(warehouse: Warehouse) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ def doctor() -> None:
     from b2b_pipeline.doctor import examine
     from b2b_pipeline.privacy import mask
 
-    failed, section = 0, ""
+    failed, warned, section = 0, 0, ""
     for name, finding in examine(datetime.now(UTC).date()):
         if name != section:
             section = name
@@ -26,9 +26,10 @@ def doctor() -> None:
         mark = typer.style("ok  ", fg="green") if finding.ok else typer.style("FAIL", fg="red", bold=True)
         mark = typer.style("warn", fg="yellow") if finding.warning else mark
         typer.echo(f"  {mark} {printable(mask(finding.what))}")
-        failed += not finding.ok
+        failed, warned = failed + (not finding.ok), warned + finding.warning
         if not finding.ok or finding.warning:
             typer.echo(f"       -> {printable(mask(finding.fix))}")
-    typer.echo(f"{failed} failed" if failed else "all is well")
+    well = f"nothing failed, {warned} warned of" if warned else "all is well"
+    typer.echo(f"{failed} failed" if failed else well)
     if failed:
         raise typer.Exit(1)
