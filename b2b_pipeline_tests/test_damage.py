@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import time_machine
+from sqlalchemy import func, select
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.landing import Landing
+from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.installation import START, UNTIL, Installation, copy, served
 
 
@@ -111,6 +114,19 @@ def test_a_slice_loaded_while_the_clock_was_ahead_is_taken_out_when_the_clock_is
         found.pipeline().ingest("google_ads", "campaign_daily", *_days(), "again")
     assert found.b2b("replay").exit_code == 0
     assert months(found, "spend") == before
+
+
+def test_a_record_nested_without_end_is_refused_by_name_and_other_tables_load(found: Installation) -> None:
+    landing = Landing(found.home / "landing", Pseudonyms.of_home(found.home, landing=found.home / "landing"))
+    item = next(each for each in landing.slices("hubspot", "deal") if each.stored)
+    deep = "[" * 200_000 + "]" * 200_000
+    assert landing.rewrite(item, lambda _: f'{{"id": "1", "deep": {deep}}}\n')
+    done = found.b2b("replay")
+    assert done.exit_code == 1
+    assert f"slice {item.slice_id} of hubspot/deal" in done.stderr
+    assert "Traceback" not in done.output
+    leads = found.pipeline().warehouse.rows(select(func.count().label("n")).select_from(tables.lead))
+    assert leads[0]["n"] > 0
 
 
 def test_forgetting_says_what_it_could_not_search(found: Installation) -> None:

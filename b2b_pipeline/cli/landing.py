@@ -36,7 +36,10 @@ def verify() -> None:
     for line in found.unreadable():
         bad += 1
         say(f"{line} cannot be read: {UNREADABLE}")
-    slices = sum(len(found.slices(*stream)) for stream in found.streams())
-    typer.echo(f"{slices} slices: {bad} damaged" + (f", {again} damaged and read again since" if again else ""))
+    slices = [item for stream in found.streams() for item in found.slices(*stream)]
+    unsealed = sum(item.body is None for item in slices)
+    told = [f"{bad} damaged", f"{again} damaged and read again since" if again else ""]
+    told.append(f"{unsealed} of earlier versions without a checksum, compared by their counts" if unsealed else "")
+    typer.echo(f"{len(slices)} slices: {', '.join(filter(None, told))}")
     if bad:
         raise typer.Exit(1)
