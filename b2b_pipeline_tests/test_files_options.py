@@ -84,6 +84,33 @@ def test_a_day_takes_a_timestamp_and_is_that_of_the_reporting_zone(
 
 
 @pytest.mark.parametrize(
+    ("cell", "written"),
+    [("1769985000", "epoch"), ("1769985000.25", "epoch"), ("1769985000000", "epoch_ms")],
+)
+def test_times_since_1970_are_read_and_need_no_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, written: str
+) -> None:
+    columns = f"lead_id: ID, created_at: {{from: At, timestamp: {written}}}"
+    world = loaded(tmp_path, monkeypatch, "lead", columns, f"ID,At\n1,{cell}\n")
+    [row] = world.pipeline().warehouse.rows(select(tables.lead.c.created_at))
+    assert row["created_at"] == datetime(2026, 2, 1, 22, 30)  # noqa: DTZ001 - the warehouse keeps UTC
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("1769985000", "epoch_ms"), ("1769985000000", "epoch"), ("2026-02-01", "epoch"), ("-5", "epoch")],
+)
+def test_seconds_taken_for_milliseconds_are_no_time_of_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cell: str, written: str
+) -> None:
+    columns = f"lead_id: ID, created_at: {{from: At, timestamp: {written}}}"
+    world = dropped(tmp_path, monkeypatch, f'x: {{match: "x*", tables: {{lead: {{columns: {{{columns}}}}}}}}}')
+    report = checked(world, "x.csv", f"ID,At\n1,{cell}\n")
+    assert not report.ok
+    assert f"fits none of the declared timestamp formats {written}" in report.text()
+
+
+@pytest.mark.parametrize(
     ("cells", "first"),
     [
         (["03/02/2026", "25/02/2026"], date(2026, 2, 3)),

@@ -20,6 +20,8 @@ from b2b_pipeline.privacy import identifying
 
 DecimalSign = Literal[".", ","]
 YEARS = range(1970, 2101)  # a year outside is a typing error or a spreadsheet's zero
+EPOCHS = {"epoch": 1, "epoch_ms": 1000}  # timestamps that count from 1970: units in a second
+EPOCHS_FROM = datetime(2000, 1, 1, tzinfo=UTC)  # seconds that are taken for milliseconds all fall into 1970
 PLACES = Decimal("0.000001")
 LONGEST = 60  # characters that an amount may take
 DIGITS = 14  # before the decimal sign, as the warehouse keeps them
@@ -45,6 +47,7 @@ _AMOUNT = re.compile(
 
 _WORKBOOK_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")  # how a workbook's days and times are landed
 _UNITS = {"K": 1000, "TSD": 1000, "M": 10**6, "MIO": 10**6, "MRD": 10**9, "BN": 10**9}
+_EPOCH = re.compile(r"[0-9]{1,16}(\.[0-9]{1,9})?")
 _SCIENTIFIC = re.compile(r"[+-]?\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 
 
@@ -151,10 +154,22 @@ def _moment(text: str, formats: Sequence[str], kind: str) -> datetime:
 
 
 def _read(text: str, written: str) -> datetime | None:
+    if written in EPOCHS:
+        return _since_1970(text, EPOCHS[written])
     try:
         return datetime.strptime(text, written)  # noqa: DTZ007
     except ValueError:
         return None
+
+
+def _since_1970(text: str, in_a_second: int) -> datetime | None:
+    if not _EPOCH.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromtimestamp(float(text) / in_a_second, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+    return moment if moment >= EPOCHS_FROM else None
 
 
 def settled_formats(values: pd.Series, formats: Sequence[str], latest: date | None) -> list[str]:

@@ -32,9 +32,10 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from b2b_pipeline.errors import ContractError
+from b2b_pipeline.files.cells import EPOCHS
 
 CATEGORIES = ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")
 EVENT_TYPES = ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")
@@ -189,10 +190,15 @@ class Currency(Text):
         return self.source is None and self.value is None
 
 
-def _formats(formats: list[str]) -> list[str]:
+def _formats(formats: list[str], about: ValidationInfo) -> list[str]:
     for item in formats:
-        if "%" not in item:
-            raise ValueError(f"{item!r} is no date format: write it like %d.%m.%Y, %m/%d/%Y, %Y-%m-%d, %d %b %Y")
+        if item in EPOCHS and about.field_name == "date":
+            raise ValueError(f"{item!r} is a point in time: write `timestamp: {item}`")
+        if "%" not in item and item not in EPOCHS:
+            raise ValueError(
+                f"{item!r} is no date format: write it like %d.%m.%Y, %m/%d/%Y, %Y-%m-%d, %d %b %Y; seconds or "
+                "milliseconds since 1970 are `timestamp: epoch` or `timestamp: epoch_ms`"
+            )
     return formats
 
 
@@ -206,7 +212,7 @@ def _known_zone(value: str | None) -> str | None:
 
 
 def _zoned(formats: Iterable[str], zone: str | None) -> None:
-    if zone is None and any("%z" not in item for item in formats):
+    if zone is None and any("%z" not in item and item not in EPOCHS for item in formats):
         raise ValueError("a timestamp needs its time zone: add `zone: Europe/Berlin` (or %z where the text says it)")
 
 
@@ -239,7 +245,8 @@ class Month(Day):
 class Moment(Cell):
     """A point in time: `timestamp` formats with their `zone` (or `%z` in them), or `date` formats.
 
-    A day without a time is that day in the reporting time zone.
+    Seconds since 1970 are `timestamp: epoch`, milliseconds `timestamp: epoch_ms`; they need no zone. A day without
+    a time is that day in the reporting time zone.
     """
 
     date: Formats = []
