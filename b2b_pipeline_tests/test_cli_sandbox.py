@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
+from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
 
 WORLD = ("--days", "20", "--leads", "60", "--until", "2026-06-28")
 B2B = "from b2b_pipeline.cli import app; app()"
@@ -67,6 +69,17 @@ def test_it_serves_moves_on_while_serving_and_drops_files(home: Path) -> None:
     assert f"dropped {home / 'drops' / 'costs_2026-06.csv'}" in moved.output
     assert (home / "drops" / "costs_2026-06.csv").read_bytes() != dropped["costs_2026-06.csv"]
     assert (home / "home" / "sandbox" / "world.sqlite").is_file()
+
+
+def test_a_rough_world_is_served_on_request(home: Path) -> None:
+    with serving(*WORLD, "--rough") as url:
+        request = Request(
+            f"{url}/hubspot/marketing/v3/emails", headers={"Authorization": f"Bearer {PRIVATE_APP_TOKEN}"}
+        )
+        with pytest.raises(HTTPError) as refused:
+            urlopen(request)
+        assert refused.value.code == 403
+        assert json.load(refused.value)["category"] == "MISSING_SCOPES"
 
 
 def test_truth_has_the_shape_of_kpi_and_reads_the_configuration(home: Path) -> None:

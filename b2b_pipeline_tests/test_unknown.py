@@ -402,6 +402,30 @@ def test_spend_without_a_channel_may_be_anybodys_and_leaves_nobody_out(
     assert found.value("cost_per_lead") == "3.33"
 
 
+@pytest.mark.parametrize(
+    ("channels", "metric", "because"),
+    [
+        ("{paid: [paid_social]}", "roas",
+         "the ad spend of paid_search counts, its revenue does not: add it to channels.paid"),
+        ("{not_marketing: [paid_search]}", "romi_multiple",
+         "the marketing cost of paid_search counts, its revenue does not: take it out of channels.not_marketing"),
+    ],
+)  # fmt: skip
+def test_spend_of_a_channel_whose_revenue_does_not_count_makes_the_ratio_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, channels: str, metric: str, because: str
+) -> None:
+    deals = "Deal,Lead,Won,Amount\nd1,1,2026-01-02,100\nd2,2,2026-01-02,50\n"
+    settings = f"channels: {channels}\nfiles:" + LEADS + WON_ALONE + ADS
+    found = world(tmp_path, monkeypatch, settings, leads=THREE_LEADS, deals=deals, ads=ONE_AD)
+    (total,) = found.ask(metric)
+    assert not total["complete"]
+    assert because in total["reasons"]
+    split = {row["channel"]: (row["value"], row["why_null"]) for row in found.ask(metric, by=["channel"])}
+    assert split["paid_search"] == (None, because)
+    (other,) = found.ask("spend")
+    assert because not in other["reasons"]
+
+
 # -- a row that gives a part counts with that part
 
 

@@ -59,6 +59,7 @@ FAMILY = Family(
             _credited("last", lambda config: _LAST.in_(config.channels.paid)),
             "money",
             of="won deals of a paid channel",
+            left_out=lambda channels, name: "" if name in channels.paid else "add it to channels.paid",
         ),
         Component(
             "marketing_revenue",
@@ -66,6 +67,9 @@ FAMILY = Family(
             _credited("last", lambda config: _LAST.is_not(None) & _LAST.not_in(config.channels.not_marketing)),
             "money",
             of="won deals of a marketing channel",
+            left_out=lambda channels, name: (
+                "take it out of channels.not_marketing" if name in channels.not_marketing else ""
+            ),
         ),
     ),
     metrics=(

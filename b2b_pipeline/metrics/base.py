@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null, select
 from sqlalchemy.types import Text
 
-from b2b_pipeline.config import Config, Dimensions
+from b2b_pipeline.config import Channels, Config, Dimensions
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.warehouse.dialects import entry
 
@@ -57,6 +57,7 @@ class Component:
     bought: money spent, or what it bought at once: in a channel or campaign of which no row was ever given it is
     unknown, not 0.
     of: what its rows are called, where a row counts elsewhere even without the amount that is summed here.
+    left_out: the cure where it counts only some channels, and not the one that is asked for.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Component:
     unit: Literal["money", "count", "days"] = "count"
     bought: bool = False
     of: str = ""
+    left_out: Callable[[Channels, str], str] | None = None
     version: int = 1
 
     @property

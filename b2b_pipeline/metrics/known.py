@@ -52,7 +52,18 @@ class Known:
         if self._loads.behind(made):
             return [BEHIND]
         needs = {need: None for _, legs in self._legs(metric) for leg in legs for need in (*leg.needs, *leg.dated)}
-        return [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
+        silent = [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
+        return [*silent, *dict.fromkeys(why for _, why in self._one_sided(metric).values())]
+
+    def _one_sided(self, metric: Metric) -> dict[str, tuple[str, str]]:
+        """Channel -> the component that does not count it, and why: the money that was spent on it does count."""
+        places = {channel: name for name in _PAID if name in metric.components for channel in self._paid_for[name]}
+        return {
+            channel: (name, f"the {_PAID[places[channel]]} of {channel} counts, its revenue does not: {cure}")
+            for channel in sorted(places)
+            for name in sorted(metric.components)
+            if (rule := COMPONENTS[name].left_out) and (cure := rule(self._config.channels, channel))
+        }
 
     def unfed(self, metric: Metric) -> tuple[str, ...]:
         """Paid channels whose ad spend, or what else the metric needs of the ads, nothing feeds.
@@ -80,7 +91,8 @@ class Known:
             for key, name, asked in zip((channel, campaign), LOCATED, split, strict=True)
             if asked
         )
-        return {
+        one_sided = self._one_sided(metric).get(channel) if split[0] and channel is not None else None
+        return dict([one_sided] if one_sided else []) | {
             name: f"nothing feeds the ad spend of {channel}" if unfed else f"nothing gives {_WORDS[name]} of {where}"
             for name in BOUGHT
             if name in metric.components
@@ -110,6 +122,10 @@ class Known:
         for component, channel, campaign in self._connection.execute(query.distinct()):
             found.setdefault(component, set()).add((channel, campaign))
         return found
+
+    @cached_property
+    def _paid_for(self) -> dict[str, set[str]]:
+        return {name: {channel for channel, _ in self._places.get(name, ()) if channel} for name in _PAID}
 
     @cached_property
     def _ads_in_ledger(self) -> set[str | None]:
@@ -148,3 +164,4 @@ _WORDS = {
     "spend": "the ad spend", "impressions": "impressions", "clicks": "clicks on ads",
     "marketing_cost": "a marketing cost", "sales_cost": "a sales cost",
 }  # fmt: skip
+_PAID = {"spend": "ad spend", "marketing_cost": "marketing cost"}
