@@ -70,7 +70,7 @@ def complaint(written: str) -> str:
         ("{opportunity: {columns: {stage: S, amount: A}, won: [Won]}}", "an amount needs its currency"),
         ("{opportunity: {columns: {stage: S}}}", "`won` lists the values of `stage`"),
         ("{opportunity: {columns: {owner: O}}}", "say what is won"),
-        ("{email_event: {columns: {send_id: Campaign}}}", "Counts per campaign cannot be loaded: unique opens"),
+        ("{email_event: {columns: {send_id: Campaign}}}", "counts per campaign are the table `email_summary`"),
         (
             "{email_event: {columns: {send_id: Campaign, email: To}}}",
             "give `event_type` and `event_at` (a row per event)",

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal
+from math import prod
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -223,10 +224,12 @@ def parse_money(text: str, decimal: DecimalSign | None) -> str:
 
 def product(factors: Sequence[str]) -> str:
     """Plain numbers multiplied, to 6 places."""
-    result = Decimal(1)
-    for factor in factors:
-        result *= Decimal(factor)
-    return _plain(result)
+    return _plain(prod(map(Decimal, factors), start=Decimal(1)))
+
+
+def total(parts: Sequence[str]) -> str:
+    """Plain numbers added."""
+    return _plain(Decimal(sum(map(Decimal, parts))))
 
 
 def currency_sign(text: str) -> str | None:

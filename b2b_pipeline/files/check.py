@@ -128,7 +128,7 @@ def _table(frame: pd.DataFrame, mapping: FileMapping, table: str, context: Mappi
     whole = fails_whole(rejects, records, context.config.limits.max_quarantined)
     notes = [note for note in given.attrs.get(NOTES, []) if not note.endswith("left out")]  # told by the report itself
     notes += _without_channel(given, mapping) if table == "touchpoint" else []
-    notes += _without_count(given, mapping) if table == "spend" else []
+    notes += _without_count(given, mapping, table) if table in COUNTED else []
     return TableCheck(table, len(enforced.rows), len(rejects), enforced.duplicates, reasons, records, bad, whole, notes)
 
 
@@ -148,14 +148,12 @@ def _without_channel(touches: pd.DataFrame, mapping: FileMapping) -> Iterator[st
     yield told + (f"; to leave such rows out, use `when: {source}`" if source else "")
 
 
-def _without_count(ads: pd.DataFrame, mapping: FileMapping) -> Iterator[str]:
-    """Rows of ads that lack a number which the file has: the rest of them counts, and their day is incomplete."""
-    table = mapping.tables.spend
-    if table is None:
-        return
-    for name, what in COUNTED.items():
-        number = int((ads[name].isna() & ads[REJECT].isna()).sum())
-        if number and getattr(table.columns, name) is not None:
+def _without_count(given: pd.DataFrame, mapping: FileMapping, table: str) -> Iterator[str]:
+    """Rows that lack a number which the file has: the rest of them counts, and their day is incomplete."""
+    columns = mapping.tables.given()[table].columns
+    for name, what in COUNTED[table].items():
+        number = int((given[name].isna() & given[REJECT].isna()).sum())
+        if number and getattr(columns, name) is not None:
             told = f"{number} row{'s have' if number > 1 else ' has'} no {what}"
             rest, verb = "they give" if number > 1 else "it gives", "are" if what.endswith("s") else "is"
             yield f"{told}: what else {rest} counts, {what} of the day {verb} incomplete"

@@ -39,6 +39,11 @@ from b2b_pipeline.files.cells import EPOCHS
 
 CATEGORIES = ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")
 EVENT_TYPES = ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")
+# What an e-mail tool counts of a send -> the type of event that its recipients have.
+SUMMED = {
+    "sends": "sent", "deliveries": "delivered", "opens": "open", "clicks": "click", "bounces": "bounce",
+    "unsubscribes": "unsubscribe",
+}  # fmt: skip
 CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -99,7 +104,7 @@ class Cell(_Section):
     @property
     def parts(self) -> list[str]:
         """Several columns that are one cell together."""
-        return [*getattr(self, "join", []), *getattr(self, "multiply", [])]
+        return [*getattr(self, "join", []), *getattr(self, "multiply", []), *getattr(self, "add", [])]
 
     @property
     def sources(self) -> list[str]:
@@ -169,11 +174,19 @@ class Email(Cell):
 class Number(Cell):
     """A number in the file's decimal style; `12 %` is 0.12, `1.2K` is 1200.
 
-    `scale`: what it is multiplied by, `0.000001` for micros. `{multiply: [Price, Quantity]}` multiplies columns.
+    `scale`: what it is multiplied by, `0.000001` for micros. `{multiply: [Price, Quantity]}` multiplies columns,
+    `{add: [Hard bounces, Soft bounces]}` adds them.
     """
 
     multiply: list[Header] = []
+    add: list[Header] = []
     scale: Annotated[Decimal, Field(gt=0)] = Decimal(1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Number:
+        if self.multiply and self.add:
+            raise ValueError("give either `multiply` or `add`")
+        return self
 
 
 class Money(Number):
@@ -462,9 +475,8 @@ class EmailEventColumns(_Section):
     def _per_recipient(self) -> EmailEventColumns:
         if (self.email is None) == (self.recipient_id is None):
             raise ValueError(
-                "an export of e-mail events needs the recipient (`email`, or `recipient_id`). Counts per campaign "
-                "cannot be loaded: unique opens and clicks cannot be told from sums. Export the events per recipient "
-                "instead"
+                "an export of e-mail events needs the recipient (`email`, or `recipient_id`); counts per campaign are "
+                "the table `email_summary`"
             )
         return self
 
@@ -492,6 +504,34 @@ class EmailEventTable(Table):
     def cells(self) -> Iterator[Cell]:
         yield from super().cells()
         yield from self.events.values()
+
+
+class EmailSummaryColumns(_Section):
+    send_id: Id
+    campaign_id: Id | None = None
+    sent_at: Moment
+    updated_at: Moment | None = None
+    sends: Number | None = None
+    deliveries: Number | None = None
+    opens: Number | None = None
+    clicks: Number | None = None
+    bounces: Number | None = None
+    unsubscribes: Number | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> EmailSummaryColumns:
+        if not any(isinstance(getattr(self, name), Number) for name in type(self).model_fields):
+            raise ValueError("map at least one of sends, deliveries, opens, clicks, bounces, unsubscribes")
+        return self
+
+
+class EmailSummaryTable(Table):
+    """One row per send, with how many recipients the e-mail tool counts: each once, so `opens` are unique opens.
+
+    What it counts of machines is in it. Where the recipients of a send are given too, they count.
+    """
+
+    columns: EmailSummaryColumns
 
 
 class CostColumns(_Section):
@@ -576,6 +616,7 @@ class Tables(_Section):
     opportunity: OpportunityTable | None = None
     spend: SpendTable | None = None
     email_event: EmailEventTable | None = None
+    email_summary: EmailSummaryTable | None = None
     cost_ledger: CostTable | None = None
     touchpoint: TouchpointTable | None = None
     fx_rate: RateTable | None = None

@@ -28,6 +28,7 @@ from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import (
     CLICK_IDS,
+    SUMMED,
     Currency,
     Day,
     EmailEventTable,
@@ -462,12 +463,34 @@ def _email_clicks(sheet: Sheet) -> pd.DataFrame:
     )
 
 
+def _email_summary(sheet: Sheet) -> pd.DataFrame:
+    send_id = sheet["send_id"]
+    counts = {name: _count(sheet, name) for name in SUMMED}
+    reached = counts["deliveries"].fillna(counts["sends"])
+    for name in ("opens", "clicks", "unsubscribes"):
+        more = [isinstance(n, str) and isinstance(of, str) and float(n) > float(of)
+                for n, of in zip(counts[name], reached, strict=True)]  # fmt: skip
+        cell = getattr(sheet.table.columns, name)
+        sheet.fail(
+            pd.Series(more, index=reached.index, dtype=bool), f"more {name} than recipients: map unique ones", cell
+        )
+    sent_at = sheet["sent_at"]
+    return sheet.frame(
+        {
+            "send_id": send_id, "campaign_id": sheet["campaign_id"].fillna(send_id), **counts, "sent_at": sent_at,
+            "date_day": _day(sent_at, sheet),
+        },
+        "updated_at",
+    )  # fmt: skip
+
+
 _BUILD: dict[str, Callable[[Sheet], pd.DataFrame]] = {
     "lead": _lead,
     "stage_event": _stage_event,
     "opportunity": _opportunity,
     "spend": _spend,
     "email_event": _email_event,
+    "email_summary": _email_summary,
     "cost_ledger": _cost,
     "touchpoint": _touchpoint,
     "fx_rate": _rate,

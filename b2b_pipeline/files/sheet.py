@@ -105,17 +105,21 @@ class Sheet:
         return (values == "true") | (text.notna() & values.isna())
 
     def _number(self, cell: Number) -> pd.Series:
-        """An amount or number: that of one column or the product of several, to scale."""
+        """An amount or number: that of one column, or the sum or product of several, to scale."""
         parse = cells.parse_money if isinstance(cell, Money) else cells.parse_number
         texts = [self._text(header) for header in cell.sources] or [self.raw(cell)]
         factors = [self._parse(text, partial(parse, decimal=self._decimal(text)), cell) for text in texts]
         if len(factors) == 1 and cell.scale == 1:
             return factors[0]
-        product = [
-            cells.product([*row, str(cell.scale)]) if all(isinstance(factor, str) for factor in row) else None
+        combined = [
+            self._combined(cell, row) if all(isinstance(factor, str) for factor in row) else None
             for row in zip(*factors, strict=True)
         ]
-        return pd.Series(product, index=self.records.index, dtype=object)
+        return pd.Series(combined, index=self.records.index, dtype=object)
+
+    @staticmethod
+    def _combined(cell: Number, row: tuple[str, ...]) -> str:
+        return cells.product([cells.total(row) if cell.add else cells.product(row), str(cell.scale)])
 
     def _one(self, text: pd.Series, formats: list[str], *, ahead: bool = False) -> list[str]:
         tomorrow = datetime.now(self.context.config.zone).date() + timedelta(days=1)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import literal
+from sqlalchemy import exists, literal
 
 from b2b_pipeline.core.given import Need
+from b2b_pipeline.files.mapping import SUMMED
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
-from b2b_pipeline.warehouse.tables import email_recipient
+from b2b_pipeline.warehouse.tables import email_recipient, email_summary
 
 _DIMENSIONS = {
     "channel": literal("email"),
@@ -15,7 +16,19 @@ _DIMENSIONS = {
 }
 
 
-def _unique(event_type: str) -> tuple[Leg, ...]:
+_SUMMARY = {
+    "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
+}  # fmt: skip
+
+
+def _unique(summed: str) -> tuple[Leg, ...]:
+    """Recipients with an event; of a send of which no recipient with one is given, what its tool counts."""
+    event_type, send = SUMMED[summed], email_recipient.c
+    told = exists().where(
+        send.source == email_summary.c.source,
+        send.send_id == email_summary.c.send_id,
+        send.event_type == event_type,
+    )
     return (
         Leg(
             email_recipient,
@@ -24,6 +37,14 @@ def _unique(event_type: str) -> tuple[Leg, ...]:
             _DIMENSIONS,
             lambda config: email_recipient.c.event_type == event_type,
             needs=(Need("email_event", (event_type,)),),
+        ),
+        Leg(
+            email_summary,
+            email_summary.c.date_day,
+            email_summary.c[summed],
+            _SUMMARY,
+            lambda config: ~told,
+            needs=(Need("email_summary", (summed,)),),
         ),
     )
 
@@ -48,12 +69,12 @@ FAMILY = Family(
     description="A recipient counts once per send and event, on the day of the send, however late the event arrives.",
     headline="email_open_rate",
     components=(
-        Component("email_sends", "recipients that were sent an e-mail", _unique("sent")),
-        Component("email_deliveries", "recipients that got it", _unique("delivered")),
-        Component("email_opens", "recipients who opened it, machines left out", _unique("open")),
-        Component("email_clicks", "recipients who clicked in it, machines left out", _unique("click")),
-        Component("email_bounces", "recipients from whom it bounced", _unique("bounce")),
-        Component("email_unsubscribes", "recipients who unsubscribed from it", _unique("unsubscribe")),
+        Component("email_sends", "recipients that were sent an e-mail", _unique("sends")),
+        Component("email_deliveries", "recipients that got it", _unique("deliveries")),
+        Component("email_opens", "recipients who opened it, machines left out", _unique("opens")),
+        Component("email_clicks", "recipients who clicked in it, machines left out", _unique("clicks")),
+        Component("email_bounces", "recipients from whom it bounced", _unique("bounces")),
+        Component("email_unsubscribes", "recipients who unsubscribed from it", _unique("unsubscribes")),
     ),
     metrics=(
         Metric("email_sends", "unique recipients sent to", "count", {"email_sends": 1}, tier="diagnostic"),

@@ -148,6 +148,14 @@ email_event = _core(
     allowed={"event_type": ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")},
 )  # fmt: skip
 
+email_summary = _core(
+    "email_summary",
+    *_text("send_id", "campaign_id"), *_at("sent_at"), *_day("date_day"),
+    *_count("sends", "deliveries", "opens", "clicks", "bounces", "unsubscribes"), *_at("updated_at"),
+    grain="One row per send: how many recipients the e-mail tool itself counts; `date_day` is the day of the send.",
+    key=("source", "send_id"), version="updated_at", required=("sent_at",),
+)  # fmt: skip
+
 touchpoint = _core(
     "touchpoint",
     *_text("touch_id", "record_key"), *_at("touched_at"), *_day("date_day"),
@@ -320,6 +328,6 @@ forgotten = Table(
           "another machine knows what it has of them.", "key": ("token",)},
 )  # fmt: skip
 
-CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event, touchpoint,
-        identity_link, record_present, cost_ledger, fx_rate)  # fmt: skip
+CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event,
+        email_summary, touchpoint, identity_link, record_present, cost_ledger, fx_rate)  # fmt: skip
 DERIVED = (identity_cluster, person, deal, email_recipient)
