@@ -33,6 +33,8 @@ ANSWERS = {
     "currency": "EUR",
     "category": "tools",
     "channel": "other",
+    "sent_at": "2026-01-31",
+    "is_closed": "true",
 }
 
 
@@ -57,13 +59,14 @@ def test_there_are_many_exports_and_many_of_them_feed_nothing() -> None:
 
 def answered(name: str, text: str) -> str:
     """The proposal with its questions answered, as a person would."""
-    given = EXPORTS[name].get("answers", {})
+    given: dict[str, str] = EXPORTS[name].get("answers", {})
     text = text.replace('"$": "?"', f'"$": {given.get("$", "USD")}')
     text = text.replace('won: ["?"]', f"won: {given.get('won', '[Won]')}")
     text = re.sub(r'date: "\?"}  # ambiguous: fits (\S+) and .*', r'date: "\1"}', text)
     text = text.replace('zone: "?"', "zone: UTC").replace('decimal: "?"', 'decimal: "."')
     return "\n".join(
-        line.replace('"?"', ANSWERS.get(line.strip().partition(":")[0], "other")) for line in text.splitlines()
+        line.replace('"?"', (ANSWERS | given).get(line.strip().partition(":")[0], "other"))
+        for line in text.splitlines()
     )
 
 
@@ -77,7 +80,10 @@ def configured(folder: Path, written: str) -> Config:
 def test_a_proposal_whose_questions_are_answered_loads_the_file(name: str, tmp_path: Path) -> None:
     export, path = EXPORTS[name], tmp_path / f"{name}.csv"
     path.write_bytes(content(name))
-    written = answered(name, propose(path.name, path.read_bytes()).text)
+    proposal = propose(path.name, path.read_bytes())
+    left_open = {line.partition(":")[0] for line in proposal.questions}
+    assert left_open >= set(export.get("asks", ())), proposal.text
+    written = answered(name, proposal.text)
     config = configured(tmp_path, written)
     report = check(path, config)
     assert report.problem is None, f"{report.text()}\n{written}"
@@ -87,7 +93,7 @@ def test_a_proposal_whose_questions_are_answered_loads_the_file(name: str, tmp_p
     [mapping] = yaml.safe_load(written).values()
     columns = mapping["tables"][export["table"]]["columns"]
     for ours, theirs in export.get("has", {}).items():
-        given = columns[ours]
+        given = columns[ours] if ours in columns else mapping["tables"][export["table"]]["events"][ours]
         assert given == theirs or (isinstance(given, dict) and given.get("from") == theirs), (ours, given)
     if "total" in export:
         assert total(config, path, export["table"]) == Decimal(export["total"])
@@ -100,6 +106,92 @@ def total(config: Config, path: Path, table: str) -> Decimal:
     context = MappingContext(config, "files", table, Account(path.name))
     loaded = enforce(metadata.tables[table], rows(records, mapping, table, context)).rows
     return sum(loaded["spend" if table == "spend" else "amount"].dropna(), Decimal(0))
+
+
+def text_of(name: str) -> str:
+    return propose(f"{name}.csv", content(name)).text
+
+
+def test_a_platform_is_only_named_by_two_of_its_headers() -> None:
+    assert "account_id: {value: meta}" in text_of("meta_daily")
+    for header in ("Amount spent (EUR)", "Ad set name", "Impr."):
+        ads = f"Day,Campaign,{header},Spend\n2026-01-13,Brand,5,10.50\n2026-01-14,Brand,6,11.50\n".encode()
+        assert 'account_id: {value: "?"}' in propose("ads.csv", ads).text
+
+
+def test_interactions_are_not_taken_for_clicks() -> None:
+    ads = b"Day,Campaign,Campaign type,Impr.,Interactions,Cost\n2026-01-13,Brand,Video,100,60,10.50\n"
+    assert "clicks" not in propose("ads.csv", ads).text
+
+
+def test_flags_of_what_is_won_and_closed_need_no_lists_of_stages() -> None:
+    text = text_of("hubspot_deals_with_flags")
+    assert "is_won: Is Closed Won" in text
+    assert "won: [" not in text
+
+
+def test_a_flag_of_what_is_won_alone_asks_what_the_others_are() -> None:
+    assert 'is_closed: {value: "?"}  # those not won: true if they are all lost' in text_of("deals_with_a_flag_alone")
+
+
+def test_the_days_on_which_deals_entered_stages_are_offered_and_those_on_which_they_left_are_not() -> None:
+    [mapping] = yaml.safe_load(text_of("hubspot_stage_dates")).values()
+    stages = mapping["tables"]["opportunity"]["stages"]
+    assert {stage: cell["from"] for stage, cell in stages.items()} == {
+        "Contract Sent": 'Date entered "Contract Sent (Sales Pipeline)"',
+        "Closed Won": "Closed Won Date",
+    }
+
+
+def test_a_stage_of_two_pipelines_is_not_offered() -> None:
+    deals = content("hubspot_stage_dates").replace(b"Date exited", b"Date entered").replace(b"Sales", b"Other", 1)
+    assert "stages:\n        Closed Won: " in propose("deals.csv", deals).text
+
+
+def test_rows_that_the_file_says_are_deleted_are_left_out() -> None:
+    assert 'when: {column: ISDELETED, values: ["0"]}' in text_of("salesforce_data_export")
+    unsaid = content("salesforce_data_export").replace(b",0,001A,Big", b",,001A,Big")
+    assert "# ISDELETED says which rows are no more" in propose("deals.csv", unsaid).text
+
+
+def test_a_month_of_ads_is_told_to_count_on_one_day() -> None:
+    ads = b"Month,Campaign,Spend (USD),Clicks\n2026-01,Brand,10.50,5\n2026-02,Brand,11.50,6\n"
+    assert "# sums of a month, and all of one counts on its first day" in propose("ads.csv", ads).text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Begin van rapportage,Einde van rapportage,Campagnenaam,Besteed bedrag (EUR),Klikken op link",
+        "Início dos relatórios,Encerramento dos relatórios,Nome da campanha,Valor usado (BRL),Cliques no link",
+        "date_start,date_stop,campaign_name,spend,clicks",
+    ],
+)
+def test_sums_of_a_period_are_not_taken_for_those_of_its_first_day_in_any_language(header: str) -> None:
+    ads = f"{header}\n2026-01-01,2026-01-31,Brand,10.50,5\n2026-01-01,2026-01-31,Other,11.50,6\n".encode()
+    assert 'date_day: {value: "?"}  # the rows are sums of a period' in propose("ads.csv", ads).text
+
+
+def test_days_in_several_formats_are_listed_where_each_cell_is_one_of_them_beyond_doubt() -> None:
+    assert 'date: ["%Y-%m-%d", "%d-%m-%Y", "%Y/%m/%d"]' in text_of("days_in_three_ways")
+    unclear = content("days_in_three_ways").replace(b"20-11", b"05-11").replace(b"21-11", b"06-11")
+    assert 'date: "?"' in propose("ads.csv", unclear).text
+
+
+def test_a_column_that_may_mean_something_else_is_asked_for() -> None:
+    text = text_of("campaigns_of_a_study")
+    assert 'spend: "?"  # is it Acquisition_Cost? It can mean something else' in text
+    assert "Acquisition_Cost" not in text.partition("# not used")[2]
+
+
+def test_a_day_that_no_header_names_is_asked_for_beside_the_columns_that_hold_days() -> None:
+    leads = b"Lead ID,Email,Lead Status,Last seen\n1,a@b.example,New,2026-01-13\n2,c@b.example,New,2026-01-14\n"
+    assert "the day that all of them came; or is it Last seen?" in propose("leads.csv", leads).text
+
+
+def test_channels_of_contacts_are_not_taken_for_paid_ones() -> None:
+    touches = content("touches").replace(b"Paid Search", b"LinkedIn")
+    assert 'aliases: {LinkedIn: "?", Organic Search: organic_search}' in propose("touches.csv", touches).text
 
 
 def test_what_a_table_needs_has_words_to_say_that_it_is_missing() -> None:

@@ -19,6 +19,7 @@ from b2b_pipeline.files import cells
 from b2b_pipeline.files.formats import Grid, Row, grids, unpacked
 from b2b_pipeline.files.mapping import Read
 from b2b_pipeline.files.reading import ADDRESS
+from b2b_pipeline.files.sheet import NO, YES
 from b2b_pipeline.files.vocabulary import Holds, plain
 
 SAMPLE = 100_000  # rows that are looked at
@@ -98,15 +99,24 @@ class Seen:
             case "money" | "number":
                 return not self.values or self._mostly(lambda value: cells.is_amount(value))
             case "date":
-                return not self.values or self._dated
+                return not self.values or self.is_dated
             case "month":
                 return not self.values or self._mostly(lambda value: any_fits(value, MONTHS))
+            case "flag":
+                return bool(self.values) and all(value.lower() in YES | NO for value in self.values)
+            case "event":
+                return bool(self.values) and (self.is_dated or self._counts)
             case "text":
                 return True
 
     @cached_property
-    def _dated(self) -> bool:
-        return self._mostly(lambda value: any_fits(value, (*DAYS, *STAMPS, *MONTHS)))
+    def is_dated(self) -> bool:
+        return bool(self.values) and self._mostly(lambda value: any_fits(value, (*DAYS, *STAMPS, *MONTHS)))
+
+    @property
+    def _counts(self) -> bool:
+        """Whether each cell is a yes, a no or a small count."""
+        return all(value.lower() in YES | NO or (value.isdecimal() and len(value) < 4) for value in self.values)
 
     def _mostly(self, true: Callable[[str], bool]) -> bool:
         few = self.values[:FEW]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -18,9 +19,11 @@ from b2b_pipeline.files import cells, vocabulary
 from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, any_fits, fits, look, total_cell
 from b2b_pipeline.files.mapping import CATEGORIES, EVENT_TYPES
 from b2b_pipeline.files.recognise import Match, recognise
+from b2b_pipeline.files.sheet import NO
 from b2b_pipeline.files.vocabulary import plain
 
 WORDS = 30  # of a column that are listed
+NOT_SENT = '{value: "?", date: "%Y-%m-%d"}  # no column or event has it: the day of the send, if all rows are of one'
 NO_DAY = '{value: "?"}  # no column has the day: write the one that all rows count on, or export with days'
 
 
@@ -44,13 +47,14 @@ def propose(name: str, content: bytes) -> Proposal:
     if match is None:
         titles = _listed(column.header for column in export.columns[:WORDS])
         return Proposal(None, f"# None of the tables: {why}.\n# The columns are {titles}.\n" + _way_out(why))
-    return Proposal(match.kind.name, "\n".join(_Writer(name, export, match).lines()) + "\n")
+    return Proposal(match.kind.table, "\n".join(_Writer(name, export, match).lines()) + "\n")
 
 
 def _way_out(why: str) -> str:
     if "counts per e-mail campaign" in why:
         return "# Unique opens and clicks cannot be told from sums. Export the events per recipient instead.\n"
-    return f"# There are {', '.join(vocabulary.tables())}; docs/files.md says what each needs.\n"
+    tables = dict.fromkeys(str(kind.table) for kind in vocabulary.tables().values())
+    return f"# There are {', '.join(tables)}; docs/files.md says what each needs.\n"
 
 
 class _Writer:
@@ -58,7 +62,9 @@ class _Writer:
 
     def __init__(self, name: str, export: Export, match: Match) -> None:
         self.name, self.export, self.match = name, export, match
-        self.table, self.found, self.columns = match.kind.name, dict(match.found), export.columns
+        self.table, self.found, self.columns = str(match.kind.table), dict(match.found), export.columns
+        for ours in self._spare():
+            self.found.pop(ours, None)
 
     def lines(self) -> Iterator[str]:
         yield "# Guessed from names and contents: check every line. A ? must be filled in."
@@ -71,9 +77,26 @@ class _Writer:
             yield f"  personal: [{_listed(personal)}]  # hashed before anything is stored"
         yield from ("  tables:", f"    {self.table}:", "      columns:", *columns, *extras)
         written = "\n".join([*columns, *extras])
-        left = [c.header for c in self.columns if c.header not in personal and not _stands_in(c.header, written)]
+        told = {*personal, *(self.found[ours].header for ours in self.match.asked if ours in self.found)}
+        left = [c.header for c in self.columns if c.header not in told and not _stands_in(c.header, written)]
         if left:
             yield f"# not used: {_listed(left)}"
+
+    def _spare(self) -> Iterator[str]:
+        """What the file has, and another column of it says better: a table takes one of them."""
+        found = self.found
+        match self.match.kind.name:
+            case "opportunity":
+                flagged = "is_won" in found and "is_closed" in found
+                told = "stage" in found and _says("lost", found["stage"]) and _says("won", found["stage"])
+                if "is_won" not in found or (told and not flagged):
+                    yield from ("is_won", "is_closed")
+                if "stage" in found or "is_won" in found:
+                    yield from ("won_date", "lost_date")
+                else:
+                    yield "close_date"
+            case "email_event" | "email_recipients" if "email" in found:
+                yield "recipient_id"
 
     # -- how the file is written
 
@@ -98,8 +121,8 @@ class _Writer:
 
     def _personal(self) -> list[str]:
         email = self.found["email"].header if "email" in self.found else None
-        used, words = list(self.found.values()), vocabulary.listed("personal")
-        named = self.table in ("lead", "opportunity", "stage_event", "email_event")
+        used, words = list(self.found.values()), vocabulary.listed("people") | vocabulary.listed("personal")
+        named = self.table not in ("spend", "cost_ledger")
         return [
             c.header for c in self.columns
             if c.header != email
@@ -110,14 +133,19 @@ class _Writer:
 
     def _columns(self) -> Iterator[str]:
         constants = dict(self._constants())
-        for ours, wanted in self.match.kind.columns.items():
-            column = self.found.get(ours)
+        known = [*self.match.kind.columns, *(ours for ours in constants if ours not in self.match.kind.columns)]
+        for ours in known:
+            column, holds = self.found.get(ours), self._holds(ours)
             if ours in constants:
                 yield f"        {ours}: {constants[ours]}"
-            elif column is not None:
+            elif column is not None and holds != "event":
                 yield f"        {ours}: {self._cell(ours, column)}"
-            if column is not None and wanted.holds == "money":
+            if column is not None and holds == "money":
                 yield f"        currency: {self._currency(column)}"
+
+    def _holds(self, ours: str) -> str | None:
+        wanted = self.match.kind.columns.get(ours)
+        return wanted.holds if wanted else None
 
     def _constants(self) -> Iterator[tuple[str, str]]:
         """What no column of the file says, or no column alone."""
@@ -125,36 +153,67 @@ class _Writer:
             case "spend":
                 day = self.found.get("date_day")
                 if day is None:
-                    yield "date_day", NO_DAY
+                    yield "date_day", NO_DAY + self._days()
                 elif period := self._period(day):
                     yield "date_day", f'{{value: "?"}}  # the rows are sums of a period ({period}): export with days'
                 platform, channel = self._platform()
                 if "account_id" not in self.found:
                     unknown = '{value: "?"}  # which platform or account is it? it tells them apart'
                     yield "account_id", f"{{value: {platform}}}" if platform else unknown
-                if "channel" not in self.found and channel:
+                if "campaign_id" not in self.found:
+                    finest = next((self.found[ours] for ours in ("ad_group_id", "ad_id") if ours in self.found), None)
+                    named = _quoted((finest or self.found["channel"]).header)
+                    yield "campaign_id", f"{named}  # no column names the campaign: this is the nearest"
+                column = self.found.get("channel")
+                if channel and (column is None or "?" in _aliases("channels", column).values()):
                     yield "channel", f"{{value: {channel}}}"
-                if "spend" not in self.found:
-                    yield "spend", '"?"'
             case "lead" if "created_at" not in self.found:
-                yield "created_at", '{value: "?", date: "%Y-%m-%d"}  # no column has it: the day that all of them came'
+                unknown = '{value: "?", date: "%Y-%m-%d"}  # no column has it: the day that all of them came'
+                yield "created_at", unknown + self._days()
+            case "touchpoint" if "channel" not in self.found and not {"utm_medium", "gclid"} & set(self.found):
+                yield "channel", '{value: "?"}  # no column has it: the channel that all rows are of'
+            case "opportunity" if "is_won" in self.found and "is_closed" not in self.found:
+                yield "is_closed", '{value: "?"}  # those not won: true if they are all lost, false if still open'
             case "cost_ledger" if "category" not in self.found:
                 yield "category", f'{{value: "?"}}  # one of {", ".join(CATEGORIES)}'
-            case "email_event" if "send_id" not in self.found:
-                yield "send_id", '{value: "?"}  # no column names the e-mail: write the one that all rows are of'
+            case "email_event":
+                if "send_id" not in self.found:
+                    yield "send_id", '{value: "?"}  # no column names the e-mail: write the one that all rows are of'
+                if not self._dates_sends():
+                    yield "sent_at", NOT_SENT
+
+    def _days(self) -> str:
+        """The columns with days that nothing of ours is filled from, as a hint."""
+        days = [c.header for c in self.columns if c.is_dated and c not in self.found.values()]
+        return f"; or is it {' or '.join(map(cells.cited, days))}?" if days else ""
+
+    def _dates_sends(self) -> bool:
+        """Whether the file says when an e-mail was sent: by a column, or by events that are the send."""
+        found = self.found
+        sends = [word for word, ours in vocabulary.meanings("events").items() if ours == "sent"]
+        return (
+            "sent_at" in found
+            or ("sent" in found and found["sent"].is_dated)
+            or ("event_type" in found and any(plain(value) in sends for value in found["event_type"].values))
+        )
 
     def _cell(self, ours: str, column: Seen) -> str:
-        holds = self.match.kind.columns[ours].holds
+        holds = self._holds(ours)
+        if ours in self.match.asked:
+            other = " If it is euros for one unit, write in_eur" if ours == "per_eur" else " It can mean something else"
+            return f'"?"  # is it {cells.cited(column.header)}?{other}'
         if holds in ("date", "month"):
             return self._when(ours, column)
+        if holds == "money" and plain(column.header).endswith("micros"):
+            return f"{{from: {_quoted(column.header)}, scale: 0.000001}}"
         aliases: dict[str, str] = {}
         match ours:
             case "channel":
-                aliases = {v: _meaning("channels", v) for v in column.values[:WORDS]}
+                aliases = _aliases("touches" if self.table == "touchpoint" else "channels", column)
             case "category":
                 aliases = {v: _category(v) for v in column.values[:WORDS] if v.lower() not in CATEGORIES}
             case "event_type":
-                aliases = {v: _meaning("events", v) for v in column.values[:WORDS] if v.lower() not in EVENT_TYPES}
+                aliases = {v: w for v, w in _aliases("events", column).items() if v.lower() not in EVENT_TYPES}
         if not aliases:
             return _quoted(column.header)
         pairs = ", ".join(f"{_quoted(word)}: {_quoted(meant)}" for word, meant in aliases.items())
@@ -167,12 +226,14 @@ class _Writer:
         source = f"from: {_quoted(column.header)}"
         if not column.values:
             return f'{{{source}, date: "?"}}  # every cell is empty: how is it written?'
-        found = column.formats(STAMPS) or column.formats(DAYS) or column.formats(MONTHS) or _two_formats(column)
+        found = column.formats(STAMPS) or column.formats(DAYS) or column.formats(MONTHS) or _several_formats(column)
         found, remark = self._settled(column, found)
-        is_moment = ours in ("created_at", "updated_at", "entered_at", "event_at")
+        is_moment = ours in ("created_at", "updated_at", "entered_at", "event_at", "sent_at", "touched_at")
         stamped = all("%H" in item or "%I" in item for item in found) and bool(found)
         if len(found) == 1:
             written = _list_of(found[0])
+            if ours == "date_day" and found[0] in MONTHS:
+                remark = "  # sums of a month, and all of one counts on its first day: export with days"
         else:
             written = '"?"'
             remark = remark or f"  # ambiguous: fits {' and '.join(found)}; look at the export's settings"
@@ -205,11 +266,16 @@ class _Writer:
         return ""
 
     def _platform(self) -> tuple[str | None, str | None]:
-        for platform in vocabulary.parts()["platforms"]:
+        """The account and the channel of the one platform that most headers name, two at least."""
+
+        def named(platform: dict[str, str]) -> int:
             headers = vocabulary.phrases(platform["headers"])
-            if any(column.is_one_of(headers) for column in self.columns):
-                return platform["account"], platform.get("channel")
-        return None, None
+            return sum(column.is_one_of(headers) for column in self.columns)
+
+        most, second = sorted(vocabulary.parts()["platforms"], key=named, reverse=True)[:2]
+        if named(most) < 2 or named(most) == named(second):
+            return None, None
+        return most["account"], most.get("channel")
 
     def _currency(self, money: Seen) -> str:
         words = [plain(f"{money.header} currency"), plain(f"currency of {money.header}")]
@@ -234,24 +300,71 @@ class _Writer:
     def _extras(self) -> Iterator[str]:
         match self.table:
             case "opportunity":
-                yield from _outcomes(self.found["stage"])
+                if "stage" in self.found and "is_won" not in self.found:
+                    yield from _outcomes(self.found["stage"])
+                yield from self._stages(self._entered())
+                yield from self._deleted()
             case "lead":
-                dated = [
+                yield from self._stages(
                     (stage, column)
                     for stage, words in vocabulary.parts()["stages"].items()
                     for column in self.columns
-                    if column.is_one_of(vocabulary.phrases(words)) and column.values and column.holds("date")
-                ]
-                if dated:
-                    yield "      stages:"
-                    yield from (f"        {stage}: {self._when('entered_at', column)}" for stage, column in dated)
+                    if column.is_one_of(vocabulary.phrases(words)) and column.is_dated
+                )
+                yield from self._deleted()
+            case "email_event":
+                events = {ours: column for ours, column in self.found.items() if self._holds(ours) == "event"}
+                if events:
+                    yield "      events:"
+                for ours, column in events.items():
+                    flag = f"{{from: {_quoted(column.header)}, flag: true}}"
+                    yield f"        {ours}: {self._when('event_at', column) if column.is_dated else flag}"
             case "spend":
                 if broken := self._broken_down():
                     yield f"        ad_id: {_quoted(broken.header)}  # tells the rows of one campaign and day apart"
 
+    def _stages(self, dated: Iterable[tuple[str, Seen]]) -> Iterator[str]:
+        """A stage that two columns have the day of, as one of each of two pipelines, is left out."""
+        found = list(dated)
+        often = Counter(stage for stage, _ in found)
+        lines = [
+            f"        {_quoted(stage)}: {self._when('entered_at', column)}"
+            for stage, column in found
+            if often[stage] == 1
+        ]
+        if lines:
+            yield from ("      stages:", *lines)
+
+    def _entered(self) -> Iterator[tuple[str, Seen]]:
+        """The columns with the day on which a deal entered a stage, by the words of the stages."""
+        beside = vocabulary.listed("entered")
+        words = {plain(word): word for word in (self.found["stage"].values if "stage" in self.found else ())}
+        for column in self.columns:
+            if column in self.found.values() or not column.is_dated:
+                continue
+            [*_, last] = column.spellings(self.match.kind.objects)
+            quoted = re.search(r'"\s*([^"(]+?)\s*(\(.*\))?\s*"', column.header)
+            named = {plain(quoted[1]): quoted[1]} if quoted else words
+            for word in filter(None, named):
+                before, said, after = last.partition(word)
+                if said and before + after in beside:
+                    yield named[word], column
+                    break
+
+    def _deleted(self) -> Iterator[str]:
+        """Leaves out the rows that the file itself says are deleted."""
+        for column in self.columns:
+            if column.is_one_of(vocabulary.listed("deleted")) and column.holds("flag"):
+                kept = [value for value in column.values if value.lower() in NO]
+                if kept and column.filled == len(self.export.rows):
+                    yield f"      when: {{column: {_quoted(column.header)}, values: [{_listed(kept)}]}}"
+                elif column.filled > len(kept):
+                    yield f"      # {cells.cited(column.header)} says which rows are no more: export without them"
+                return
+
     def _broken_down(self) -> Seen | None:
         """The column that tells rows of one campaign and day apart, when what is mapped does not."""
-        if "ad_id" in self.found:
+        if "ad_id" in self.found or "date_day" not in self.found:
             return None
         key = [
             self.found[ours] for ours in ("date_day", "account_id", "campaign_id", "ad_group_id") if ours in self.found
@@ -303,8 +416,13 @@ def _outcomes(stage: Seen) -> Iterator[str]:
         yield f"      # won, lost or open? put each into its list: {_listed(asked)}"
 
 
-def _meaning(name: str, word: str) -> str:
-    return vocabulary.meanings(name).get(plain(word), "?")
+def _says(outcome: str, stage: Seen) -> bool:
+    return any(vocabulary.says(outcome, word) for word in stage.values)
+
+
+def _aliases(name: str, column: Seen) -> dict[str, str]:
+    """The words of a column -> ours."""
+    return {value: vocabulary.meanings(name).get(plain(value), "?") for value in column.values[:WORDS]}
 
 
 def _category(word: str) -> str:
@@ -316,16 +434,20 @@ def _meant(sign: str) -> str:
     return sign if len(sign) == 3 and sign.isalpha() else next(iter(codes)) if len(codes) == 1 else "?"
 
 
-def _two_formats(column: Seen) -> list[str]:
-    """Two formats that fit every cell between them, each cell one of them, as one answer."""
+def _several_formats(column: Seen) -> list[str]:
+    """Formats that fit every cell between them, each cell one of them and no other, as one answer."""
     for among in (STAMPS, DAYS):
-        if not any_fits(column.values[0], among):
-            continue
-        first = [item for item in among if fits(column.values[0], item)]
-        rest = [value for value in column.values if not any(fits(value, item) for item in first)]
-        second = [item for item in among if rest and all(fits(value, item) for value in rest)]
-        if len(first) == len(second) == 1 and not any(fits(v, first[0]) and fits(v, second[0]) for v in column.values):
-            return [f"{first[0]}|{second[0]}"]
+        left, chosen = column.values, list[str]()
+        while left and any_fits(left[0], among):
+            ways = [item for item in among if fits(left[0], item)]
+            alike = [value for value in left if any(fits(value, item) for item in ways)]
+            first = [item for item in ways if all(fits(value, item) for value in alike)]
+            if len(first) != 1:
+                break
+            chosen += first
+            left = [value for value in left if value not in alike]
+        if chosen and not left and all(sum(fits(value, item) for item in chosen) == 1 for value in column.values):
+            return ["|".join(chosen)]
     return []
 
 

@@ -8,36 +8,44 @@ support tickets feeds nothing, however well its `Status` column would do for a s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.files.cells import cited
 from b2b_pipeline.files.look import Export, Seen
-from b2b_pipeline.files.vocabulary import Kind, listed, meanings, others, phrases, plain, says, tables
+from b2b_pipeline.files.vocabulary import Kind, Wanted, listed, meanings, others, phrases, plain, says, tables
 
 TELLING = 3  # how many ordinary columns one counts for that hardly any other kind has
-IDS = ("opp_id", "cost_id", "lead_id")  # what two rows must not share
+IDS = {"opp_id", "cost_id", "event_id", "touch_id"}  # what two rows must not share; of leads, `lead_id`
 ANYBODYS = phrases("record id, id, datensatz id, id de fiche d informations, id de registro, id do registro, id record")
 MISSING = {
     "spend": "what was spent", "campaign_id": "the campaign", "amount": "the amount", "opp_id": "the deal",
     "stage": "the stage or what is won", "date_day": "the day", "category": "the category or supplier",
     "email": "an e-mail address or lead id", "entered_at": "when the stage was entered", "to_stage": "the stage",
-    "event_type": "the event", "event_at": "when it was",
+    "event_type": "the event", "event_at": "when it was", "touched_at": "when it was",
+    "channel": "the channel or what it was", "currency": "the currency", "per_eur": "the rate",
+    "send_id": "the e-mail", "open": "who opened or clicked",
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Match:
-    """A kind of file and what of the file it explains: our column -> the file's; `told`: what only this kind has."""
+    """A kind of file and what of the file it explains: our column -> the file's; `told`: what only this kind has.
+
+    asked: those of our columns whose header may mean something else.
+    """
 
     kind: Kind
     found: dict[str, Seen]
+    asked: frozenset[str]
     told: list[Seen]
     points: int
     missing: tuple[str, ...]
 
 
 def recognise(export: Export) -> tuple[Match | None, str]:
-    """The table that the file feeds and why not, when it is none."""
+    """The kind of file that it is and why not, when it feeds no table."""
     matches = [_match(kind, export.columns) for kind in tables().values()]
     able = [match for match in matches if not match.missing and _is_sure(match, export.columns)]
     foreign = max((_match(kind, export.columns) for kind in others().values()), key=lambda match: match.points)
@@ -51,12 +59,12 @@ def recognise(export: Export) -> tuple[Match | None, str]:
     near = max(matches, key=lambda match: (len(match.told) > 0, match.points))
     lacks = " or ".join(MISSING.get(name, name) for name in near.missing[:1])
     if near.told and lacks:
-        return None, f"{near.kind.name} is the nearest ({_listed(near.told)}), but no column holds {lacks}"
+        return None, f"{near.kind.table} is the nearest ({_listed(near.told)}), but no column holds {lacks}"
     return None, "no column says that a row is a lead, a deal, a day of spend, a cost or an e-mail event"
 
 
 def _match(kind: Kind, columns: list[Seen]) -> Match:
-    found = _found(kind, columns)
+    found, asked = _found(kind, columns)
     mapped = {column.header for column in found.values()}
     told = [column for column in columns if column.is_one_of(kind.tells, kind.objects)]
     points = sum(
@@ -64,11 +72,19 @@ def _match(kind: Kind, columns: list[Seen]) -> Match:
         for column in columns
     )
     missing = tuple(group[0] for group in kind.needs if not any(ours in found for ours in group))
-    if kind.name == "opportunity" and "stage" in found and _says_won(found["stage"]):
-        told, points = [*told, found["stage"]], points + TELLING
-    if kind.name == "email_event" and "event_type" in found:
-        points += TELLING
-    return Match(kind, found, told, points, missing)
+    said = list(_told_by_cells(kind, found, columns))
+    return Match(kind, found, asked, [*told, *said], points + TELLING * len(said), missing)
+
+
+def _told_by_cells(kind: Kind, found: dict[str, Seen], columns: list[Seen]) -> Iterator[Seen]:
+    """Columns that tell what kind of file it is by what they hold, whatever they are called."""
+    match kind.name:
+        case "opportunity" if "stage" in found and _outcomes(found["stage"]):
+            yield found["stage"]
+        case "email_event" if "event_type" in found and _are(found["event_type"], frozenset(meanings("events"))):
+            yield found["event_type"]
+        case "cost_ledger":
+            yield from (c for c in columns if c.is_one_of(listed("bookings")) and _are(c, listed("spending")))
 
 
 def _is_sure(match: Match, columns: list[Seen]) -> bool:
@@ -76,31 +92,61 @@ def _is_sure(match: Match, columns: list[Seen]) -> bool:
     found, told = match.found, match.told
     match match.kind.name:
         case "spend":
-            return any(ours in found for ours in ("impressions", "clicks", "date_day", "account_id")) or len(told) > 1
+            counted = "impressions" in found or "clicks" in found
+            if "spend" in match.asked or not {"campaign_id", "ad_group_id", "ad_id"} & set(found):
+                return bool(told) and counted and "date_day" in found
+            return counted or "date_day" in found or "account_id" in found or len(told) > 1
         case "email_event":
-            return _are_events(found["event_type"])
+            return found["event_type"] in told and _are(found["event_type"], frozenset(meanings("events")))
         case "lead":
-            people = any(column.is_one_of(listed("personal")) for column in columns)
+            people = any(column.is_one_of(listed("people"), match.kind.objects) for column in columns)
             known = "email" in found or people or not found["lead_id"].is_one_of(ANYBODYS)
-            signed_up = "email" in found and "created_at" in found and 2 * match.points >= len(columns)
+            asking = any(re.search("[?\uff1f]", column.header) for column in columns)  # as the answers of a survey
+            signed_up = "email" in found and "created_at" in found and 2 * match.points >= len(columns) and not asking
             return known and (bool(told) or signed_up)
+        case "email_recipients":
+            return len(told) > 1
+        case "fx_rate":
+            return set(found["currency"].values) <= KNOWN and len(found) * 2 >= len(columns)
     return bool(told)
 
 
-def _found(kind: Kind, columns: list[Seen]) -> dict[str, Seen]:
-    """Our column -> the file's, each used once; by the surest phrase that the file has."""
-    free, found = list(columns), {}
+def _found(kind: Kind, columns: list[Seen]) -> tuple[dict[str, Seen], frozenset[str]]:
+    """Our column -> the file's, each used once; by the surest phrase that the file has. And which are to be asked."""
+    free, found, asked = list(columns), {}, set()
     for ours, wanted in kind.columns.items():
-        fitting = [c for c in free if c.holds(wanted.holds) and (ours not in IDS or c.is_unique or not c.values)]
-        column = _headed(fitting, wanted.words, kind.objects)
-        if ours == "stage":
-            column = next((c for c in fitting if c.is_one_of(wanted.words, kind.objects) and _says_won(c)), column)
-        if column is None and wanted.holds == "email":
-            column = next((c for c in fitting if c.values and not _is_ours(c)), None)
+        fitting = [c for c in free if c.holds(wanted.holds) and _may_be(ours, c, kind)]
+        column = _chosen(ours, wanted, fitting, kind.objects)
+        if column is None and (column := _headed(fitting, wanted.asked, kind.objects)) is not None:
+            asked.add(ours)
         if column is not None:
             found[ours] = column
             free.remove(column)
-    return found
+    return found, frozenset(asked)
+
+
+def _may_be(ours: str, column: Seen, kind: Kind) -> bool:
+    if ours == "email" and kind.table == "lead" and len(column.values) * 2 < column.filled:
+        return False  # whom so many rows share is none of the leads
+    if ours == "category" and _are(column, listed("spending")):
+        return False
+    own = ours in IDS or (ours == "lead_id" and kind.table == "lead")
+    return not own or column.is_unique or not column.values
+
+
+def _chosen(ours: str, wanted: Wanted, fitting: list[Seen], objects: frozenset[str]) -> Seen | None:
+    filled = [column for column in fitting if column.values]
+    if ours == "stage":
+        named = [column for column in filled if column.is_one_of(wanted.words, objects)]
+        if (best := max(named, key=_outcomes, default=None)) is not None and _outcomes(best):
+            return best
+    if wanted.holds == "event":  # when it was tells more than whether
+        dated = [column for column in filled if column.is_dated]
+        return _headed(dated, wanted.words, objects) or _headed(filled, wanted.words, objects)
+    column = _headed(filled, wanted.words, objects) or _headed(fitting, wanted.words, objects)
+    if column is None and wanted.holds == "email":
+        return next((c for c in filled if not _is_ours(c)), None)
+    return column
 
 
 def _headed(columns: list[Seen], words: tuple[str, ...], objects: frozenset[str]) -> Seen | None:
@@ -118,13 +164,15 @@ def _is_ours(column: Seen) -> bool:
     return re.search(ours, column.header, re.I) is not None
 
 
-def _says_won(column: Seen) -> bool:
-    return any(says("won", value) or says("lost", value) for value in column.values[:200])
+def _outcomes(column: Seen) -> int:
+    """Of how deals end, won and lost, how many a column says."""
+    return sum(any(says(outcome, value) for value in column.values[:200]) for outcome in ("won", "lost"))
 
 
-def _are_events(column: Seen) -> bool:
+def _are(column: Seen, words: frozenset[str]) -> bool:
+    """Whether most of what a column says is among `words`."""
     few = column.values[:20]
-    return sum(plain(value) in meanings("events") for value in few) * 2 >= len(few) > 0
+    return sum(plain(value) in words for value in few) * 2 >= len(few) > 0
 
 
 def _listed(columns: list[Seen]) -> str:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 SOURCE = "files"
 AHEAD = ("close_date", "last_day")  # days that may lie in the future
-_YES, _NO = frozenset({"true", "yes", "y", "1", "x"}), frozenset({"false", "no", "n", "0"})
+YES, NO = frozenset({"true", "yes", "y", "1", "x"}), frozenset({"false", "no", "n", "0"})
 
 
 class Sheet:
@@ -269,7 +269,7 @@ def flag(text: str) -> str:
 def choice(text: str, allowed: tuple[str, ...]) -> str:
     word = text.lower()
     if allowed == ("true", "false"):
-        word = "true" if word in _YES else "false" if word in _NO else word
+        word = "true" if word in YES else "false" if word in NO else word
     if word not in allowed:
         raise cells.Unfit(text, f"is none of {', '.join(allowed)}: add an alias")
     return word

@@ -1,6 +1,6 @@
 """The words of exports: how people's tools head the columns of each kind of file, in the big vendors' languages.
 
-`words/<table>.yaml` has them for each table that a file can feed, `words/others.yaml` for what is none of them, and
+`words/<kind>.yaml` has them for each kind of file that feeds a table, `words/others.yaml` for what feeds none, and
 `words/parts.yaml` what decides parts of a proposal. A phrase stands for itself whatever its case, accents, blanks and
 punctuation; what a header has in parentheses, its unit and its object (`Deal - `) are left out by the reader, and the
 first phrase that a file has wins. They are those of the exports of Google Ads, Meta Ads Manager, LinkedIn, Microsoft
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
-Holds = Literal["date", "month", "money", "number", "email", "text"]
+Holds = Literal["date", "month", "money", "number", "email", "flag", "event", "text"]
 
 
 def plain(text: str) -> str:
@@ -35,20 +35,26 @@ def phrases(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A column of ours: what it holds, and the phrases that head it, the surest first."""
+    """A column of ours: what it holds, and the phrases that head it, the surest first.
+
+    asked: phrases that may head it, and may mean something else: whoever reads the proposal has to say so.
+    """
 
     holds: Holds
     words: tuple[str, ...]
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Kind:
     """A kind of file. `tells`: phrases that hardly any other kind has. `beside`: what else such files tend to have.
 
+    table: which one it feeds, None when it is none; some are fed by two kinds.
     needs: groups of columns of which one each must be found. objects: what headers may name first (`Deal - Title`).
     """
 
     name: str
+    table: str | None
     needs: tuple[tuple[str, ...], ...]
     objects: frozenset[str]
     tells: frozenset[str]
@@ -58,9 +64,13 @@ class Kind:
 
 @cache
 def tables() -> dict[str, Kind]:
-    """The tables that a file can feed."""
-    names = ("spend", "cost_ledger", "opportunity", "lead", "stage_event", "email_event")
-    return {name: _kind(name, _read(name)) for name in names}
+    """The kinds of files that feed a table."""
+    names = (
+        "spend", "cost_ledger", "opportunity", "lead", "stage_event", "touchpoint", "email_event", "email_recipients",
+        "fx_rate",
+    )  # fmt: skip
+    kinds = {name: _read(name) for name in names}
+    return {name: _kind(name, given, given.get("table", name)) for name, given in kinds.items()}
 
 
 @cache
@@ -74,14 +84,18 @@ def _read(name: str) -> dict[str, Any]:
     return dict(yaml.safe_load(written))
 
 
-def _kind(name: str, given: dict[str, Any]) -> Kind:
+def _kind(name: str, given: dict[str, Any], table: str | None = None) -> Kind:
     return Kind(
         name,
+        table,
         tuple(tuple(group) for group in given.get("needs", ())),
         frozenset(phrases(given.get("objects", ""))),
         frozenset(phrases(given["tells"])),
         frozenset(phrases(given.get("beside", ""))),
-        {ours: Wanted(item["holds"], phrases(item["words"])) for ours, item in given.get("columns", {}).items()},
+        {
+            ours: Wanted(item["holds"], phrases(item["words"]), phrases(item.get("asked", "")))
+            for ours, item in given.get("columns", {}).items()
+        },
     )
 
 
