@@ -328,6 +328,18 @@ def test_a_proposal_with_a_question_left_is_not_added_and_the_question_is_told(u
     assert (unmapped / "pipeline.yaml").read_text(encoding="utf-8") == CONFIGURED
 
 
+def test_a_currency_sign_and_a_word_of_the_file_are_answered_by_themselves(unmapped: Path) -> None:
+    deals = "Deal ID,Deal Stage,Amount,Close Date\n1,Closed won,$5.50,2026-01-13\n2,Closed lost,$6.50,2026-01-14\n"
+    (unmapped / "leads.csv").write_text(deals, encoding="utf-8")
+    done = run(unmapped, "--add", "--set", "$=USD")
+    assert done.exit_code == 0, done.stderr
+    assert "opportunity: 2 would load" in done.stdout
+    spend = "Day,Campaign,Channel,Account,Spend (EUR),Clicks\n2026-01-13,Brand,On a bus,Own,5.50,1\n"
+    (unmapped / "pipeline.yaml").write_text(CONFIGURED, encoding="utf-8")
+    (unmapped / "leads.csv").write_text(spend, encoding="utf-8")
+    assert "spend: 1 would load" in run(unmapped, "--add", "--set", "On a bus=other").stdout
+
+
 @pytest.mark.parametrize("files", ["", "files:\n", "files:  # exports\n"])
 def test_a_proposal_is_added_where_there_are_no_files_yet(unmapped: Path, files: str) -> None:
     path = unmapped / "pipeline.yaml"

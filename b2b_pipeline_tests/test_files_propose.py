@@ -154,6 +154,12 @@ def test_rows_that_the_file_says_are_deleted_are_left_out() -> None:
     assert "# ISDELETED says which rows are no more" in propose("deals.csv", unsaid).text
 
 
+def test_a_state_that_is_a_condition_is_not_taken_for_a_region() -> None:
+    leads = b"Lead ID,Email,Lead Source,State\n1,a@b.example,Web,active\n2,c@b.example,Web,bounced\n"
+    assert "region" not in propose("leads.csv", leads).text
+    assert "region: State" in propose("leads.csv", leads.replace(b"active", b"Texas").replace(b"bounced", b"Ohio")).text
+
+
 def test_a_month_of_ads_is_told_to_count_on_one_day() -> None:
     ads = b"Month,Campaign,Spend (USD),Clicks\n2026-01,Brand,10.50,5\n2026-02,Brand,11.50,6\n"
     assert "# sums of a month, and all of one counts on its first day" in propose("ads.csv", ads).text

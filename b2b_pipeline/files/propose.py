@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import PurePath
 
 import pandas as pd
@@ -23,6 +24,7 @@ from b2b_pipeline.files.sheet import NO
 from b2b_pipeline.files.vocabulary import plain
 
 WORDS = 30  # of a column that are listed
+LEVELS = 12  # columns of which two may tell rows apart together
 NOT_SENT = '{value: "?", date: "%Y-%m-%d"}  # no column or event has it: the day of the send, if all rows are of one'
 NO_DAY = '{value: "?"}  # no column has the day: write the one that all rows count on, or export with days'
 
@@ -321,7 +323,9 @@ class _Writer:
                     yield f"        {ours}: {self._when('event_at', column) if column.is_dated else flag}"
             case "spend":
                 if broken := self._broken_down():
-                    yield f"        ad_id: {_quoted(broken.header)}  # tells the rows of one campaign and day apart"
+                    [one, *more] = (_quoted(column.header) for column in broken)
+                    named = f"{{join: [{', '.join([one, *more])}]}}" if more else one
+                    yield f"        ad_id: {named}  # tells the rows of one campaign and day apart"
 
     def _stages(self, dated: Iterable[tuple[str, Seen]]) -> Iterator[str]:
         """A stage that two columns have the day of, as one of each of two pipelines, is left out."""
@@ -362,22 +366,18 @@ class _Writer:
                     yield f"      # {cells.cited(column.header)} says which rows are no more: export without them"
                 return
 
-    def _broken_down(self) -> Seen | None:
-        """The column that tells rows of one campaign and day apart, when what is mapped does not."""
+    def _broken_down(self) -> tuple[Seen, ...]:
+        """The column, or two of them, that tells rows of one campaign and day apart, when what is mapped does not."""
         if "ad_id" in self.found or "date_day" not in self.found:
-            return None
-        key = [
-            self.found[ours] for ours in ("date_day", "account_id", "campaign_id", "ad_group_id") if ours in self.found
-        ]
-        rows = list(zip(*(self.export.column_of(column) for column in key), strict=True))
-        if len(set(rows)) == len(rows):
-            return None
-        for column in self.columns:
-            if column in self.found.values() or column.holds("number") or column.holds("date"):
-                continue
-            if len(set(zip(rows, self.export.column_of(column), strict=True))) == len(rows):
-                return column
-        return None
+            return ()
+        key = ("date_day", "account_id", "campaign_id", "ad_group_id")
+        rows = [self.export.column_of(self.found[ours]) for ours in key if ours in self.found]
+        texts = [c for c in self.columns if c not in self.found.values() and not c.holds("number") and not c.is_dated]
+        for columns in ((), *combinations(texts, 1), *combinations(texts[:LEVELS], 2)):
+            apart = [*rows, *map(self.export.column_of, columns)]
+            if len(set(zip(*apart, strict=True))) == len(self.export.rows):
+                return columns
+        return ()
 
 
 def _totals(export: Export) -> str:

@@ -101,9 +101,12 @@ def _is_sure(match: Match, columns: list[Seen]) -> bool:
         case "lead":
             people = any(column.is_one_of(listed("people"), match.kind.objects) for column in columns)
             known = "email" in found or people or not found["lead_id"].is_one_of(ANYBODYS)
-            asking = any(re.search("[?\uff1f]", column.header) for column in columns)  # as the answers of a survey
+            asking = any(re.search(r"[?\uff1f]|^question \d", column.header, re.I) for column in columns)  # a survey
             signed_up = "email" in found and "created_at" in found and 2 * match.points >= len(columns) and not asking
             return known and (bool(told) or signed_up)
+        case "opportunity":
+            by_header = any(column.is_one_of(match.kind.tells, match.kind.objects) for column in told)
+            return by_header or (bool(told) and "amount" in found)  # games and lawsuits are won too
         case "email_recipients":
             return len(told) > 1
         case "fx_rate":
@@ -128,6 +131,8 @@ def _found(kind: Kind, columns: list[Seen]) -> tuple[dict[str, Seen], frozenset[
 def _may_be(ours: str, column: Seen, kind: Kind) -> bool:
     if ours == "email" and kind.table == "lead" and len(column.values) * 2 < column.filled:
         return False  # whom so many rows share is none of the leads
+    if ours == "region" and _are(column, listed("conditions")):
+        return False
     if ours == "category" and _are(column, listed("spending")):
         return False
     own = ours in IDS or (ours == "lead_id" and kind.table == "lead")
