@@ -18,12 +18,15 @@ def trailing(days: Mapping[date, Answer], day: date, length: int, config: Config
     for answer in answers:
         for name, value in answer.parts.items():
             before = parts.get(name)
-            parts[name] = before if value is None else value + (before or 0)
+            if before is None or value:  # most days of what is rare have nothing to add
+                parts[name] = before if value is None else value + (before or 0)
     counts = dict[str, Counts]()
     for answer in answers:
         for name, found in answer.counts.items():
-            before_it = counts.get(name, Counts(0, 0))
-            counts[name] = Counts(before_it.rows + found.rows, before_it.values + found.values)
+            before_it = counts.get(name)
+            if before_it is None or found.rows:
+                rows, values = before_it or (0, 0)
+                counts[name] = Counts(rows + found.rows, values + found.values)
     missing = {name: why for name, why in last.missing.items() if all(name in answer.missing for answer in answers)}
     missing |= {name: without_value(name, counts[name]) for name, part in parts.items() if part is None}
     numerator, denominator = combine(last.metric, config, parts, missing)

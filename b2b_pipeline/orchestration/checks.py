@@ -80,14 +80,17 @@ def _of_table(table: Table, calendar: Calendar) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
         asked = {key.name for key in context.selected_asset_check_keys}
-        if CONTRACT in asked:
-            yield _contract(table, pipeline)
-        if QUARANTINE in asked:
-            yield _quarantine(table, pipeline)
-        if VOLUME in asked:
-            yield _volume(table, pipeline, calendar)
-        if CAMPAIGNS in asked:
-            yield _campaigns(pipeline)
+        results: list[dg.AssetCheckResult] = []
+        with pipeline.warehouse.read():
+            if CONTRACT in asked:
+                results.append(_contract(table, pipeline))
+            if QUARANTINE in asked:
+                results.append(_quarantine(table, pipeline))
+            if VOLUME in asked:
+                results.append(_volume(table, pipeline, calendar))
+            if CAMPAIGNS in asked:
+                results.append(_campaigns(pipeline))
+        yield from results
 
     return of_table
 
@@ -302,8 +305,10 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         end = expected_day(calendar.now())
         start = max(calendar.config.start_date, end - timedelta(days=COMPLETENESS_DAYS - 1))
-        for key in sorted(check.asset_key for check in context.selected_asset_check_keys):
-            reasons = _incomplete(pipeline, calendar, KPI_KEYS[key], start, end)
+        keys = sorted(check.asset_key for check in context.selected_asset_check_keys)
+        with pipeline.warehouse.read():
+            found = {key: _incomplete(pipeline, calendar, KPI_KEYS[key], start, end) for key in keys}
+        for key, reasons in found.items():
             yield dg.AssetCheckResult(
                 asset_key=key,
                 check_name=name,

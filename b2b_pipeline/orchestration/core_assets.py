@@ -51,7 +51,8 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
             f"{report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
             f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
         )
-        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
+        with pipeline.warehouse.read():
+            after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
         changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
         told = {"slices_loaded": report.slices, "slices_failed": len(report.failures)}
         _report(context, table, after, changed, told)

@@ -62,9 +62,10 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
             publish_family(pipeline.warehouse, pipeline.config, family, context.run.run_id)
             ledger.keep(pipeline.warehouse, pipeline.landing.root)
             there = context.instance.get_materialized_partitions(context.asset_key)
-            restated = {day.isoformat() for day in restated_days(pipeline.warehouse, family, context.run.run_id)}
-            asked = {*context.partition_keys, *(restated & there)}
-            days = describe_days(pipeline, family, [date.fromisoformat(day) for day in asked])
+            with pipeline.warehouse.read():
+                restated = {day.isoformat() for day in restated_days(pipeline.warehouse, family, context.run.run_id)}
+                asked = {*context.partition_keys, *(restated & there)}
+                days = describe_days(pipeline, family, [date.fromisoformat(day) for day in asked])
         report_days(context, days)
 
     return kpi
