@@ -154,6 +154,14 @@ def test_rows_that_the_file_says_are_deleted_are_left_out() -> None:
     assert "# ISDELETED says which rows are no more" in propose("deals.csv", unsaid).text
 
 
+def test_events_that_nobody_had_yet_are_written_as_the_others() -> None:
+    sends = (
+        b"email,campaign,sent_at,opened_at,clicked_at\n"
+        b"a@b.example,May,2026-05-13 09:00:00,2026-05-14 09:00:00,\nc@b.example,May,2026-05-13 09:00:00,,\n"
+    )
+    assert 'click: {from: clicked_at, timestamp: "%Y-%m-%d %H:%M:%S", zone: "?"}' in propose("sends.csv", sends).text
+
+
 def test_a_state_that_is_a_condition_is_not_taken_for_a_region() -> None:
     leads = b"Lead ID,Email,Lead Source,State\n1,a@b.example,Web,active\n2,c@b.example,Web,bounced\n"
     assert "region" not in propose("leads.csv", leads).text

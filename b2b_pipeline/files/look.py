@@ -105,7 +105,7 @@ class Seen:
             case "flag":
                 return bool(self.values) and all(value.lower() in YES | NO for value in self.values)
             case "event":
-                return bool(self.values) and (self.is_dated or self._counts)
+                return not self.values or self.is_dated or self._counts
             case "text":
                 return True
 

@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import PurePath
 
@@ -315,17 +315,23 @@ class _Writer:
                 )
                 yield from self._deleted()
             case "email_event":
-                events = {ours: column for ours, column in self.found.items() if self._holds(ours) == "event"}
-                if events:
+                if events := {ours: column for ours, column in self.found.items() if self._holds(ours) == "event"}:
                     yield "      events:"
-                for ours, column in events.items():
-                    flag = f"{{from: {_quoted(column.header)}, flag: true}}"
-                    yield f"        {ours}: {self._when('event_at', column) if column.is_dated else flag}"
+                    yield from self._events(events)
             case "spend":
                 if broken := self._broken_down():
                     [one, *more] = (_quoted(column.header) for column in broken)
                     named = f"{{join: [{', '.join([one, *more])}]}}" if more else one
                     yield f"        ad_id: {named}  # tells the rows of one campaign and day apart"
+
+    def _events(self, events: dict[str, Seen]) -> Iterator[str]:
+        """When or whether each event was. Those that nobody had yet are written as the others, if they are times."""
+        times = next((column.values for column in events.values() if column.is_dated), [])
+        for ours, column in events.items():
+            if column.is_dated or (times and not column.values):
+                yield f"        {ours}: {self._when('event_at', replace(column, values=column.values or times))}"
+            elif column.values:
+                yield f"        {ours}: {{from: {_quoted(column.header)}, flag: true}}"
 
     def _stages(self, dated: Iterable[tuple[str, Seen]]) -> Iterator[str]:
         """A stage that two columns have the day of, as one of each of two pipelines, is left out."""

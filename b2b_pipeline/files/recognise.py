@@ -108,7 +108,7 @@ def _is_sure(match: Match, columns: list[Seen]) -> bool:
             by_header = any(column.is_one_of(match.kind.tells, match.kind.objects) for column in told)
             return by_header or (bool(told) and "amount" in found)  # games and lawsuits are won too
         case "email_recipients":
-            return len(told) > 1
+            return len(told) > 1 and any(found[ours].values for ours in ("sent", "open", "click") if ours in found)
         case "fx_rate":
             return set(found["currency"].values) <= KNOWN and len(found) * 2 >= len(columns)
     return bool(told)
@@ -147,7 +147,7 @@ def _chosen(ours: str, wanted: Wanted, fitting: list[Seen], objects: frozenset[s
             return best
     if wanted.holds == "event":  # when it was tells more than whether
         dated = [column for column in filled if column.is_dated]
-        return _headed(dated, wanted.words, objects) or _headed(filled, wanted.words, objects)
+        return next((c for among in (dated, filled, fitting) if (c := _headed(among, wanted.words, objects))), None)
     column = _headed(filled, wanted.words, objects) or _headed(fitting, wanted.words, objects)
     if column is None and wanted.holds == "email":
         return next((c for c in filled if not _is_ours(c)), None)
