@@ -98,3 +98,67 @@ def test_more_opens_than_recipients_are_not_unique_ones(tmp_path: Path, monkeypa
     report = checked(found, "report.csv", HEADER + "May,2026-01-05,1000,980,1200,49,15,5,2\n")
     assert not report.ok
     assert "more opens than recipients" in report.text()
+
+
+# -- recipients of whom not every event is given
+
+OPENS = """
+  opens:
+    match: "opens*.csv"
+    cadence: once
+    tables:
+      email_event:
+        columns: {send_id: Title, email: To, sent_at: {from: Sent, date: "%Y-%m-%d"}}
+        events:
+          delivered: {from: Sent, date: "%Y-%m-%d"}
+          open: {from: At, date: "%Y-%m-%d"}
+"""
+OPENED = "Title,To,Sent,At\nApril,a@x.example,2026-01-04,2026-01-05\nApril,b@x.example,2026-01-04,\n"
+CLICKED = "Title,To,Sent,At\nMay,a@x.example,2026-01-05,2026-01-07\n"
+NOT_CLICKED = "of 1 send of opens.csv nothing gives clicks"
+
+
+def test_sends_whose_clicks_nothing_gives_have_not_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = world(tmp_path, monkeypatch, COUNTS + OPENS, opens=OPENED, report=HEADER + MAY)
+    (day,) = found.ask("email_click_rate", "2026-01-04", "2026-01-04")
+    assert (day["value"], day["complete"], day["why_null"]) == (None, False, NOT_CLICKED)
+    (total,) = found.ask("email_click_rate")
+    assert not total["complete"]
+    assert NOT_CLICKED in total["reasons"]
+    assert found.ask("email_open_rate")[0]["complete"]
+    assert found.ask("email_click_rate", "2026-01-05", "2026-01-05")[0]["complete"]
+
+
+def test_sends_whose_clicks_another_file_gives_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = HEADER + "April,2026-01-04,2,2,1,1,0,0,0\n"
+    found = world(tmp_path, monkeypatch, COUNTS + OPENS, opens=OPENED, report=counts)
+    assert found.ask("email_click_rate")[0]["complete"]
+    clicks = CLICKED.replace("May", "April").replace("-05", "-04")
+    (tmp_path / "both").mkdir()
+    both = world(tmp_path / "both", monkeypatch, OPENS + RECIPIENTS, opens=OPENED, clicks=clicks)
+    assert float(both.value("email_click_rate")) == 0.5
+    assert both.ask("email_click_rate")[0]["complete"]
+
+
+def test_events_that_no_row_of_a_log_is_are_not_given_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = """
+  log:
+    match: "log*.csv"
+    cadence: once
+    tables:
+      email_event:
+        columns:
+          send_id: Title
+          email: To
+          event_type: What
+          event_at: {from: At, date: "%Y-%m-%d"}
+"""
+    rows = "Title,To,What,At\nApril,a@x.example,sent,2026-01-04\nApril,a@x.example,delivered,2026-01-04\n"
+    found = world(tmp_path, monkeypatch, COUNTS + log, log=rows, report=HEADER + MAY)
+    (total,) = found.ask("email_click_rate")
+    assert "of 1 send of log.csv nothing gives clicks" in total["reasons"]
+    clicked = rows + "May,a@x.example,sent,2026-01-05\nMay,a@x.example,click,2026-01-05\n"
+    (tmp_path / "told").mkdir()
+    told = world(tmp_path / "told", monkeypatch, COUNTS + log, log=clicked, report=HEADER + MAY)
+    assert told.ask("email_click_rate")[0]["complete"]
+    assert "of 2 sends of log.csv nothing gives unsubscribes" not in str(told.ask("email_click_rate")[0]["reasons"])

@@ -109,10 +109,19 @@ def _states(feed: Feed, need: Need, config: Config) -> bool:
 
 
 def _shows_in_rows(feed: Feed, table: str) -> bool:
+    return feed.files is not None and _has_words(feed.files, table)
+
+
+def _has_words(mapping: FileMapping, table: str) -> bool:
     """Whether a file has a column of words, which its mapping does not know."""
-    given = feed.files.tables.given().get(table) if feed.files else None
+    given = mapping.tables.given().get(table)
     cell = getattr(given.columns, WORDS.get(table, ""), None) if given else None
     return cell is not None and cell.value is None
+
+
+def stated_by(mapping: FileMapping, name: str, seen: set[str]) -> frozenset[str]:
+    """The facts that rows of a file state, of which `seen` stand in them."""
+    return _of_file(mapping, name) | (frozenset(seen) if _has_words(mapping, name) else frozenset())
 
 
 def _of_file(mapping: FileMapping, name: str) -> frozenset[str]:
