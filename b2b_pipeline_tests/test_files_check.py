@@ -367,6 +367,20 @@ def test_an_editor_takes_the_examples_for_valid_and_a_mistyped_key_not() -> None
         assert list(validator.iter_errors({**given, "currencyy": "EUR"}))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dimensions": {"lead": "industry"}}, {"dimensions": {"opportunity": 5}}, {"dimensions": {"lead": [5]}},
+        {"exclude": {"email_domains": "us.example"}}, {"channels": {"paid": "video"}}, {"currency": 5},
+    ],
+)  # fmt: skip
+def test_what_the_configuration_refuses_of_lists_and_text_an_editor_refuses_too(given: dict[str, Any]) -> None:
+    whole = {"start_date": "2026-01-01", "system_of_record": "files", **given}
+    with pytest.raises(ValidationError):
+        Config.model_validate(whole)
+    assert list(jsonschema.Draft202012Validator(schema()).iter_errors(whole))
+
+
 # -- proposals
 
 
@@ -423,10 +437,10 @@ def test_what_can_be_read_two_ways_is_left_open_and_the_configuration_refuses_it
         FileMapping.model_validate(proposed("spend.csv", content))
 
 
-def test_counts_per_campaign_are_refused_with_the_way_out() -> None:
-    text = propose("campaigns.csv", b"Campaign,Sent,Opens,Clicks\nNews,100,30,5\n").text
-    assert "cannot be told from sums" in text
-    assert yaml.safe_load(text) is None
+def test_counts_by_day_are_refused_with_the_way_out() -> None:
+    text = propose("days.csv", b"Day,Sent,Opens,Clicks\n2026-05-01,100,30,5\n").text
+    assert "they are by Day, and no column names the send" in text
+    assert "Export a row per e-mail" in text
 
 
 def test_a_hostile_header_cannot_write_into_the_proposal() -> None:

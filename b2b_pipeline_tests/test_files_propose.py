@@ -14,6 +14,7 @@ import yaml
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.files.add import answered as answer
 from b2b_pipeline.files.check import check
 from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.reading import read_records
@@ -210,3 +211,54 @@ def test_channels_of_contacts_are_not_taken_for_paid_ones() -> None:
 
 def test_what_a_table_needs_has_words_to_say_that_it_is_missing() -> None:
     assert {group[0] for kind in tables().values() for group in kind.needs} <= set(MISSING)
+
+
+def sends_of(header: str, *rows: str) -> str:
+    return propose("sends.csv", "\n".join([header, *rows, ""]).encode()).text
+
+
+def test_opens_that_count_every_time_are_not_taken_for_unique_ones() -> None:
+    text = sends_of("Campaign,Send Date,Sent,Total Opens,Total Clicks", "May,2026-05-01,100,60,12")
+    assert "# Total Opens counts every time, not each recipient once: export unique opens" in text
+    assert "opens:" not in text
+    unsaid = "Campaign,Send Date,Sent,Opens,Unsubscribes"
+    asked = 'opens: "?"  # is it Opens? Only if it counts each recipient once; else leave this line out'
+    assert asked in sends_of(unsaid, "May,2026-05-01,100,60,1", "June,2026-06-01,100,70,1")
+    more = sends_of(unsaid, "May,2026-05-01,100,60,1", "June,2026-06-01,100,160,1")
+    assert "# Opens counts every time" in more
+    assert "opens:" not in more
+
+
+@pytest.mark.parametrize("share", ["Unique opens (%),41", "Unique opens,40.8", "Unique opens,0.408", "Open rate,41"])
+def test_shares_are_not_taken_for_counts(share: str) -> None:
+    header, _, cell = share.partition(",")
+    text = sends_of(f"Campaign,Send Date,Sent,{header},Opened", f"May,2026-05-01,100,{cell},40")
+    assert 'opens: "?"  # is it Opened?' in text
+    assert header not in text.partition("# not used")[0]
+
+
+def test_hard_bounces_alone_are_asked_for() -> None:
+    text = sends_of("Campaign,Send Date,Sent,Unique opens,Hard bounces", "May,2026-05-01,100,40,1")
+    assert 'bounces: "?"  # is it Hard bounces? Only if there are no others' in text
+
+
+def test_marks_in_counts_group_digits_and_tell_the_decimal_sign() -> None:
+    header = "Campaign;Send Date;Sent;Unique opens"
+    assert 'decimal: ","  # 1.100 is a count' in sends_of(header, "May;2026-05-01;1.100;40")
+    assert 'decimal: "."  # 1,100 is a count' in sends_of(header, "May;2026-05-01;1,100;40")
+    assert 'decimal: "?"' in sends_of(header, "May;2026-05-01;1,100;1.040")
+
+
+def test_rows_that_are_no_sends_of_one_day_are_left_out_by_what_the_file_says() -> None:
+    text = text_of("hubspot_marketing_emails")
+    assert "when: {column: Email Type, values: [Regular]}  # those of one send; not Automated" in text
+    assert "when: {column: Campaign Channel, values: [Email]}" in text_of("klaviyo_campaigns_with_text_messages")
+    unknown = propose("sends.csv", content("emails_of_sorts_that_are_not_known"))
+    assert 'when: {column: Type, values: ["?"]}' in unknown.text
+    assert "when: {column: Type, values: [Regular, Sundry]}" in answer(unknown, {"values": "Regular, Sundry"}).text
+    assert "when: Send date  # without it the e-mail was not sent" in text_of("campaigns_with_drafts")
+
+
+def test_recipients_with_flags_are_not_counts_of_a_send() -> None:
+    flags = b"Person,Campaign,Send date,Sent,Opened,Clicked\nP1,May,2026-05-01,1,1,0\nP2,June,2026-05-01,1,0,0\n"
+    assert propose("flags.csv", flags).table is None

@@ -21,7 +21,7 @@ def answered(proposal: Proposal, answers: Mapping[str, str]) -> Proposal:
     """The proposal with `key: "?"` answered: by the key (`zone`, `$`, a word of the file) or by the column's name."""
     text = proposal.text
     for key, answer in answers.items():
-        given = f"[{answer}]" if key in ("won", "lost", "open") else yaml.safe_dump(answer).split("\n")[0]
+        given = f"[{answer}]" if key in ("won", "lost", "open", "values") else yaml.safe_dump(answer).split("\n")[0]
         text = re.sub(rf'((?<!\w){re.escape(key)}"?: \[?)"\?"(\]?)', lambda m, g=given: m[1].rstrip("[") + g, text)  # type: ignore[misc]
         text = re.sub(rf'^(\s*{re.escape(key)}: .*)"\?"', lambda m, g=given: m[1] + g, text, flags=re.M)  # type: ignore[misc]
     return Proposal(proposal.table, text)

@@ -49,6 +49,7 @@ WESTERN = frozenset(
     [*range(0xA0, 0x100), *map(ord, "\u20ac\u0152\u0153\u0178\u2018\u2019\u201c\u201d\u201e\u2013\u2014\u2026\u2122")]
 )
 _CODE = re.compile("(%[A-Za-z])")
+_COUNT = re.compile(r"[0-9]+|[1-9][0-9]{0,2}([.,'\u2019 \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*")
 _PARENTHESES = re.compile(r"[(\[\uff08](.*?)[)\]\uff09]")
 
 
@@ -102,6 +103,8 @@ class Seen:
                 return not self.values or self.is_dated
             case "month":
                 return not self.values or self._mostly(lambda value: any_fits(value, MONTHS))
+            case "count":
+                return bool(self.values) and all(map(_COUNT.fullmatch, self.values))
             case "flag":
                 return bool(self.values) and all(value.lower() in YES | NO for value in self.values)
             case "event":

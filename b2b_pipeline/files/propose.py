@@ -16,16 +16,19 @@ from pathlib import PurePath
 
 import pandas as pd
 
-from b2b_pipeline.files import cells, vocabulary
+from b2b_pipeline.files import cells, sends, vocabulary
 from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, any_fits, fits, look, total_cell
 from b2b_pipeline.files.mapping import CATEGORIES, EVENT_TYPES
-from b2b_pipeline.files.recognise import Match, recognise
+from b2b_pipeline.files.recognise import COUNTS, SUMS, Match, recognise
 from b2b_pipeline.files.sheet import NO
 from b2b_pipeline.files.vocabulary import plain
 
 WORDS = 30  # of a column that are listed
 LEVELS = 12  # columns of which two may tell rows apart together
 NOT_SENT = '{value: "?", date: "%Y-%m-%d"}  # no column or event has it: the day of the send, if all rows are of one'
+NO_SEND = (
+    '{value: "?", date: "%Y-%m-%d"}  # no column says when it was sent: the day of the send, if all rows are of one'
+)
 NO_DAY = '{value: "?"}  # no column has the day: write the one that all rows count on, or export with days'
 
 
@@ -53,8 +56,8 @@ def propose(name: str, content: bytes) -> Proposal:
 
 
 def _way_out(why: str) -> str:
-    if "counts per e-mail campaign" in why:
-        return "# Unique opens and clicks cannot be told from sums. Export the events per recipient instead.\n"
+    if COUNTS in why:
+        return "# Export a row per e-mail, with the day of its send and unique counts; or the events per recipient.\n"
     tables = dict.fromkeys(str(kind.table) for kind in vocabulary.tables().values())
     return f"# There are {', '.join(tables)}; docs/files.md says what each needs.\n"
 
@@ -99,6 +102,8 @@ class _Writer:
                     yield "close_date"
             case "email_event" | "email_recipients" if "email" in found:
                 yield "recipient_id"
+            case "email_summary":
+                yield from self._every_time()
 
     # -- how the file is written
 
@@ -114,6 +119,9 @@ class _Writer:
             yield f"header_row: {export.header_row}"
         if rule := _totals(export):
             yield f"skip_totals: {rule}"
+        if self.table == SUMS:
+            yield from self._grouped()
+            return
         kinds = self.match.kind.columns
         numbers = [c for ours, c in self.found.items() if ours in kinds and kinds[ours].holds in ("money", "number")]
         if unclear := [column.header for column in numbers if _two_ways(column)]:
@@ -121,10 +129,20 @@ class _Writer:
             decimal = f'"{shown.pop()}"' if len(shown) == 1 else '"?"'
             yield f'decimal: {decimal}  # "." or ",": {", ".join(map(cells.cited, unclear))} can be read both ways'
 
+    def _grouped(self) -> Iterator[str]:
+        """The decimal sign by the marks in counts, which group digits: a count has no decimals."""
+        counts = [c for ours, c in self.found.items() if self._holds(ours) == "count"] + sends.bounces(self.columns)
+        marked = {mark: value for column in counts for value in column.values for mark in ".," if mark in value}
+        if len(marked) == 1:
+            [(mark, value)] = marked.items()
+            yield f'decimal: "{"," if mark == "." else "."}"  # {cells.cited(value)} is a count, without decimals'
+        elif marked:
+            yield f'decimal: "?"  # "." or ",": {" and ".join(map(cells.cited, marked.values()))} are counts'
+
     def _personal(self) -> list[str]:
         email = self.found["email"].header if "email" in self.found else None
         used, words = list(self.found.values()), vocabulary.listed("people") | vocabulary.listed("personal")
-        named = self.table not in ("spend", "cost_ledger")
+        named = self.table not in ("spend", "cost_ledger", SUMS)
         return [
             c.header for c in self.columns
             if c.header != email
@@ -183,6 +201,13 @@ class _Writer:
                     yield "send_id", '{value: "?"}  # no column names the e-mail: write the one that all rows are of'
                 if not self._dates_sends():
                     yield "sent_at", NOT_SENT
+            case "email_summary":
+                if "sent_at" not in self.found:
+                    yield "sent_at", NO_SEND + self._days()
+                if "bounces" not in self.found and (kinds := sends.bounces(self.columns)):
+                    named = _listed(column.header for column in kinds)
+                    alone = f'"?"  # is it {cells.cited(kinds[0].header)}? Only if there are no others'
+                    yield "bounces", f"{{add: [{named}]}}" if len(kinds) > 1 else alone
 
     def _days(self) -> str:
         """The columns with days that nothing of ours is filled from, as a hint."""
@@ -202,10 +227,17 @@ class _Writer:
     def _cell(self, ours: str, column: Seen) -> str:
         holds = self._holds(ours)
         if ours in self.match.asked:
-            other = " If it is euros for one unit, write in_eur" if ours == "per_eur" else " It can mean something else"
+            other = " It can mean something else"
+            if ours == "per_eur":
+                other = " If it is euros for one unit, write in_eur"
+            elif self.table == SUMS:
+                other = " Only if it counts each recipient once; else leave this line out"
             return f'"?"  # is it {cells.cited(column.header)}?{other}'
         if holds in ("date", "month"):
             return self._when(ours, column)
+        if ours == "send_id" and self.table == SUMS and (test := sends.variants(self.columns)):
+            asked = f"is it {cells.cited(column.header)}? Not if a row sums the variants of a test"
+            return f'"?"  # {asked} ({cells.cited(test.header)})'
         if holds == "money" and plain(column.header).endswith("micros"):
             return f"{{from: {_quoted(column.header)}, scale: 0.000001}}"
         aliases: dict[str, str] = {}
@@ -318,11 +350,38 @@ class _Writer:
                 if events := {ours: column for ours, column in self.found.items() if self._holds(ours) == "event"}:
                     yield "      events:"
                     yield from self._events(events)
+            case "email_summary":
+                yield from self._sent_once()
             case "spend":
                 if broken := self._broken_down():
                     [one, *more] = (_quoted(column.header) for column in broken)
                     named = f"{{join: [{', '.join([one, *more])}]}}" if more else one
                     yield f"        ad_id: {named}  # tells the rows of one campaign and day apart"
+
+    def _every_time(self) -> Iterator[str]:
+        """Unique counts that are none: in some row more than there were recipients."""
+        found = self.match.found
+        reached = next((found[ours] for ours in ("deliveries", "sends") if ours in found), None)
+        for ours in sends.UNIQUE:
+            column = found.get(ours)
+            if column and reached and sends.exceeds(self.export.column_of(column), self.export.column_of(reached)):
+                yield ours
+
+    def _sent_once(self) -> Iterator[str]:
+        """Leaves out the rows that are no sends of one day: of other sorts, else those that were not sent."""
+        dated = self.found.get("sent_at")
+        if sort := sends.sort_of(self.columns):
+            kept = sort.once if sort.column.filled == len(self.export.rows) and not sort.asked else ["?"]
+            named, words = _quoted(sort.column.header), '"?"' if kept == ["?"] else _listed(kept)
+            left = f"# those of one send; not {', '.join(map(cells.cited, sort.never))}"
+            yield f"      when: {{column: {named}, values: [{words}]}}  {left}"
+        elif dated is not None and 0 < dated.filled < len(self.export.rows):
+            yield f"      when: {_quoted(dated.header)}  # without it the e-mail was not sent"
+        left_out = [(ours, self.match.found[ours]) for ours in self._every_time()]
+        for ours, column in dict([*sends.every_time(self.columns), *left_out]).items():
+            if ours not in self.found:
+                unique = f"export unique {ours} to have them"
+                yield f"      # {cells.cited(column.header)} counts every time, not each recipient once: {unique}"
 
     def _events(self, events: dict[str, Seen]) -> Iterator[str]:
         """When or whether each event was. Those that nobody had yet are written as the others, if they are times."""
@@ -485,7 +544,8 @@ def _proven(column: Seen) -> str | None:
 
 
 def _stands_in(header: str, written: str) -> bool:
-    return re.search(rf"[:,[] ?{re.escape(_quoted(header))}[],}}\n ]", written + "\n") is not None
+    asked = f'"?"  # is it {cells.cited(header)}?' in written
+    return asked or re.search(rf"[:,[] ?{re.escape(_quoted(header))}[],}}\n ]", written + "\n") is not None
 
 
 def _listed(headers: Iterable[str]) -> str:

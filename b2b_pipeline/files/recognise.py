@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from b2b_pipeline.currencies import KNOWN
+from b2b_pipeline.files import sends
 from b2b_pipeline.files.cells import cited
 from b2b_pipeline.files.look import Export, Seen
 from b2b_pipeline.files.vocabulary import Kind, Wanted, listed, meanings, others, phrases, plain, says, tables
 
 TELLING = 3  # how many ordinary columns one counts for that hardly any other kind has
+SUMS, COUNTS = "email_summary", "counts of e-mails"
 IDS = {"opp_id", "cost_id", "event_id", "touch_id"}  # what two rows must not share; of leads, `lead_id`
 ANYBODYS = phrases("record id, id, datensatz id, id de fiche d informations, id de registro, id do registro, id record")
 MISSING = {
@@ -25,7 +27,7 @@ MISSING = {
     "email": "an e-mail address or lead id", "entered_at": "when the stage was entered", "to_stage": "the stage",
     "event_type": "the event", "event_at": "when it was", "touched_at": "when it was",
     "channel": "the channel or what it was", "currency": "the currency", "per_eur": "the rate",
-    "send_id": "the e-mail", "open": "who opened or clicked",
+    "send_id": "the e-mail", "open": "who opened or clicked", "sends": "to how many it was sent",
 }  # fmt: skip
 
 
@@ -48,12 +50,18 @@ def recognise(export: Export) -> tuple[Match | None, str]:
     """The kind of file that it is and why not, when it feeds no table."""
     matches = [_match(kind, export.columns) for kind in tables().values()]
     able = [match for match in matches if not match.missing and _is_sure(match, export.columns)]
-    foreign = max((_match(kind, export.columns) for kind in others().values()), key=lambda match: match.points)
+    rivals = [_match(kind, export.columns) for kind in others().values()]
+    if not any(match.kind.table in ("email_event", SUMS) for match in able):
+        rivals += [match for match in matches if match.kind.table == SUMS]
+    foreign = max(rivals, key=lambda match: match.points)
     best = max(able, key=lambda match: match.points, default=None)
     explained = foreign.points - (TELLING - 1) * len(foreign.told)
     named = len(foreign.told) > 2 or (foreign.told and explained * 2 >= len(export.columns))
     if best is not None and (foreign.points < best.points or not foreign.told):
         return best, ""
+    if named and foreign.kind.table == SUMS:
+        why = sends.why_none(foreign.found, export.columns, foreign.kind.columns["send_id"])
+        return None, f"it looks like {COUNTS} ({_listed(foreign.told)}), but {why or 'no column says who opened'}"
     if named:
         return None, f"it looks like {foreign.kind.name} ({_listed(foreign.told)})"
     near = max(matches, key=lambda match: (len(match.told) > 0, match.points))
@@ -109,9 +117,26 @@ def _is_sure(match: Match, columns: list[Seen]) -> bool:
             return by_header or (bool(told) and "amount" in found)  # games and lawsuits are won too
         case "email_recipients":
             return len(told) > 1 and any(found[ours].values for ours in ("sent", "open", "click") if ours in found)
+        case "email_summary":
+            return len(told) > 1 and _counts_sends(match, columns)
         case "fx_rate":
             return set(found["currency"].values) <= KNOWN and len(found) * 2 >= len(columns)
     return bool(told)
+
+
+def _counts_sends(match: Match, columns: list[Seen]) -> bool:
+    """Whether the rows are e-mails that each went to many at one time. Of text messages nobody counts opens."""
+    found, recipients = match.found, tables()["email_recipients"].columns["recipient_id"].words
+    one_each = any(
+        column.is_one_of(recipients) or (column.has_addresses and not _is_ours(column)) for column in columns
+    )
+    if one_each or sends.why_none(found, columns, match.kind.columns["send_id"]):
+        return False
+    reached = next((found[ours] for ours in ("sends", "deliveries") if ours in found), None)
+    if reached is None:
+        return "opens" in found and "opens" not in match.asked
+    opened = "opens" in found or any(column.is_one_of(listed("openings")) for column in columns)
+    return opened and any(sends.number(value) > 1 for value in reached.values)
 
 
 def _found(kind: Kind, columns: list[Seen]) -> tuple[dict[str, Seen], frozenset[str]]:
@@ -135,7 +160,9 @@ def _may_be(ours: str, column: Seen, kind: Kind) -> bool:
         return False
     if ours == "category" and _are(column, listed("spending")):
         return False
-    own = ours in IDS or (ours == "lead_id" and kind.table == "lead")
+    if kind.table == SUMS and kind.columns[ours].holds == "count" and not sends.may_count(ours, column):
+        return False
+    own = ours in IDS or (ours, kind.table) in (("lead_id", "lead"), ("send_id", SUMS))
     return not own or column.is_unique or not column.values
 
 

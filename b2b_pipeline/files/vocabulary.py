@@ -4,8 +4,8 @@
 `words/parts.yaml` what decides parts of a proposal. A phrase stands for itself whatever its case, accents, blanks and
 punctuation; what a header has in parentheses, its unit and its object (`Deal - `) are left out by the reader, and the
 first phrase that a file has wins. They are those of the exports of Google Ads, Meta Ads Manager, LinkedIn, Microsoft
-Advertising, HubSpot, Salesforce, Pipedrive, Zoho, Dynamics, Mailchimp and Klaviyo as documented, or published by their
-users, in 2026.
+Advertising, HubSpot, Salesforce, Pipedrive, Zoho, Dynamics, Mailchimp, Klaviyo and other e-mail tools as documented, or
+published by their users, in 2026.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
-Holds = Literal["date", "month", "money", "number", "email", "flag", "event", "text"]
+Holds = Literal["date", "month", "money", "number", "email", "count", "flag", "event", "text"]
 
 
 def plain(text: str) -> str:
@@ -67,7 +67,7 @@ def tables() -> dict[str, Kind]:
     """The kinds of files that feed a table."""
     names = (
         "spend", "cost_ledger", "opportunity", "lead", "stage_event", "touchpoint", "email_event", "email_recipients",
-        "fx_rate",
+        "email_summary", "fx_rate",
     )  # fmt: skip
     kinds = {name: _read(name) for name in names}
     return {name: _kind(name, given, given.get("table", name)) for name, given in kinds.items()}
@@ -113,7 +113,7 @@ def listed(name: str) -> frozenset[str]:
 
 @cache
 def meanings(name: str) -> dict[str, str]:
-    """Of `channels`, `events` or `categories`: a word of a file, plain -> ours."""
+    """Of `channels`, `events`, `categories` or `sorts_of_sends`: a word of a file, plain -> ours."""
     return {word: ours for ours, words in parts()[name].items() for word in phrases(words)}
 
 
