@@ -9,7 +9,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from b2b_pipeline.config import Config
+from b2b_pipeline.files import mapping
 from b2b_pipeline.files.mapping import Cell, When
 
 
@@ -17,21 +20,22 @@ def schema() -> dict[str, Any]:
     """The models' own schema, and the short forms that YAML may have in their place."""
     found: dict[str, Any] = Config.model_json_schema()
     short = {When.__name__, *(model.__name__ for model in _below(Cell))}
+    of_files = {model.__name__ for model in _below(BaseModel) if model.__module__ == mapping.__name__}
     for name, definition in found["$defs"].items():
         forms = [{"type": "null"}, *([{"type": ["string", "number"]}] if name in short else [])]
-        found["$defs"][name] = {"anyOf": [_loose(definition), *forms]}
-    top = _loose({key: value for key, value in found.items() if key != "$defs"})
+        found["$defs"][name] = {"anyOf": [_loose(definition) if name in of_files else definition, *forms]}
+    top = {key: value for key, value in found.items() if key != "$defs"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, "$defs": found["$defs"]}
 
 
-def _below(model: type[Cell]) -> Iterator[type[Cell]]:
+def _below(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     yield model
     for child in model.__subclasses__():
         yield from _below(child)
 
 
 def _loose(part: Any) -> Any:
-    """Numbers where text is wanted, one thing where a list of things is: the configuration takes both."""
+    """Numbers where text is wanted, one thing where a list of things is: file mappings take both, nothing else does."""
     if isinstance(part, list):
         return [_loose(item) for item in part]
     if not isinstance(part, dict):
