@@ -356,6 +356,7 @@ HTML = b"<!DOCTYPE html><html><title>Error</title></html>"
 EXPIRED = failure(401, "authenticationError", "OAUTH_TOKEN_EXPIRED")
 SHORT, LONG = (f"EXCESSIVE_{term}_TERM_QUERY_RESOURCE_CONSUMPTION" for term in ("SHORT", "LONG"))
 NOT_SERVED = "this version of the API is not served: set sources.google_ads.options.api_version"
+SERVED = "set sources.google_ads.options.api_version to one that Google serves, or upgrade b2b-pipeline"
 
 DIALECT: list[tuple[str, int, Any, dict[str, str], Outcome]] = [
     ("rows", 200, {"results": []}, {}, Ok()),
@@ -399,9 +400,11 @@ DIALECT: list[tuple[str, int, Any, dict[str, str], Outcome]] = [
      failure(400, "requestError", "DEVELOPER_TOKEN_PARAMETER_MISSING"), {},
      Fatal("DEVELOPER_TOKEN_PARAMETER_MISSING", auth=True)),
     ("a query with an unknown field", 400, failure(400, "queryError", "UNRECOGNIZED_FIELD"), {},
-     Fatal("UNRECOGNIZED_FIELD")),
-    ("a version that is gone", 404, HTML, {}, Fatal(NOT_SERVED)),
-    ("a version that is going", 400, failure(400, "requestError", "UNSUPPORTED_VERSION"), {}, Fatal(NOT_SERVED)),
+     Fatal("UNRECOGNIZED_FIELD: this version of the API has no such field, no longer or not yet",
+           fix="set sources.google_ads.options.api_version to one that has it, or upgrade b2b-pipeline")),
+    ("a version that is gone", 404, HTML, {}, Fatal(NOT_SERVED, fix=SERVED)),
+    ("a version that is going", 400, failure(400, "requestError", "UNSUPPORTED_VERSION"), {},
+     Fatal(NOT_SERVED, fix=SERVED)),
     ("two changes at once", 400, failure(400, "databaseError", "CONCURRENT_MODIFICATION"), {},
      Wait(3, "CONCURRENT_MODIFICATION")),
     ("an outage", 503, HTML, {}, Wait(3, "server error")),
@@ -421,6 +424,21 @@ def test_every_answer_is_understood(status: int, body: Any, headers: dict[str, s
     response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
     with time_machine.travel(NOW, tick=False):
         assert classify(response) == outcome
+
+
+def test_doctor_says_which_field_the_version_does_not_have(vendor: responses.RequestsMock) -> None:
+    refused = failure(400, "queryError", "UNRECOGNIZED_FIELD")
+    refused["error"]["details"][0]["errors"][0]["message"] = "Unrecognized field in the query: 'metrics.cost_micros'."
+    vendor.post(CLIENTS, json=fixture("customer_client"))
+    vendor.post(SEARCH, json=conversions_of(ACCOUNT.id))
+    vendor.post(SEARCH, json=fixture("conversion_action"))
+    vendor.post(SEARCH, json=refused, status=400)
+    config = make_config(accounts=["4100000001"])
+    (account,) = SOURCE.probe(google_ads.connect(config), config)
+    assert not account.ok
+    assert "v26 of the API has no field metrics.cost_micros, no longer or not yet" in account.what
+    other = "one that has field metrics.cost_micros"
+    assert account.fix == f"set sources.google_ads.options.api_version to {other}, or upgrade b2b-pipeline"
 
 
 def test_every_error_of_the_table_is_one_that_google_has() -> None:

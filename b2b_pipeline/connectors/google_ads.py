@@ -307,6 +307,7 @@ _QUOTA_WAIT = {  # seconds, where Google does not say
     "EXCESSIVE_LONG_TERM_QUERY_RESOURCE_CONSUMPTION": 1800.0,
 }
 _NOT_SERVED = "this version of the API is not served: set sources.google_ads.options.api_version"
+_OTHER_VERSION = "set sources.google_ads.options.api_version to one that {}, or upgrade b2b-pipeline"
 
 
 def classify(response: requests.Response) -> Outcome:
@@ -333,7 +334,11 @@ def classify(response: requests.Response) -> Outcome:
     if status == 401 and code in _TRY_A_NEW_TOKEN:
         return Reauth(code or "UNAUTHENTICATED")
     if code == "UNSUPPORTED_VERSION" or (status == 404 and not failure):
-        return Fatal(_NOT_SERVED)
+        return Fatal(_NOT_SERVED, fix=_OTHER_VERSION.format("Google serves"))
+    if code == "UNRECOGNIZED_FIELD":
+        field = _unrecognized(error)
+        why = f"{code}: {_version(response)} of the API has no {field or 'such field'}, no longer or not yet"
+        return Fatal(why, fix=_OTHER_VERSION.format(f"has {field or 'it'}"))
     return Fatal(
         code or str(failure.get("status") or "refused"), auth=status in (401, 403) or code.startswith("DEVELOPER_TOKEN")
     )
@@ -348,6 +353,18 @@ def _first_error(failure: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     # ErrorInfo: an expired token is told by its status, everything else (a disabled API, a missing scope) by its reason
     reasons = [str(detail["reason"]) for detail in details if "reason" in detail and failure.get("code") != 401]
     return {}, next(iter(reasons), "")
+
+
+def _unrecognized(error: Mapping[str, Any]) -> str:
+    """The field of ours that Google does not know, of whose words nothing else is repeated."""
+    named = re.search(r"'([a-z_]+(?:\.[a-z_]+)+)'", str(error.get("message", "")))
+    return f"field {named[1]}" if named else ""
+
+
+def _version(response: requests.Response) -> str:
+    """The version that was asked, by the path of the question."""
+    asked = re.search(r"/(v\d+)/", response.url or "")
+    return asked[1] if asked else "this version"
 
 
 def _retry_delay(failure: Mapping[str, Any], error: Mapping[str, Any]) -> float:

@@ -92,10 +92,11 @@ class Skip:
 
 @dataclass(frozen=True)
 class Fatal:
-    """It will fail the same way again. `auth` when credentials or scopes are at fault."""
+    """It will fail the same way again. `auth` when credentials or scopes are at fault. `fix`: what to do about it."""
 
     reason: str
     auth: bool = False
+    fix: str = ""
 
 
 Outcome = Ok | Wait | Stop | Reauth | Split | Skip | Fatal
@@ -259,8 +260,10 @@ class Session:
                     raise SplitError(told)
                 case Skip(_, closed):
                     raise SkippedError(told, closed)
-                case Fatal(_, auth):
-                    raise (AuthError if auth else PermanentError)(told)
+                case Fatal(_, auth, fix):
+                    error = (AuthError if auth else PermanentError)(told)
+                    error.fix = fix
+                    raise error
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> requests.Response:
         if "://" in path:
