@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Select, Table
 
 from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.core.load import load_table
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
@@ -66,6 +68,13 @@ class Dropped:
 
     def load(self) -> Rebuilt:
         return rebuild(self.pipeline(), "test", replay=False)
+
+    def rows(self, query: Select[Any]) -> list[dict[str, Any]]:
+        """What a core table says, loaded for it alone."""
+        pipeline, (table,) = self.pipeline(), query.get_final_froms()
+        assert isinstance(table, Table)
+        load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, "test")
+        return pipeline.warehouse.rows(query)
 
     def ask(
         self, metric: str, start: str | None = None, end: str | None = None, by: Sequence[str] = ()
