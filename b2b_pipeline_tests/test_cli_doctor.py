@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from b2b_pipeline.connectors import http
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
 from b2b_pipeline.warehouse.migrate import HEAD
@@ -85,10 +84,10 @@ def test_whatever_a_vendor_answers_is_a_finding_and_no_traceback(
         assert f"FAIL {source}" in done.output
 
 
-def test_a_sandbox_that_is_not_running_is_not_taken_for_wrong_credentials(
+def test_a_sandbox_that_is_not_running_is_told_without_waiting_and_not_taken_for_wrong_credentials(
     installed: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "RETRY", http.RETRY.new(backoff_factor=0, backoff_jitter=0))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited {seconds} s"))
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     done = installed.b2b("doctor")

@@ -108,6 +108,9 @@ class Transport(requests.Session):
         self.seconds = ANSWER_SECONDS if seconds is None else seconds
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(max_retries=retry))
+        if isinstance(retry, Retry):  # a sandbox that is not running does not come while we wait
+            for local in ("http://127.0.0.1", "http://localhost"):
+                self.mount(local, _Adapter(max_retries=retry.new(connect=0)))
 
     def request(self, *arguments: Any, **more: Any) -> requests.Response:
         before = _by.set(time.monotonic() + self.seconds)
