@@ -11,6 +11,7 @@ from sqlalchemy import Table, Text, cast, func, literal, select
 
 from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.definitions import publish_definitions
@@ -47,10 +48,14 @@ class Difference:
 
 
 def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table, ...] = ORDER) -> Rebuilt:
-    """Load what landed since, or with `replay` all of it again, into the core tables `only`; then derive everything."""
+    """Load what landed since, or with `replay` all of it again, into the core tables `only`; then derive everything.
+
+    A table that nothing feeds or fed is left alone.
+    """
     warehouse, landing, config = pipeline.warehouse, pipeline.landing, pipeline.config
     rebuilt = Rebuilt()
-    for table in only:
+    held = {row["target_table"] for row in warehouse.rows(select(tables.load_audit.c.target_table).distinct())}
+    for table in (each for each in only if each.name in held or feeds(each.name, config)):
         rebuilt.loads[table.name] = load_table(warehouse, landing, config, table, run_id, replay=replay)
     for table in tables.DERIVED:
         rebuilt.derived[table.name] = derive_table(warehouse, config, table)
