@@ -132,6 +132,7 @@ def test_contacts_deals_and_e_mail_events_of_hubspot_become_rows(mock: responses
     mock.get(f"{test_hubspot.API}/account-info/2026-03/details", json=test_hubspot.fixture("account"))
     for serve in test_hubspot.SERVE.values():
         serve(mock)
+    mock.get(test_hubspot.COMPANIES, json={"results": []})
     done = Materialised("hubspot", tmp_path, date(2026, 10, 2), date(2026, 10, 2))
     assert done.filled() == done.names
     lead, event = tables.lead.c, tables.email_event.c

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
 from b2b_pipeline.connectors.hubspot import SOURCE, classify
 from b2b_pipeline.core.contract import enforce
-from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SkippedError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.generate import make_world
@@ -34,7 +34,7 @@ from b2b_pipeline.warehouse.tables import metadata
 
 FIXTURES = Path(__file__).parent / "fixtures" / "hubspot"
 API = "https://api.hubapi.com"
-CONTACTS, DEALS = f"{API}/crm/objects/2026-03/contacts", f"{API}/crm/objects/2026-03/deals"
+CONTACTS, DEALS, COMPANIES = (f"{API}/crm/objects/2026-03/{name}" for name in ("contacts", "deals", "companies"))
 ROLES = f"{API}/crm/associations/2026-03/deals/contacts/batch/read"
 EMAILS, EVENTS = f"{API}/marketing/emails/2026-03", f"{API}/email/public/v1/events"
 ACCOUNT = Account("2519445", "app-eu1.hubspot.com", "EUR")
@@ -305,15 +305,49 @@ def test_the_recycle_bin_is_listed_once_for_all_windows_of_a_backfill(vendor: re
 
 
 def test_a_sweep_has_the_ids_of_everything_that_is_there_and_archived(vendor: responses.RequestsMock) -> None:
-    for base in (CONTACTS, DEALS):
+    for base in (CONTACTS, DEALS, COMPANIES):
         for name in ("1", "2"):
             vendor.get(base, json={"results": [{"id": name, "properties": {"firstname": "Ida"}}]})
     records = fetch("present")
     assert [(record["object"], record["id"]) for record in records] == [
-        ("lead", "1"), ("lead", "2"), ("opportunity", "1"), ("opportunity", "2")
+        ("lead", "1"), ("lead", "2"), ("opportunity", "1"), ("opportunity", "2"), ("account", "1"), ("account", "2")
     ]  # fmt: skip
     assert {query["archived"] for query in queries(vendor, CONTACTS)} == {"true", "false"}
     assert enforce(metadata.tables["record_present"], mapped("present", "record_present", records)).rejects.empty
+
+
+def test_a_listing_that_is_refused_half_way_sweeps_nothing_of_its_object(vendor: responses.RequestsMock) -> None:
+    one = {"results": [{"id": "1", "properties": {}}]}
+    for base in (CONTACTS, DEALS):
+        vendor.get(base, json=one)
+    vendor.get(COMPANIES, json=one | {"paging": {"next": {"after": "1"}}})
+    vendor.get(COMPANIES, json=MISSING_SCOPES, status=403)
+    assert {record["object"] for record in fetch("present")} == {"lead", "opportunity"}
+
+
+def test_a_sweep_of_which_everything_is_refused_is_none(vendor: responses.RequestsMock) -> None:
+    for base in (CONTACTS, DEALS, COMPANIES):
+        vendor.get(base, json=MISSING_SCOPES, status=403)
+    with pytest.raises(SkippedError, match="missing scopes"):
+        fetch("present")
+
+
+def test_a_key_without_the_scope_of_companies_sweeps_the_rest_and_doctor_says_so(
+    vendor: responses.RequestsMock,
+) -> None:
+    for base in (CONTACTS, DEALS):
+        vendor.get(base, json={"results": [{"id": "1", "properties": {}}]})
+    vendor.get(COMPANIES, json=MISSING_SCOPES, status=403)
+    assert {record["object"] for record in fetch("present")} == {"lead", "opportunity"}
+    serve_probe(vendor, (EMAILS, EVENTS))
+    vendor.get(f"{API}/crm/properties/2026-03/contacts", json={"results": []})
+    vendor.get(f"{API}/crm/properties/2026-03/deals", json={"results": []})
+    findings = [
+        item for item in SOURCE.probe(hubspot.connect(make_config()), make_config()) if "companies" in item.what
+    ]
+    assert [(item.ok, item.warning, item.fix) for item in findings] == [
+        (True, True, "give the key the scope crm.objects.companies.read")
+    ]
 
 
 # -- mapping
@@ -628,9 +662,9 @@ def test_a_custom_field_is_asked_for_and_fills_its_column(vendor: responses.Requ
     assert touches.groupby("touch_type")["campaign_id"].first().to_dict() == {"latest": None, "original": "launch"}
 
 
-def serve_probe(vendor: responses.RequestsMock) -> None:
+def serve_probe(vendor: responses.RequestsMock, urls: Sequence[str] = (CONTACTS, COMPANIES, EMAILS, EVENTS)) -> None:
     vendor.get(f"{API}/account-info/2026-03/details", json=fixture("account"))
-    for url in (CONTACTS, EMAILS, EVENTS):
+    for url in urls:
         vendor.get(url, json={"results": []})
 
 
@@ -862,11 +896,12 @@ def held(world: World) -> dict[str, int]:
             select max(version) from record_version n where (n.vendor, n.object, n.id) = (v.vendor, v.object, v.id)
             and n.visible_at <= ?)"""
     now = world.now()
-    objects = {"contact": "contacts", "deal": "deals", "marketing_email": "marketing_email"}
+    objects = {"contact": "contacts", "deal": "deals", "marketing_email": "marketing_email", "companies": "companies"}
     with world.connect() as connection:
         counts = {name: connection.execute(listed, (kind, now)).fetchone()[0] for name, kind in objects.items()}
         seen = connection.execute("select count(*) from email_event where visible_at <= ?", (now,)).fetchone()[0]
-    return counts | {"email_event": seen, "present": counts["contact"] + counts["deal"]}
+    companies = counts.pop("companies")
+    return counts | {"email_event": seen, "present": counts["contact"] + counts["deal"] + companies}
 
 
 def test_more_than_ten_thousand_contacts_of_one_millisecond_are_all_read(

@@ -666,6 +666,55 @@ def test_doctor_names_each_thing_that_is_wrong_and_goes_on(vendor: responses.Req
         assert [line for name, line in bad.items() if what in name and fix in line], (what, bad)
 
 
+REFUSED = {
+    "not allowed": (403, "INSUFFICIENT_ACCESS", "insufficient access rights"),
+    "not there for this user": (400, "INVALID_TYPE", "sObject type 'CampaignMember' is not supported."),
+}
+
+
+def refuse(vendor: responses.RequestsMock, answer: tuple[int, str, str], *objects: str) -> None:
+    """Queries of `objects` are refused, and their descriptions; the rest is as before."""
+    status, code, message = answer
+    refused = json.dumps([{"errorCode": code, "message": message}])
+
+    def some(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        soql = parse_qs(urlsplit(str(request.url)).query)["q"][0]
+        is_refused = re.findall(r"FROM (\w+)", soql)[0] in objects
+        return (status, {"Content-Type": "application/json"}, refused) if is_refused else query_all(request)
+
+    vendor.remove(responses.GET, f"{DATA}/queryAll")
+    vendor.add_callback(responses.GET, f"{DATA}/queryAll", some)
+    for name in objects:
+        vendor.replace(responses.GET, f"{DATA}/sobjects/{name}/describe", body=refused, status=status)
+
+
+@pytest.mark.parametrize("answer", REFUSED.values(), ids=REFUSED)
+def test_an_object_that_may_not_be_listed_is_not_swept_stops_no_other_and_doctor_says_so(
+    answer: tuple[int, str, str], vendor: responses.RequestsMock
+) -> None:
+    swept = {object_ for _, object_ in salesforce.SWEPT.values()}
+    assert {record["object"] for record in fetch("present")} == swept
+    refuse(vendor, answer, "CampaignMember")
+    assert {record["object"] for record in fetch("present")} == swept - {"campaign_member"}
+    bad = {finding.what: finding.fix for finding in salesforce.probe(connected(), make_config()) if not finding.ok}
+    ((what, fix),) = bad.items()
+    assert f"status {answer[0]}, {answer[1]}" in what
+    assert "read access to CampaignMember" in fix
+
+
+def test_a_sweep_of_which_every_object_is_refused_fails(vendor: responses.RequestsMock) -> None:
+    refuse(vendor, REFUSED["not allowed"], *(sobject.name for sobject, _ in salesforce.SWEPT.values()))
+    with pytest.raises(AuthError, match="INSUFFICIENT_ACCESS"):
+        fetch("present")
+
+
+def test_a_list_of_ids_that_breaks_off_sweeps_nothing(vendor: responses.RequestsMock) -> None:
+    cut = fixture("lead_2") | {"records": [], "done": True}
+    vendor.replace(responses.GET, f"{DATA}/queryAll/01gWx0000000001AAA-2", json=cut)
+    with pytest.raises(TransientError, match="rows announced"):
+        fetch("present")
+
+
 # -- the sandbox
 
 UNTIL = date(2026, 10, 31)

@@ -24,6 +24,7 @@ from sqlalchemy import table as relation
 
 from b2b_pipeline.config import load_config
 from b2b_pipeline.core.derive import QUERIES, derive_table
+from b2b_pipeline.core.gone import gone
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import family_rows, publish_family
 from b2b_pipeline.warehouse import tables
@@ -101,7 +102,7 @@ def compare(
     """Median seconds of ours, as the pipeline runs it into a temporary table, and of the SQL by hand into another."""
     plain = text(f"create temporary table by_hand as {by_hand.SQL[warehouse.dialect][name]}")
     seconds: tuple[list[float], list[float]] = ([], [])
-    with warehouse.write() as connection:
+    with warehouse.write() as connection, gone(connection):
         if warehouse.dialect == "postgresql":
             connection.execute(text("set local work_mem = '256MB'"))
         for turn in range(pairs + 1):

@@ -42,6 +42,8 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
@@ -93,6 +95,13 @@ DEALS = ObjectType(
     ("createdate", "dealname", "closedate", "amount", "deal_currency_code", "hs_is_closed", "hs_is_closed_won"),
     rows.deal_fields,
 )  # fmt: skip
+COMPANIES = f"/crm/objects/{VERSION}/companies"
+# The stream that it is swept with, where it is listed, what it is to us. Companies are not read otherwise.
+SWEPT = (
+    ("contact", CONTACTS.path(), "lead"),
+    ("deal", DEALS.path(), "opportunity"),
+    ("deal", COMPANIES, "account"),
+)
 
 
 def classify(response: requests.Response) -> Outcome:
@@ -284,17 +293,19 @@ def _archived(client: HubSpot, kind: ObjectType, window: Window) -> Iterator[Pag
 
 
 def read_present(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
-    """The ids of all contacts and deals, archived ones too: what is missing was deleted for good, or for privacy.
+    """The ids of all contacts, deals and companies of deals, archived ones too: what is missing was deleted for good.
 
     The list goes by ids and leaves nothing out while others change; a listing that breaks off lands nothing.
     """
-    swept_at = datetime.now(UTC).isoformat(timespec="seconds")
-    for kind, object_ in ((CONTACTS, "lead"), (DEALS, "opportunity")):
-        for archived in ("false", "true"):
-            query = {"archived": archived, "limit": LISTED, "properties": "hs_object_id"}
-            for answer in _listing(client, kind.path(), query):
-                ids = [{"object": object_, "id": record["id"], "swept_at": swept_at} for record in _results(answer)]
-                yield Page(ids, answer.request)
+    on = {stream.name for stream in SOURCE.switched_on(client.config)}
+    yield from sweep((object_, _ids(client, path)) for stream, path, object_ in SWEPT if stream in on)
+
+
+def _ids(client: HubSpot, path: str) -> Iterator[list[str]]:
+    for archived in ("false", "true"):
+        query = {"archived": archived, "limit": LISTED, "properties": "hs_object_id"}
+        for answer in _listing(client, path, query):
+            yield [record["id"] for record in _results(answer)]
 
 
 def _contacts_of(client: HubSpot, deals: list[str]) -> dict[str, list[str]]:
@@ -410,7 +421,17 @@ def probe(client: HubSpot, config: Config) -> list[Finding]:
             findings.append(Finding(False, f"HubSpot {stream}: {error}", fix))
         else:
             findings.append(Finding(True, f"HubSpot {stream} is readable"))
+    if {"deal", "present"} <= on:
+        findings += _companies_finding(client)
     return [*findings, *_field_findings(client, config)]
+
+
+def _companies_finding(client: HubSpot) -> Iterator[Finding]:
+    try:
+        client.session.get(COMPANIES, {"limit": 1})
+    except (PermanentError, SkippedError) as error:
+        what = f"HubSpot companies: {error}: one that is deleted for good stays a customer"
+        yield Finding(True, what, "give the key the scope crm.objects.companies.read", warning=True)
 
 
 def _field_findings(client: HubSpot, config: Config) -> Iterator[Finding]:
@@ -491,8 +512,6 @@ PERSONAL_EMAIL = (
 # The search's index trails by minutes; it never sees what was changed in the last moments.
 _MODIFIED = WindowPolicy(overlap=timedelta(minutes=15), settle=timedelta(minutes=5))
 
-SWEEP = WindowPolicy(every=timedelta(days=7), max_days=36_500)
-
 SOURCE = Source(
     name="hubspot",
     title="HubSpot",
@@ -554,7 +573,7 @@ SOURCE = Source(
         Stream(
             name="present",
             kind="snapshot",
-            description="Once a week, the ids of all contacts and deals: what is no longer among them is gone.",
+            description="Once a week, the ids of contacts, deals and companies: what is no longer among them is gone.",
             fetch=read_present,
             day="swept_at",
             policy=SWEEP,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +30,8 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
 from b2b_pipeline.settings import base_url, credential_store, secret
@@ -75,6 +77,16 @@ CAMPAIGN_MEMBER = SObject(
     "CampaignMember",
     f"{_RECORD} CampaignId LeadId ContactId Status HasResponded FirstRespondedDate Campaign.Type Campaign.Name",
 )
+# Stream -> what is swept with it, and as what. Its rows of history are not: Salesforce drops them after two years, and
+# what they told stays true. Where it deletes other things with a record, these are gone as well, each by its own list.
+SWEPT = {
+    "lead": (LEAD, "lead"),
+    "contact": (CONTACT, "contact"),
+    "account": (ACCOUNT, "account"),
+    "opportunity": (OPPORTUNITY, "opportunity"),
+    "opportunity_contact_role": (CONTACT_ROLE, "opp_contact_role"),
+    "campaign_member": (CAMPAIGN_MEMBER, "campaign_member"),  # never in the recycle bin: each removed one is purged
+}
 OBJECTS = (LEAD, LEAD_HISTORY, CONTACT, ACCOUNT, OPPORTUNITY, OPPORTUNITY_HISTORY, CONTACT_ROLE, CAMPAIGN,
            CAMPAIGN_MEMBER)  # fmt: skip
 
@@ -115,6 +127,7 @@ def connect(config: Config) -> Client:
     session = Session(base, classify=classify, auth=auth)
     custom = {sobject.name: _own_fields(sobject, config).values() for sobject in OBJECTS}
     client = Client(session, version, custom, int(threshold))
+    client.swept = [SWEPT[stream.name] for stream in SOURCE.switched_on(config) if stream.name in SWEPT]
     auth.refresh()  # the answer says which instance and which org
     return client
 
@@ -238,10 +251,8 @@ def _tracking(client: Client, config: Config) -> list[Finding]:
 
 
 def read_present(client: Client, account: Account, window: Window) -> Iterator[Page]:
-    """The ids of all leads and opportunities, recycled ones too: what is missing was purged."""
-    swept_at = datetime.now(UTC).isoformat(timespec="seconds")
-    for sobject, object_ in ((LEAD, "lead"), (OPPORTUNITY, "opportunity")):
-        yield Page([{"object": object_, "id": id_, "swept_at": swept_at} for id_ in client.ids(sobject.name)])
+    """The ids of all records of what is read, recycled ones too: what is missing was purged."""
+    yield from sweep((object_, client.ids(sobject.name)) for sobject, object_ in client.swept)
 
 
 def _is_read(stream: str, config: Config) -> bool:
@@ -334,10 +345,10 @@ SOURCE = Source(
         Stream(
             name="present",
             kind="snapshot",
-            description="Once a week, the ids of all leads and opportunities: what is no longer among them is gone.",
+            description="Once a week, the ids of what is read, object by object: what is no longer among them is gone.",
             fetch=read_present,
             day="swept_at",
-            policy=WindowPolicy(every=timedelta(days=7), max_days=36_500),
+            policy=SWEEP,
             page_size=2000,
             feeds={"record_present": present},
         ),

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,7 @@ class Client:
         self.session = session
         self.version = version
         self.organization = ""
+        self.swept: Sequence[tuple[SObject, str]] = ()  # objects whose ids are swept, and as what
         self._custom = custom_fields or {}
         self._bulk_threshold = bulk_threshold
         self._sleep = sleep
@@ -160,12 +161,18 @@ class Client:
                 raise TransientError(f"Salesforce {sobject.name}: {', '.join(sorted(missing))} not in the answer")
             yield page
 
-    def ids(self, name: str) -> Iterator[str]:
-        """The ids of all records of an object, those in the recycle bin too."""
+    def ids(self, name: str) -> Iterator[list[str]]:
+        """The ids of all records of an object, those in the recycle bin too, in pages.
+
+        No window can be made smaller here: what is too large to be counted is read by a job.
+        """
         soql = f"SELECT Id FROM {name}"  # noqa: S608  # SOQL; the name is ours
-        count = self.query(f"SELECT COUNT() FROM {name}")  # noqa: S608
-        for page in self._bulk(soql) if count > self._bulk_threshold else self._rest(f"{soql} ORDER BY Id"):
-            yield from (record["Id"] for record in page.records)
+        try:
+            is_large = self.query(f"SELECT COUNT() FROM {name}") > self._bulk_threshold  # noqa: S608
+        except SplitError:
+            is_large = True
+        for page in self._bulk(soql) if is_large else self._rest(f"{soql} ORDER BY Id"):
+            yield [record["Id"] for record in page.records]
 
     def _rest(self, soql: str) -> Iterator[Page]:
         body: dict[str, Any] = {}

@@ -34,6 +34,7 @@ from sqlalchemy import (
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.campaigns import NAMED, named_campaigns
+from b2b_pipeline.core.gone import GONE, deleted, gone, is_gone, is_merged
 from b2b_pipeline.core.identity import clusters
 from b2b_pipeline.core.made_of import Loads
 from b2b_pipeline.warehouse.bulk import stage
@@ -49,7 +50,6 @@ from b2b_pipeline.warehouse.tables import (
     opp_contact_role,
     opportunity,
     person,
-    record_present,
     stage_event,
     touchpoint,
 )
@@ -66,7 +66,10 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
         if table is identity_cluster:
             _derive_clusters(connection, config)
             return set()
-        with stage(connection, NAMED, named_campaigns(connection)) as named:
+        with (
+            stage(connection, NAMED, named_campaigns(connection)) as named,
+            gone(connection),
+        ):
             return synchronise(connection, table, QUERIES[table.name](config, named), tell=["date_day"]).days()
 
 
@@ -82,10 +85,6 @@ def _derive_clusters(connection: Connection, config: Config) -> None:
         synchronise(connection, identity_cluster, select(incoming))
 
 
-def deleted(table: Table) -> ColumnElement[bool]:
-    return func.coalesce(table.c.is_deleted, false())
-
-
 def text_order(column: ColumnElement[Any]) -> ColumnElement[Any]:
     """Text by its code points, whatever the collation of the database."""
     return column.collate("C")
@@ -98,34 +97,17 @@ def first_by(query: Select[Any], partition: ColumnElement[Any], *order: ColumnEl
     return select(ranked).where(ranked.c.position == 1).cte(name)
 
 
-def is_gone(table: Table, object_: str, identifier: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a sweep that began after a record was last changed no longer found it: purged, or deleted for privacy."""
-    seen = record_present.c
-    keys = (seen.source, seen.source_account, seen.object)
-    sweep = select(*keys, func.max(seen.swept_at).label("at")).group_by(*keys).subquery("sweep")
-    was_swept = exists(
-        select(1).select_from(sweep).where(
-            sweep.c.source == table.c.source, sweep.c.source_account == table.c.source_account,
-            sweep.c.object == object_, sweep.c.at > table.c.updated_at,
-        )
-    )  # fmt: skip
-    is_there = exists(
-        select(1).where(seen.source == table.c.source, seen.object == object_, seen.object_id == identifier)
-    )
-    return was_swept & ~is_there
-
-
 def counting_leads() -> CTE:
     """Lead records that count (not deleted, gone or merged away), with their person."""
-    merged = exists(
-        select(1).where(
-            identity_link.c.rule == "merge", identity_link.c.from_key == lead.c.record_key, ~deleted(identity_link)
-        )
-    )
     return (
         select(lead, identity_cluster.c.person_key)
         .join(identity_cluster, identity_cluster.c.record_key == lead.c.record_key)
-        .where(~deleted(lead), ~is_gone(lead, "lead", lead.c.lead_id), lead.c.merged_into.is_(None), ~merged)
+        .where(
+            ~deleted(lead),
+            ~is_gone(lead.c.source, lead.c.lead_id, "lead"),
+            lead.c.merged_into.is_(None),
+            ~is_merged(lead.c.record_key),
+        )
         .cte("counting_lead")
     )
 
@@ -144,7 +126,7 @@ def person_touches(named: Table) -> CTE:
         )
         .outerjoin(identity_cluster, identity_cluster.c.record_key == touch.record_key)
         .outerjoin(named, named.c.name == touch.campaign_id)
-        .where(~deleted(touchpoint))
+        .where(~deleted(touchpoint), ~is_gone(touch.source, touch.source_id, "campaign_member"))
         .cte("person_touch")
     )  # fmt: skip
 
@@ -156,15 +138,24 @@ def first_touches(touches: CTE) -> CTE:
 
 
 def counting_opportunities(config: Config) -> CTE:
-    """Opportunities of the system of record that stand and are not of an excluded type."""
-    excluded = config.exclude.opportunity_types
+    """Opportunities of the system of record that stand and are not of an excluded type.
+
+    One whose account is gone has none.
+    """
+    excluded, at = config.exclude.opportunity_types, opportunity.c
+    others = [column for column in at if column.name != "account_id"]
+    lost = GONE.alias("lost_account")
     return (
-        select(opportunity)
+        select(*others, case((lost.c.object_id.is_(None), at.account_id)).label("account_id"))
+        .outerjoin(
+            lost,
+            and_(lost.c.source == at.source, lost.c.object == "account", lost.c.object_id == at.account_id),
+        )
         .where(
-            opportunity.c.source == config.system_of_record,
+            at.source == config.system_of_record,
             ~deleted(opportunity),
-            ~is_gone(opportunity, "opportunity", opportunity.c.opp_id),
-            func.coalesce(opportunity.c.opp_type, "").not_in(excluded) if excluded else true(),
+            ~is_gone(at.source, at.opp_id, "opportunity"),
+            func.coalesce(at.opp_type, "").not_in(excluded) if excluded else true(),
         )
         .cte("counting_opportunity")
     )
@@ -173,14 +164,15 @@ def counting_opportunities(config: Config) -> CTE:
 def opportunity_persons(config: Config) -> CTE:
     """Opportunity -> person: the lead that converted into it, else its primary contact, else its first contact.
 
-    A role that has no id of its own came with its opportunity, and is gone when a newer version comes without it.
+    A role that has no id of its own came with its opportunity, and is gone when a newer version comes without it. One
+    of a contact that is archived or gone says nothing, unless the contact lives on in another.
     """
     source = config.system_of_record
     converted = select(
         lead.c.converted_opp_id.label("opp_id"), lead.c.record_key, literal(0).label("priority"),
         lead.c.converted_at.label("at"), lead.c.lead_id.label("tie"),
     ).where(lead.c.source == source, lead.c.converted_opp_id.is_not(None), ~deleted(lead),
-            ~is_gone(lead, "lead", lead.c.lead_id))  # fmt: skip
+            ~is_gone(lead.c.source, lead.c.lead_id, "lead"))  # fmt: skip
     named = select(
         opportunity.c.opp_id, literal(f"{source}:lead:").concat(opportunity.c.lead_id).label("record_key"),
         literal(0).label("priority"), opportunity.c.created_at.label("at"), opportunity.c.lead_id.label("tie"),
@@ -193,11 +185,15 @@ def opportunity_persons(config: Config) -> CTE:
         )
     )  # fmt: skip
     has_own_id = role.c.role_id != role.c.opp_id.concat(":").concat(role.c.contact_id)
+    contact_key = literal(f"{source}:contact:").concat(role.c.contact_id)
+    archived = exists(select(1).where(lead.c.record_key == contact_key, deleted(lead), ~is_merged(lead.c.record_key)))
     contacts = select(
-        role.c.opp_id, literal(f"{source}:contact:").concat(role.c.contact_id).label("record_key"),
+        role.c.opp_id, contact_key.label("record_key"),
         case((func.coalesce(role.c.is_primary, false()), 1), else_=2).label("priority"),
         role.c.created_at.label("at"), role.c.role_id.label("tie"),
-    ).where(role.c.source == source, ~deleted(role), has_own_id | came_with)  # fmt: skip
+    ).where(role.c.source == source, ~deleted(role), has_own_id | came_with, ~archived,
+            ~is_gone(role.c.source, role.c.role_id, "opp_contact_role"),
+            ~is_gone(role.c.source, role.c.contact_id, "contact", "lead"))  # fmt: skip
     candidates = union_all(converted, named, contacts).subquery()
     # A record that nobody has is a person of its own, after those that are known: its touches are found by its key.
     inner = (

@@ -25,7 +25,7 @@ _CLUSTERS = "identity_cluster"
 _READ = {
     _CLUSTERS: ("identity_link", "lead"),
     "email_recipient": INPUTS["email_recipient"],
-    **{name: (*INPUTS[name], _CLUSTERS, "campaign", "record_present") for name in ("person", "deal")},
+    **{name: (*INPUTS[name], _CLUSTERS, "campaign", "record_present", "account") for name in ("person", "deal")},
 }  # derived table -> all that it is computed from
 COVERAGE, KPI_DAILY, EVERY = "coverage", "kpi_daily", [table.name for table in CORE]
 BEHIND = (

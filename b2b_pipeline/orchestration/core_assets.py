@@ -63,7 +63,7 @@ def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
     upstream = [dg.AssetDep(name) for name in INPUTS.get(table.name, ("lead", "identity_link"))]
     if table.name in ("person", "deal"):
-        more = (tables.identity_cluster, tables.campaign, tables.record_present)
+        more = (tables.identity_cluster, tables.campaign, tables.record_present, tables.account)
         upstream += [dg.AssetDep(each.name) for each in more]
 
     @calendar.asset(**_about(table), group_name="derived", kinds={"table", "sql"}, deps=upstream)

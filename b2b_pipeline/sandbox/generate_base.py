@@ -129,6 +129,7 @@ def salesforce_fields(fields: dict[str, Any], at: int) -> dict[str, Any]:
 RENDER: dict[tuple[str, str], Render] = {
     ("hubspot", "contacts"): hubspot_properties("lastmodifieddate"),
     ("hubspot", "deals"): hubspot_properties("hs_lastmodifieddate"),
+    ("hubspot", "companies"): hubspot_properties("hs_lastmodifieddate"),
     ("hubspot", "marketing_email"): lambda fields, at: {**fields, "updatedAt": hubspot_time(at)},
     ("hubspot", "owner"): lambda fields, at: {**fields, "updatedAt": hubspot_time(at)},
     # History rows never change and have no stamp but their CreatedDate.

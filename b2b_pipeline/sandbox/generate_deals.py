@@ -59,6 +59,7 @@ class Crm:
     zone: ZoneInfo  # of the Salesforce org
     account: Record | None = None
     opportunities: int = 0
+    is_in_hubspot: bool = False  # its company
 
     def salesforce(self, name: str, prefix: str, number: int, at: int, **fields: Any) -> Record:
         record = Record("salesforce", name, salesforce_id(prefix, number))
@@ -81,6 +82,19 @@ class Crm:
                 Industry=self.company.industry, BillingCountry=self.company.country, OwnerId=user_id(self.owner),
             )  # fmt: skip
         return self.account.id
+
+    def company_id(self, at: int) -> str:
+        """The company in HubSpot, made when it is first needed, by no dice of the others."""
+        company = Record("hubspot", "companies", str(300_000_000 + self.company.number))
+        if not self.is_in_hubspot:
+            self.is_in_hubspot = True
+            company.set(
+                at, hs_object_id=company.id, name=self.company.name, domain=self.company.domain,
+                industry=self.company.industry, country=self.company.country, createdate=hubspot_time(at),
+                hubspot_owner_id=owner_id(self.owner),
+            )  # fmt: skip
+            company.write(self.rows, random.Random(company.id))
+        return company.id
 
     def role(self, opportunity: Opportunity, number: int, contact: str, at: int, *, primary: bool) -> Record:
         return self.salesforce(
@@ -120,6 +134,7 @@ def write_opportunity(
     deal.set(
         synced, hs_object_id=deal.id, dealname=name, createdate=hubspot_time(created), pipeline="default",
         deal_currency_code=currency, dealtype=DEAL_TYPE[kind], hubspot_owner_id=owner_id(crm.owner),
+        hs_primary_associated_company=crm.company_id(synced) if with_account else None,
     )  # fmt: skip
     steps = 0
 

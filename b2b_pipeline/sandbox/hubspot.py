@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 VERSION = "2026-03"
 TOKEN_LIFETIME = 1800.0
 MARKETING = ("/marketing/", "/email/public/")  # the paths of Marketing Hub, which the rough world's portal has not
-SCOPES = ["content", "crm.objects.contacts.read", "crm.objects.deals.read", "crm.objects.owners.read", "oauth"]
+SCOPES = [
+    "content", "crm.objects.companies.read", "crm.objects.contacts.read", "crm.objects.deals.read",
+    "crm.objects.owners.read", "oauth",
+]  # fmt: skip
 
 DAY = 86_400.0
 

@@ -117,6 +117,7 @@ STANDARD: dict[str, dict[str, tuple[str, str, str]]] = {
         "hs_is_closed": ("bool", "calculation_equation", "Is Deal Closed?"),
         "hs_is_closed_won": ("bool", "calculation_equation", "Is Closed Won"),
         "closed_lost_reason": ("string", "textarea", "Closed Lost Reason"),
+        "hs_primary_associated_company": ("number", "number", "Primary Associated Company"),
         "num_associated_contacts": ("number", "number", "Number of Associated Contacts"),
     },
 }

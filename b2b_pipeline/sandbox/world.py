@@ -7,8 +7,9 @@ Times are milliseconds since the epoch (UTC), days are ISO dates, money is text 
 Names and payloads in `record_version` (and in `property_history` and `association`):
 - vendor `salesforce`: object is the API name (`Lead`, `OpportunityHistory`); the payload is the record, flat, `Id` in
   it.
-- vendor `hubspot`: objects `contacts` and `deals`; the payload is the properties, flat (`{"email": ..., ...}`), every
-  value a string or null. Objects `marketing_email` and `owner`: the payload is what their own APIs show.
+- vendor `hubspot`: objects `contacts`, `companies` and `deals`; the payload is the properties, flat
+  (`{"email": ..., ...}`), every value a string or null. Objects `marketing_email` and `owner`: the payload is what
+  their own APIs show.
 - `ad_entity`: level `campaign`, `ad_group` or `conversion_action`; the payload is the resource as GAQL's REST JSON has
   it.
 - `email_event`: the payload is what the type adds to the common fields; `sent_by_*` is null where HubSpot omits

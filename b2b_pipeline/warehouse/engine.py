@@ -27,9 +27,11 @@ from b2b_pipeline.warehouse import failures
 _threads = threading.RLock()
 HELD_SECONDS = 20.0  # how long another program may have the DuckDB file open
 # What PostgreSQL's text output hangs on. Set on connecting: a role, a database or PGOPTIONS may say otherwise.
+# And no compilation (jit): that of a long query of ours takes seconds, running it less.
 SESSION = {
     "client_encoding": "UTF8", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
-    "bytea_output": "hex", "extra_float_digits": "1", "standard_conforming_strings": "on", "xmlbinary": "base64",
+    "bytea_output": "hex", "extra_float_digits": "1", "jit": "off", "standard_conforming_strings": "on",
+    "xmlbinary": "base64",
 }  # fmt: skip
 _turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 

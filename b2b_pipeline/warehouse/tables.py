@@ -177,7 +177,7 @@ record_present = _core(
     *_text("object", "object_id"), *_at("swept_at"), *_day("date_day"),
     grain="One row per record that a CRM still had when it was last swept, archived and recycled ones too.",
     key=("source", "object", "object_id"), required=("swept_at",),
-    allowed={"object": ("lead", "opportunity")},
+    allowed={"object": ("lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member")},
 )  # fmt: skip
 
 cost_ledger = _core(

@@ -1,0 +1,116 @@
+"""Records that do not stand any more: deleted, merged into others, or gone from their CRM, which nobody is told of.
+
+What is gone follows from the newest sweep, the ids of all that is there (`record_present`), whenever tables are
+derived. A sweep proves nothing about what changed after it began, nor about an object that it has no ids of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    FromClause,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+)
+
+from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.warehouse.tables import (
+    account,
+    identity_link,
+    lead,
+    opp_contact_role,
+    opportunity,
+    record_present,
+    touchpoint,
+)
+from b2b_pipeline.warehouse.write import temporary
+
+# One row per record that is gone; `object` as in `record_present`. Made once for all that is asked of it.
+GONE = Table("gone_record", MetaData(), Column("source", Text), Column("object", Text), Column("object_id", Text))
+
+
+def deleted(table: FromClause) -> ColumnElement[bool]:
+    return func.coalesce(table.c.is_deleted, false())
+
+
+def is_merged(record_key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a record was merged into another one: then its list no longer has it, and it lives on."""
+    link = identity_link.alias("merge")
+    return exists(select(1).where(link.c.rule == "merge", link.c.from_key == record_key, ~deleted(link)))
+
+
+def is_gone(source: ColumnElement[str], identifier: ColumnElement[str], *objects: str) -> ColumnElement[bool]:
+    """Whether GONE, which must be there, has a record of a source, as one of `objects`."""
+    return exists(select(1).where(GONE.c.source == source, GONE.c.object.in_(objects), GONE.c.object_id == identifier))
+
+
+@contextmanager
+def gone(connection: Connection) -> Iterator[None]:
+    """GONE inside the current transaction. PostgreSQL would take its size for that of an empty table."""
+    with temporary(connection, GONE, GONE.c.keys(), gone_records(), GONE.name):
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"analyze {GONE.name}"))
+        yield
+
+
+def gone_records() -> CompoundSelect[tuple[str, str, str]]:
+    """Rows of GONE: what a sweep that began after the record was last changed no longer found.
+
+    A difference of sets, for PostgreSQL takes the few records that it expects to be swept for a reason to look each up.
+    """
+    present, known = record_present.c, union_all(*_known()).subquery("known").c
+    of = (present.source, present.source_account, present.object)
+    swept = select(*of, func.max(present.swept_at).label("at")).group_by(*of).subquery("swept").c
+    same = (known.source == swept.source, known.source_account == swept.source_account, known.object == swept.object)
+    due = select(known.source, known.object, known.object_id).join_from(
+        known.source.table, swept.source.table, and_(*same, swept.at > known.updated_at)
+    )
+    return due.except_(select(present.source, present.object, present.object_id))
+
+
+def _known() -> Iterator[Select[Any]]:
+    """What we have read of each object that is swept. An account that was never read may be one that nobody may see."""
+
+    def records(table: Table, object_: str, identifier: ColumnElement[str]) -> Select[Any]:
+        column = table.c
+        return select(
+            column.source, column.source_account, literal(object_, Text).label("object"),
+            identifier.label("object_id"), column.updated_at,
+        )  # fmt: skip
+
+    def newest(rows: Select[Any]) -> Select[Any]:
+        """Where a record has several rows, the newest tells when it was last changed."""
+        *key, updated_at = rows.subquery().c
+        return select(*key, func.max(updated_at)).group_by(*key)
+
+    link = identity_link.c
+    yield records(lead, "lead", lead.c.lead_id).where(~is_merged(lead.c.record_key))
+    # Contacts that are no leads have no table: their links tell which were read.
+    contacts = records(identity_link, "contact", link.source_id)
+    is_contact = link.from_key == link.source.concat(":contact:").concat(link.source_id)
+    yield newest(contacts.where(is_contact, ~is_merged(link.from_key)))
+    yield records(account, "account", account.c.account_id)
+    yield records(opportunity, "opportunity", opportunity.c.opp_id)
+    yield records(opp_contact_role, "opp_contact_role", opp_contact_role.c.role_id)
+    yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
+    # Some sources name accounts without reading them: there each one that is swept can be seen.
+    unread = [name for name, source in SOURCES.items() if not any("account" in each.feeds for each in source.streams)]
+    customers = records(opportunity, "account", opportunity.c.account_id)
+    yield newest(customers.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))
