@@ -44,19 +44,21 @@ def ingest(
     landing: Landing,
     run_id: str,
     before: Sequence[str] = (),
+    early: bool = False,
     now: datetime | None = None,
 ) -> IngestReport:
     """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others.
 
     Days after an account's configured end are not asked for. What this run, or one `before` it, landed is not asked for
-    again.
+    again. `early`: a snapshot is read although it is not its turn yet.
     """
     now = now or datetime.now(UTC)
     report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
     for account in accounts.read:
         last = config.last_day(source.name, account.id)
         until = min(end, last + timedelta(days=1)) if last else end
-        if start >= until or _is_fresh(landing.slices(source.name, stream.name, account.id), stream, now):
+        read = landing.slices(source.name, stream.name, account.id)
+        if start >= until or (not early and _is_fresh(read, stream, now)):
             continue
         try:
             window = widen(source, stream, client, account, start, until, config=config, landing=landing, now=now)
@@ -70,9 +72,9 @@ def ingest(
         except MISSHAPEN as error:
             report.failed[account.id] = PermanentError(f"{source.name}/{stream.name}: {misshapen(error)}")
             report.failed[account.id].__cause__ = error
-    read = {item.account["id"] for item in report.slices}
+    done = {item.account["id"] for item in report.slices}
     today = now.astimezone(config.zone).date()
-    note_absences(landing.root, source.name, stream.name, report.skipped, read, now, today)
+    note_absences(landing.root, source.name, stream.name, report.skipped, done, now, today)
     return report
 
 

@@ -130,14 +130,18 @@ class Pipeline:
         return settings.config_path().parent / Path(os.path.expandvars(self.config.inbox)).expanduser()
 
     def ingest(
-        self, source: str, stream: str, start: date, end: date, run_id: str, before: Sequence[str] = ()
-    ) -> IngestReport:
-        """Read `[start, end)` of one stream into landing. What the runs `before` it landed is not read again."""
+        self, source: str, stream: str, start: date, end: date, run_id: str, before: Sequence[str] = (),
+        *, early: bool = False,
+    ) -> IngestReport:  # fmt: skip
+        """Read `[start, end)` of one stream into landing. What the runs `before` it landed is not read again.
+
+        `early`: also a snapshot whose turn has not come.
+        """
         vendor = SOURCES[source]
         client = vendor.connect(self.config)
         return ingest(
             vendor, vendor.stream(stream), client, vendor.accounts(client, self.config), start, end,
-            config=self.config, landing=self.landing, run_id=run_id, before=before,
+            config=self.config, landing=self.landing, run_id=run_id, before=before, early=early,
         )  # fmt: skip
 
 

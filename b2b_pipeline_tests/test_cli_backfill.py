@@ -13,8 +13,11 @@ import dagster as dg
 import pytest
 
 from b2b_pipeline.cli.backfill import split
+from b2b_pipeline.core.load import load_table
 from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.sandbox.purge import purge
+from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder
 from b2b_pipeline_tests.installation import START, UNTIL, Installation
@@ -109,6 +112,38 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
     assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
 
 
+def test_a_sweep_on_demand_does_not_wait_for_its_week_and_tells_what_is_gone(
+    orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation, day = orchestra.installation, dg.AssetKey(["raw", "hubspot", "present"])
+    loaded = tables.lead, tables.opportunity, tables.identity_link, tables.record_present
+
+    def load(*_: Any) -> str:  # and no more: other tests derive, and it takes long
+        pipeline = orchestra.pipeline
+        for table in loaded:
+            load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, "derive")
+        return ""
+
+    monkeypatch.setattr(Launcher, "derive", load)
+    assert installation.b2b("backfill", "--source", "hubspot").exit_code == 0
+    first = orchestra.pipeline.landing.slices("hubspot", "present")
+    read = [record["id"] for item in orchestra.pipeline.landing.slices("hubspot", "contact")
+            for record in orchestra.pipeline.landing.records(item) if not record.get("archived")]  # fmt: skip
+    result = installation.b2b("backfill", "--sweep")
+    assert result.exit_code == 0, result.output
+    there = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert list(there) == ["hubspot account", "hubspot lead", "hubspot opportunity"]
+    assert all(line.startswith("0 gone since ") for line in there.values())
+    purge(installation.world, "hubspot", "contacts", read[0])
+    result = installation.b2b("backfill", "--sweep", "--source", "hubspot")
+    assert result.exit_code == 0, result.output
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert re.match(r"1 gone since 2026-06-29 \d\d:\d\d UTC, \d+ there", lines["hubspot lead"])
+    assert lines["hubspot opportunity"].startswith("0 gone since ")
+    assert len(orchestra.pipeline.landing.slices("hubspot", "present")) == len(first) + 2
+    assert orchestra.instance.get_materialized_partitions(day) == {str(UNTIL - timedelta(days=n)) for n in range(3)}
+
+
 def test_files_that_fit_nowhere_are_named_and_hold_nobody_up(
     orchestra: Orchestra, derived: list[tuple[date, date]]
 ) -> None:
@@ -156,11 +191,11 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on_from_there(
 ) -> None:
     ingest = Pipeline.ingest
 
-    def interrupted(*arguments: Any) -> Any:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
         if swallowed:  # between its steps Dagster may take an interrupt for nothing
             signal.signal(signal.SIGINT, lambda number, frame: None)
         signal.raise_signal(signal.SIGINT)
-        return ingest(*arguments)
+        return ingest(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Pipeline, "ingest", interrupted)
@@ -180,6 +215,8 @@ def test_ctrl_c_ends_it_and_the_same_command_goes_on_from_there(
         (["--to", str(UNTIL + timedelta(days=1))], f"is not over yet: the last whole day is {UNTIL}"),
         (["--from", str(UNTIL), "--to", str(FIRST)], "is after --to"),
         (["--source", "pipedrive"], "pipedrive: not switched on; there are google_ads, hubspot, ecb"),
+        (["--sweep", "--again"], "--sweep is of now"),
+        (["--sweep", "--source", "ecb"], "ecb: none of them has a stream that is swept"),
         (["--from", "01.02.2026"], "'01.02.2026' is not a day"),
     ],
 )

@@ -54,10 +54,11 @@ def run(
     run_id: str = "r",
     config: Config = CONFIG,
     skipped: Sequence[Skipped] = (),
+    early: bool = False,
 ) -> IngestReport:
     return ingest(
         source(), what, None, Accounts(accounts or [ONE], skipped), start, TODAY,
-        config=config, landing=landing, run_id=run_id, now=now,
+        config=config, landing=landing, run_id=run_id, early=early, now=now,
     )  # fmt: skip
 
 
@@ -228,3 +229,5 @@ def test_a_list_that_is_read_once_a_week_is_not_read_again_before_that(landing: 
         with time_machine.travel(now, tick=False):
             read.append(len(run(landing, what, now=now, start=CONFIG.start_date, run_id=str(days)).slices))
     assert read == [1, 0, 0, 1, 0]
+    now = NOW + timedelta(days=9)
+    assert run(landing, what, now=now, start=CONFIG.start_date, run_id="by hand", early=True).slices

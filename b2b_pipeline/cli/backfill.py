@@ -14,6 +14,7 @@ from b2b_pipeline.errors import ConfigError, TransientError
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from b2b_pipeline.core.gone import Sweep
     from b2b_pipeline.orchestration.launch import Launcher
     from b2b_pipeline.pipeline import Pipeline
 
@@ -30,8 +31,11 @@ def backfill(
     source: Annotated[list[str] | None, typer.Option(help="Several are allowed; default all.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only tell calls, quota and time.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also read days that were read before.")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Only find what CRMs no longer have, now.")] = False,
 ) -> None:
     """Read history from the vendors and derive it. Days that are there already are left out, so it can be resumed."""
+    if sweep and (start or end or plan or again):
+        raise ConfigError("--sweep is of now: it takes no --from, --to, --plan or --again")
     found = pipeline()
     yesterday = datetime.now(found.config.zone).date() - timedelta(days=1)
     first, last = start or found.config.start_date, end or yesterday
@@ -45,6 +49,9 @@ def backfill(
     unknown = [name for name in sources if name not in found.config.sources]
     if unknown:
         raise ConfigError(f"{', '.join(unknown)}: not switched on; there are {', '.join(found.config.sources)}")
+    if sweep:
+        _sweep(found, sources, yesterday)
+        return
     launcher = open_launcher(found)
     gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
     runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
@@ -57,6 +64,47 @@ def backfill(
         more = [f"{len(refused)} refused: correct them and run it again; `b2b files forget NAME` takes a file back"]
         if problems or refused:
             raise TransientError("; ".join([*(told if problems else []), *(more if refused else [])]))
+
+
+def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
+    """List what the CRMs still have, derive, and tell what is gone since the sweep before, object by object."""
+    from b2b_pipeline.connectors import SOURCES
+    from b2b_pipeline.core.gone import sweeps
+
+    streams = {
+        name: [each.name for each in SOURCES[name].switched_on(found.config) if "record_present" in each.feeds]
+        for name in sources
+    }
+    if not any(streams.values()):
+        raise ConfigError(f"{', '.join(sources)}: none of them has a stream that is swept")
+    launcher = open_launcher(found)
+    with found.warehouse.read() as connection:
+        before = sweeps(connection)
+    problems = [launcher.sweep(name, listed, yesterday) for name, listed in streams.items() if listed]
+    problems.append(launcher.derive(yesterday, yesterday))
+    with found.warehouse.read() as connection:
+        after = sweeps(connection)
+    for line in _told_gone(before, after, sources):
+        typer.echo(line)
+    if failed := [problem for problem in problems if problem]:
+        raise TransientError("; ".join(failed))
+
+
+def _told_gone(
+    before: Mapping[tuple[str, str], Sweep], after: Mapping[tuple[str, str], Sweep], sources: Sequence[str]
+) -> Iterator[str]:
+    for source, object_ in sorted({*before, *after}):
+        if source not in sources:
+            continue
+        old, new, what = before.get((source, object_)), after.get((source, object_)), f"{source} {object_}"
+        since = f"since {old.at:%Y-%m-%d %H:%M} UTC" if old else "in its first sweep"
+        if new is None:
+            yield f"{what}: not swept, so nothing of it is gone; `b2b doctor` says whether it may be listed"
+        elif old and old.at == new.at:
+            yield f"{what}: not swept now; {len(new.gone):,} are gone as before"
+        else:
+            gone = new.gone - (old.gone if old else frozenset())
+            yield f"{what}: {len(gone):,} gone {since}, {new.there:,} there"
 
 
 def open_launcher(found: Pipeline) -> Launcher:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -68,6 +70,28 @@ def gone(connection: Connection) -> Iterator[None]:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"analyze {GONE.name}"))
         yield
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The newest sweep of one object of a source: when it began, how many records were there, which are gone."""
+
+    at: datetime
+    there: int
+    gone: frozenset[str]
+
+
+def sweeps(connection: Connection) -> dict[tuple[str, str], Sweep]:
+    """(source, object) -> its newest sweep."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in connection.execute(gone_records()):
+        found.setdefault((row.source, row.object), set()).add(row.object_id)
+    of = (record_present.c.source, record_present.c.object)
+    rows = connection.execute(select(*of, func.max(record_present.c.swept_at), func.count()).group_by(*of))
+    return {
+        (source, object_): Sweep(at, there, frozenset(found.get((source, object_), ())))
+        for source, object_, at, there in rows
+    }
 
 
 def gone_records() -> CompoundSelect[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
 RESTATED = "changed by a run of other days"
 WAIT_UNTIL = "wait_until"  # in a failure's metadata: when the vendor may be asked again
 AGAIN = "b2b/again"  # tag of a run that asks again: the runs before it
+EARLY = "b2b/early"  # tag of a run that reads snapshots before it is their turn
 READY_HOUR = 8  # in the reporting time zone: by then yesterday must be there
 
 

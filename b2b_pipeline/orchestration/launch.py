@@ -15,6 +15,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.files.inbox import decide_files, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.common import EARLY
 from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.orchestration.kpi_assets import kpi_key
 from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
@@ -34,6 +35,13 @@ class Launcher:
     def ingest(self, source: str, start: date, end: date) -> str:
         """Land days `start` to `end`, both included. Returns what went wrong, empty when nothing did."""
         return self._run(ingest_job_name(source), {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+
+    def sweep(self, source: str, streams: Sequence[str], day: date) -> str:
+        """Land snapshots now, whosever turn it is, as of `day`."""
+        days = {RANGE_START: day.isoformat(), RANGE_END: day.isoformat()}
+        job = self._defs.resolve_job_def(ingest_job_name(source))
+        selection = [raw_key(source, stream) for stream in streams]
+        return self._execute(job, tags={**days, EARLY: "by hand"}, asset_selection=selection)
 
     def derive(self, start: date, end: date) -> str:
         """Core tables and KPIs of days `start` to `end`, both included."""

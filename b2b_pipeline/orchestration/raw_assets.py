@@ -12,7 +12,17 @@ from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.landing import Slice
-from b2b_pipeline.orchestration.common import AGAIN, OWNER, RETRY, Calendar, days_of, failure, report_days, translated
+from b2b_pipeline.orchestration.common import (
+    AGAIN,
+    EARLY,
+    OWNER,
+    RETRY,
+    Calendar,
+    days_of,
+    failure,
+    report_days,
+    translated,
+)
 from b2b_pipeline.pipeline import Pipeline, sizes
 from b2b_pipeline.privacy import mask
 
@@ -41,8 +51,9 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
     def raw(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         start, end = days_of(context)
         with translated():
-            before = context.run.tags.get(AGAIN, "").split(",")
-            report = pipeline.ingest(source.name, stream.name, start, end, context.run.run_id, before)
+            tags = context.run.tags
+            before, early = tags.get(AGAIN, "").split(","), EARLY in tags
+            report = pipeline.ingest(source.name, stream.name, start, end, context.run.run_id, before, early=early)
         told: dict[str, Any] = {"slices": [item.slice_id for item in report.slices]}
         if report.skipped:
             told["left_out"] = mask("; ".join(f"{item.account}: {item.reason}" for item in report.skipped))
