@@ -211,8 +211,11 @@ def test_every_served_field_is_in_googles_protos_with_its_type(protos: SimpleNam
             assert ["UNSPECIFIED", "UNKNOWN", *constants] == [value.name for value in member.enum_type.values], field
 
 
-def test_the_protos_read_everything_that_a_generated_world_shows(tmp_path: Path, protos: SimpleNamespace) -> None:
-    world = generate.make_world(tmp_path / "world.sqlite", until=date(2026, 3, 11), days=20, leads=40)
+@pytest.mark.parametrize("rough", [False, True], ids=["clean", "rough"])
+def test_the_protos_read_everything_that_a_generated_world_shows(
+    tmp_path: Path, protos: SimpleNamespace, rough: bool
+) -> None:
+    world = generate.make_world(tmp_path / "world.sqlite", until=date(2026, 3, 11), days=20, leads=40, rough=rough)
     with running(world) as url:
         client = Client(url, protos)
         client.headers["login-customer-id"] = "4100000000"
@@ -225,6 +228,13 @@ def test_the_protos_read_everything_that_a_generated_world_shows(tmp_path: Path,
             "SELECT segments.conversion_action, metrics.conversions, metrics.all_conversions FROM customer",
             "4100000001",
         )
+        listed = "SELECT customer_client.id, customer_client.status, customer_client.level FROM customer_client"
+        clients = {str(row.customer_client.id) for row in client.rows(listed, "4100000000")}
+        unreadable = {"4100000012", "4100000013"} & clients
+        for account in unreadable:
+            refused = client.failure(client.post(account, {"query": "SELECT customer.id FROM customer"}))
+            assert refused == (403, "PERMISSION_DENIED", "authorization_error.CUSTOMER_NOT_ENABLED")
+    assert bool(unreadable) == rough
     assert total.metrics.conversions == sum(row.metrics.conversions for row in split) > 0
     assert (
         total.metrics.all_conversions == sum(row.metrics.all_conversions for row in split) > total.metrics.conversions

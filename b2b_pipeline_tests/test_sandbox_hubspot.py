@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from hubspot.crm.contacts.models import BatchReadInputSimplePublicObjectId, Publ
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from b2b_pipeline.sandbox import hubspot, server, tokens
+from b2b_pipeline.sandbox import generate, hubspot, server, tokens
 from b2b_pipeline.sandbox.server import running
 from b2b_pipeline.sandbox.world import SCHEMA, World
 
@@ -396,3 +397,24 @@ def test_rate_limits_refuse_and_a_search_shows_no_rate_headers(world: World, mon
         time.sleep(1.01)
         assert searched().status_code == 200
         assert searched().json()["policyName"] == "DAILY"
+
+
+@pytest.mark.parametrize("rough", [False, True], ids=["clean", "rough"])
+def test_the_client_reads_everything_of_a_generated_world_that_its_portal_may_see(tmp_path: Path, rough: bool) -> None:
+    made = generate.make_world(tmp_path / "world.sqlite", until=date(2026, 3, 11), days=20, leads=60, rough=rough)
+    with running(made) as base_url:
+        client = HubSpot(access_token=tokens.PRIVATE_APP_TOKEN, host=f"{base_url}/hubspot")
+        there = {each.name for each in client.crm.properties.core_api.get_all("contacts").results}
+        contacts = client.crm.contacts.get_all(properties=sorted(there))
+        deals = client.crm.deals.get_all(properties=["dealname"])
+        companies = client.crm.companies.get_all(properties=["domain"])
+        page = client.marketing.emails.marketing_emails_api.get_page if not rough else None
+        refused = get(f"{base_url}/hubspot", "/marketing/v3/emails")
+        emails = page(limit=10).results if page else []
+    assert len(contacts) > 20
+    assert deals
+    assert companies
+    assert ("utm_campaign" in there, bool(emails)) == ((False, False) if rough else (True, True))
+    assert (refused.status_code == 403) == rough
+    clicked = [each for each in contacts if each.properties.get("hs_google_click_id")]
+    assert all(each.properties["hs_analytics_source_data_1"] for each in clicked if rough)

@@ -379,8 +379,9 @@ def test_every_described_field_can_be_selected(sf: Any) -> None:
         sf.query(soql("Id", name, f"WHERE {' = null OR '.join(filterable)} = null"))
 
 
-def test_every_field_of_a_generated_world_is_declared(tmp_path: Path) -> None:
-    world = make_world(tmp_path / "world.db", until=date(2026, 6, 30), days=10, leads=200)
+@pytest.mark.parametrize("rough", [False, True], ids=["clean", "rough"])
+def test_every_field_of_a_generated_world_is_declared_and_read_by_the_client(tmp_path: Path, rough: bool) -> None:
+    world = make_world(tmp_path / "world.db", until=date(2026, 6, 30), days=10, leads=200, rough=rough)
     with world.connect() as connection:
         payloads = connection.execute(
             "select object, payload from record_version where vendor = 'salesforce'"
@@ -389,6 +390,16 @@ def test_every_field_of_a_generated_world_is_declared(tmp_path: Path) -> None:
     declared = {(sobject.name, field.name) for sobject in OBJECTS.values() for field in sobject.fields}
     assert len(written) > 100
     assert written <= declared
+    with running(world) as url:
+        opened = client(f"{url}/salesforce")
+        for name in OBJECTS:
+            fields = sorted(field for sobject, field in written if sobject == name)
+            records = opened.query_all(soql(",".join(["Id", *(f for f in fields if f != "Id")]), name))["records"]
+            assert bool(records) == bool(fields), name
+        leads = opened.query_all(soql("ConvertedDate", "Lead", "WHERE IsConverted = true"))["records"]
+        opened.session.close()
+    assert leads
+    assert all(len(lead["ConvertedDate"]) == len("2026-06-30") for lead in leads)  # a day of the org, no instant
 
 
 def test_one_record_is_read_by_its_id_unless_it_is_deleted(sf: Any) -> None:
