@@ -10,7 +10,7 @@ import pytest
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.metrics.shown import shown
-from b2b_pipeline.metrics.trailing import trailing
+from b2b_pipeline.metrics.trailing import Trailing
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import UNTIL
 
@@ -28,15 +28,16 @@ def test_a_value_is_shown_with_its_unit(metric: str, value: str, text: str) -> N
     assert shown(Answer(METRICS[metric], {}, None, None), "EUR") == "no value"
 
 
-def test_trailing_days_are_what_the_range_says(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("before", [0, 9], ids=["from their first day", "with days before them"])
+def test_trailing_days_are_what_the_range_says(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     pipeline = installation.shared(monkeypatch).pipeline()
     names = [metric.name for metric in METRICS.values() if not metric.median_of]
     start = UNTIL - timedelta(days=13)
     days: dict[str, dict[date, Answer]] = {name: {} for name in names}
-    for answer in ask(pipeline.warehouse, pipeline.config, names, start, UNTIL, ["day"]):
+    for answer in ask(pipeline.warehouse, pipeline.config, names, start - timedelta(days=before), UNTIL, ["day"]):
         days[answer.metric.name][answer.keys["date"]] = answer
     for whole in ask(pipeline.warehouse, pipeline.config, names, start, UNTIL):
-        found = trailing(days[whole.metric.name], UNTIL, 14, pipeline.config)
+        found = Trailing(days[whole.metric.name], pipeline.config).over(UNTIL, 14)
         assert (found.numerator, found.denominator) == (whole.numerator, whole.denominator), whole.metric.name
         assert (found.complete, found.why_null) == (whole.complete, whole.why_null)
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 _ROW = """select {day} as date_day, '{family}' as family, '{component}' as component, {channel} as channel,
     {campaign} as campaign_id, {currency} as currency, cast({value} as numeric(20, 6)) as value, count(*) as n_rows,
-    'v1' as definition
+    count({valued}) as n_values, 'v1' as definition
 from {table} where {where} group by {keys}"""
 
 
 def _people(family: str, component: str, day: str, where: str) -> str:
     return _ROW.format(
         family=family, component=component, day=day, channel="channel", campaign="campaign_id",
-        currency="cast(null as text)", value="count(*)", table="person", where=f"not is_excluded and {where}",
-        keys=f"{day}, channel, campaign_id",
+        currency="cast(null as text)", value="count(*)", valued="*", table="person",
+        where=f"not is_excluded and {where}", keys=f"{day}, channel, campaign_id",
     )  # fmt: skip
 
 
 def _costs(component: str, table: str, where: str) -> str:
     return _ROW.format(
         family="lead_generation", component=component, day="date_day", channel="channel", campaign="campaign_id",
-        currency="currency", value="sum(amount_reporting)", table=table, where=where,
+        currency="currency", value="sum(amount_reporting)", valued="amount_reporting", table=table, where=where,
         keys="date_day, channel, campaign_id, currency",
     )  # fmt: skip
 
@@ -28,8 +28,8 @@ def _credit(component: str, touch: str, where: str = "true") -> str:
     channel, campaign = f"{touch}_touch_channel", f"{touch}_touch_campaign_id"
     return _ROW.format(
         family="attribution", component=component, day="close_date", channel=channel, campaign=campaign,
-        currency="currency", value="sum(amount_reporting)", table="deal", where=f"is_won and {where}",
-        keys=f"close_date, {channel}, {campaign}, currency",
+        currency="currency", value="sum(amount_reporting)", valued="amount_reporting", table="deal",
+        where=f"is_won and {where}", keys=f"close_date, {channel}, {campaign}, currency",
     )  # fmt: skip
 
 
@@ -63,6 +63,7 @@ _FAMILIES = {
 
 _COUNTING = """counting as (
     select c.person_key, l.record_key, l.lead_id, l.source, l.created_at, l.date_day, l.owner, l.country, l.region,
+        l.source_original, l.status, l.company, l.capture_type, l.dimensions,
         l.excluded_by is not null or l.email_domain is not distinct from 'ourcompany.example' as excluded
     from lead l join identity_cluster c on c.record_key = l.record_key
     where l.is_deleted is not true and l.merged_into is null and not exists (
@@ -96,7 +97,8 @@ _WON = """seen as (
 _PERSON = """select p.person_key, p.date_day, t.channel, t.campaign_id, t.touch_id as first_touch_id,
     p.owner, p.country, p.region, s.mql_day, s.sql_day, coalesce(s.stage_rank, -1) as stage_rank,
     d.person_key is not null as has_opportunity,
-    coalesce(d.won, false) as has_won, x.is_excluded
+    coalesce(d.won, false) as has_won, x.is_excluded, p.source_original as lead_source, p.status, p.company,
+    p.capture_type, p.dimensions
 from first_lead p
 join excluded x on x.person_key = p.person_key
 left join first_touch t on t.person_key = p.person_key
@@ -109,13 +111,14 @@ _PERSON_DEALS = """person_deals as (
 _TOUCH = """touch as (
     select t.*, c.person_key from touchpoint t join identity_cluster c on c.record_key = t.record_key
     where t.is_deleted is not true)"""
-_DEAL = """select s.source, s.opp_id, o.person_key, s.date_day, s.close_date, t.channel, t.campaign_id,
+_DEAL = """select s.source, s.opp_id, o.person_key, s.date_day, s.close_date, t.channel,
+    coalesce(s.campaign_id, t.campaign_id) as campaign_id,
     s.account_id, s.opp_type, s.stage, s.owner, s.product, s.region, s.currency, s.amount_reporting,
     coalesce(s.is_won, false) as is_won,
     coalesce(s.is_closed, false) and not coalesce(s.is_won, false) as is_lost, n.opp_id is not null as is_new_customer,
     case when s.is_won then s.close_date - s.date_day end as cycle_days,
     f.touch_id as first_touch_id, f.channel as first_touch_channel, f.campaign_id as first_touch_campaign_id,
-    l.touch_id as last_touch_id, l.channel as last_touch_channel, l.campaign_id as last_touch_campaign_id
+    l.touch_id as last_touch_id, l.channel as last_touch_channel, l.campaign_id as last_touch_campaign_id, s.dimensions
 from standing s
 left join owner o on o.opp_id = s.opp_id
 left join first_touch t on t.person_key = o.person_key

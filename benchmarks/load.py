@@ -91,7 +91,7 @@ def spend_rows(count: int) -> pa.Table:
         "level": pa.repeat("ad", count), "channel": pa.array(np.array(["paid_search", "display", "video"])[ad % 3]),
         "campaign_name": text("Campaign ", ad // 40), "impressions": random.integers(0, 10_000, count),
         "clicks": random.integers(0, 500, count), "conversions_platform": money(random.integers(0, 1000, count)),
-        "conv_value_platform": amounts, "spend": amounts, "spend_reporting": amounts,
+        "conv_value_platform": amounts, "conv_value_reporting": amounts, "spend": amounts, "spend_reporting": amounts,
         "currency": pa.repeat("EUR", count),
         "fx_date": pa.array(np.datetime64(FIRST_DAY) + number // 2000), "account_tz": pa.repeat("Europe/Berlin", count),
         "slice_id": text("20260101-", number // 100_000), "run_id": pa.repeat("benchmark", count),

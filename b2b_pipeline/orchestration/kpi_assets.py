@@ -19,7 +19,7 @@ from b2b_pipeline.metrics.query import Answer, ask, whole_or_float
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
-from b2b_pipeline.metrics.trailing import trailing
+from b2b_pipeline.metrics.trailing import Trailing
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline
@@ -95,10 +95,11 @@ def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) ->
     for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
         answers[answer.metric.name][answer.keys["date"]] = answer
     rows, config = _stored_rows(pipeline, family), pipeline.config
+    ready = {name: Trailing(of, config) for name, of in answers.items()} if family.trailing else {}
 
     @cache  # of a history most are shown again in the trend of later days
     def over(name: str, day: date, length: int) -> Answer:
-        return trailing(answers[name], day, length, config)
+        return ready[name].over(day, length)
 
     def described(day: date) -> dict[str, Any]:
         of_day = {name: of[day] for name, of in answers.items()}

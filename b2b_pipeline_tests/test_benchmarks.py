@@ -1,0 +1,25 @@
+"""The measurements run, small: what they compare is the same, and no change of a table leaves them behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.common import CHECKOUT
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("load", "--rows", "1000"), ("kpis", "--leads", "2000", "--touches", "10000")],
+    ids=lambda command: command[0],
+)
+def test_a_measurement_runs_to_its_end_on_both_warehouses(command: tuple[str, ...]) -> None:
+    name, *options = command
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *options, "--pairs", "1"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all(f"| {warehouse} |" in done.stdout for warehouse in ("duckdb", "postgresql"))
