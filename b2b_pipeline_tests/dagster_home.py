@@ -28,8 +28,8 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.sandbox.drops import drop_files
 from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline.sandbox.world import World
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.installation import DEMO, START, UNTIL, Installation, served, settle
+from b2b_pipeline_tests.migrated import migrated
 
 SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
 MORNING = datetime.combine(UNTIL + timedelta(days=1), time(9), UTC)  # the world's last day must be there
@@ -159,7 +159,7 @@ def _empty(folder: Path) -> None:
     (folder / "pipeline.yaml").write_text(text, encoding="utf-8")
     drop_files(world, folder / "inbox")
     with _opened(folder) as orchestra:
-        upgrade(orchestra.pipeline.warehouse)
+        migrated(orchestra.pipeline.warehouse)
 
 
 def _finished(folder: Path) -> None:

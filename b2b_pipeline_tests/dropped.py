@@ -19,7 +19,7 @@ from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.replay import Rebuilt, rebuild
-from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline_tests.migrated import migrated
 
 SETTINGS = """
 timezone: UTC
@@ -51,7 +51,7 @@ class Dropped:
     def pipeline(self) -> Pipeline:
         found = Pipeline.from_environment()
         found.inbox.mkdir(parents=True, exist_ok=True)
-        upgrade(found.warehouse)
+        migrated(found.warehouse)
         return found
 
     def drop(self, name: str, content: str | bytes) -> str:

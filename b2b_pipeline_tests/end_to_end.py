@@ -39,8 +39,8 @@ from b2b_pipeline.sandbox.truth import truth
 from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.installation import DEMO, Installation, served, settle
+from b2b_pipeline_tests.migrated import migrated
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 22)
 NIGHTS = 6  # after the first pull
@@ -207,7 +207,7 @@ def build(
     """Bring the warehouse at `url` up to date with what landed in an installation, or with some slices of it."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url), slices)
-        upgrade(shop.warehouse)
+        migrated(shop.warehouse)
         with time_machine.travel(now or clock(found.world)):
             return shop, rebuild(shop, run_id, replay=False)
 
@@ -216,7 +216,7 @@ def load(found: Installation, url: str, *wanted: Table) -> tuple[Workshop, dict[
     """Load some core tables from what landed in an installation, and tell which days are whole; derive nothing."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url))
-        upgrade(shop.warehouse)
+        migrated(shop.warehouse)
         parts = shop.warehouse, shop.landing, shop.config
         reports = {table.name: load_table(*parts, table, "load") for table in (tables.fx_rate, *wanted)}
         update_coverage(*parts, datetime.now(shop.config.zone).date())

@@ -29,7 +29,7 @@ from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline.sandbox.generate_ads import MANAGER
 from b2b_pipeline.sandbox.server import VENDORS, running
 from b2b_pipeline.sandbox.world import World
-from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline_tests.migrated import migrated
 
 START, UNTIL = date(2026, 6, 9), date(2026, 6, 28)
 CREDENTIALS = {
@@ -110,7 +110,7 @@ def template() -> Installation:
     found = Installation(folder, world)
     with pytest.MonkeyPatch.context() as patch:
         settle(found, patch)
-        upgrade(found.pipeline().warehouse)
+        migrated(found.pipeline().warehouse)
         found.pull("first")
         rebuild(found.pipeline(), "first", replay=False)
     return found

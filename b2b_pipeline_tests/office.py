@@ -21,7 +21,7 @@ from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import Answer, ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.replay import rebuild
-from b2b_pipeline.warehouse.migrate import upgrade
+from b2b_pipeline_tests.migrated import migrated
 
 SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
 HEAD = "timezone: UTC\ncurrency: EUR\nstart_date: 2026-01-01\nsystem_of_record: files\nfiles:\n"
@@ -121,7 +121,7 @@ class Office:
         dagster = self.folder / "home" / "dagster"
         dagster.mkdir(parents=True, exist_ok=True)
         shutil.copy(SETTINGS, dagster / "dagster.yaml")
-        upgrade(self.pipeline().warehouse)
+        migrated(self.pipeline().warehouse)
         return self
 
     def pipeline(self) -> Pipeline:

@@ -28,9 +28,9 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms
 from b2b_pipeline.replay import rebuild
 from b2b_pipeline.warehouse import tables
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import Installation
+from b2b_pipeline_tests.migrated import migrated
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_load_that_was_in_progress_does_not_bring_them_back(
     email = installation.known_everywhere(installed.world)[0]
     (installed.home / "warehouse.duckdb").unlink()
     pipeline = installed.pipeline()
-    upgrade(pipeline.warehouse)
+    migrated(pipeline.warehouse)
     digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
     has_read, go_on = Event(), Event()
 
@@ -231,7 +231,7 @@ def test_postgresql_keeps_nothing_of_a_forgotten_person_in_the_planners_statisti
     email = installation.known_everywhere(installed.world)[0]
     pipeline = installed.pipeline()
     digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
-    upgrade(pipeline.warehouse)
+    migrated(pipeline.warehouse)
     rebuild(pipeline, "first", replay=False)
 
     def told() -> int:

@@ -25,7 +25,6 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
     DERIVED,
@@ -39,6 +38,7 @@ from b2b_pipeline.warehouse.tables import (
     spend,
 )
 from b2b_pipeline.warehouse.write import append
+from b2b_pipeline_tests.migrated import migrated
 
 START, TODAY = date(2026, 5, 1), date(2026, 5, 7)
 SPEND, LEADS, DEALS = ("google_ads", "campaign_daily"), ("hubspot", "contact"), ("hubspot", "deal")
@@ -59,7 +59,7 @@ class Books:
         self.ended: dict[str, str] = {}
         self.streams: list[str] = []
         self.system_of_record = "hubspot"
-        upgrade(self.warehouse)
+        migrated(self.warehouse)
         self._now = datetime(2026, 5, 7, 6, tzinfo=UTC)
 
     @property

@@ -17,12 +17,12 @@ from sqlalchemy import Numeric, select, text
 from b2b_pipeline.export import EXPORTED, export_parquet
 from b2b_pipeline.warehouse import bulk
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import opportunity, spend
 from b2b_pipeline.warehouse.write import append
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
+from b2b_pipeline_tests.migrated import migrated
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_odd_values_leave_either_engine_as_they_are(url: str, tmp_path: Path, mo
         for number, name in enumerate(names)
     ]  # fmt: skip
     warehouse = Warehouse(url)
-    upgrade(warehouse)
+    migrated(warehouse)
     with warehouse.write() as connection:
         append(connection, opportunity, pa.Table.from_pylist(rows, schema=arrow_schema(opportunity)))
     export_parquet(warehouse, tmp_path)

@@ -15,11 +15,11 @@ from sqlalchemy import Table
 
 from b2b_pipeline.core.fx import Rates, convert_again, converted, load_rates
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import fx_rate, opportunity, spend
 from b2b_pipeline.warehouse.write import append, replace_rows
 from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
+from b2b_pipeline_tests.migrated import migrated
 
 FRIDAY = date(2026, 5, 8)
 FIXINGS = [
@@ -98,7 +98,7 @@ AT = datetime.fromisoformat("2026-05-09 03:00")
 @pytest.fixture(params=ENGINES)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
     found = Warehouse(new_warehouses(request)())
-    upgrade(found)
+    migrated(found)
     return found
 
 

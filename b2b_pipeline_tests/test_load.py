@@ -20,8 +20,8 @@ from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.tables import campaign, load_audit, quarantine, spend
+from b2b_pipeline_tests.migrated import migrated
 
 CAMPAIGNS = 12
 
@@ -41,7 +41,7 @@ class Books:
     def new(self) -> Warehouse:
         count = len(list(self.folder.glob("*.duckdb")))
         warehouse = Warehouse(f"duckdb:///{self.folder / f'{count}.duckdb'}")
-        upgrade(warehouse)
+        migrated(warehouse)
         return warehouse
 
     def land(self, stream: str, costs: dict[int, Any], *, bad: int = 0) -> str:

@@ -30,9 +30,9 @@ from b2b_pipeline.sandbox.purge import purge
 from b2b_pipeline.sandbox.truth import truth
 from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.end_to_end import clock, environment, installation
 from b2b_pipeline_tests.installation import Installation, served
+from b2b_pipeline_tests.migrated import migrated
 
 START, UNTIL = date(2026, 4, 24), date(2026, 6, 22)
 WEEK = timedelta(days=7)
@@ -81,7 +81,7 @@ def template() -> Installation:
     found = installation(folder, world, start_date=START.isoformat())
     with environment(found), time_machine.travel(clock(found.world)):
         pipeline = found.pipeline()
-        upgrade(pipeline.warehouse)
+        migrated(pipeline.warehouse)
         for path in drop_files(found.world, pipeline.inbox):
             mapping = pipeline.config.files[mapping_for(path.name, pipeline.config.files) or ""]
             land_file(path, mapping, file_stream(mapping), pipeline.landing, pipeline.config, "first")
