@@ -1,13 +1,15 @@
 """Dagster's own SQLite storage, used where there is no PostgreSQL, writing the days of a range run in one go.
 
 A range run writes two events for every asset and day (planned, done), and Dagster opens and closes its databases for
-each: 180 days of all assets took minutes. Dagster's PostgreSQL storage batches; this gives its SQLite storage the same.
+each: 180 days of all assets took minutes. Dagster's PostgreSQL storage batches and keeps its connections; this gives
+its SQLite storage the same.
 """
 
 import logging
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,10 +20,13 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # n
 )
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus  # noqa: TID251
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage  # noqa: TID251 - no public base
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME  # noqa: TID251
 from dagster._core.storage.runs.sqlite import SqliteRunStorage  # noqa: TID251
 from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage  # noqa: TID251
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS  # noqa: TID251
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage  # noqa: TID251
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
 
 from b2b_pipeline.orchestration import alive
 
@@ -31,6 +36,41 @@ BATCHED = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventTyp
 
 class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     """Named in `dagster.yaml`. Stores what its parent stores, where it does; a batch in one transaction each."""
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        self._open: dict[str, Engine] = {}
+        super().__init__(base_dir, inst_data)
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[Connection]:
+        """A transaction on the index or on a run's database; these, of the runs the last one used, stay open."""
+        if shard not in self._initialized_dbs:
+            with super()._connect(shard) as connection:
+                yield connection
+            return
+        with self._db_lock, self._engine(shard).begin() as connection:
+            yield connection
+
+    def _engine(self, shard: str) -> Engine:
+        if shard not in self._open:
+            self._close(but=INDEX_SHARD_NAME)
+            self._open[shard] = create_engine(
+                self.conn_string_for_shard(shard), poolclass=StaticPool,  # under the lock: one thread at a time
+                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+            )  # fmt: skip
+        return self._open[shard]
+
+    def _close(self, but: str = "") -> None:
+        for shard in self._open.keys() - {but}:
+            self._open.pop(shard).dispose()
+
+    def wipe(self) -> None:
+        self._close()
+        super().wipe()
+
+    def dispose(self) -> None:
+        self._close()
+        super().dispose()
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
