@@ -25,6 +25,7 @@ from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.shared import fix_in, tell_forgotten
+from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
@@ -39,7 +40,7 @@ from b2b_pipeline.warehouse.tables import (
     person,
     touchpoint,
 )
-from b2b_pipeline.warehouse.write import append, merge_newest, serialise, synchronise
+from b2b_pipeline.warehouse.write import MANY, append, merge_newest, serialise, synchronise
 from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
 
 DAY = date(2026, 5, 4)
@@ -238,3 +239,20 @@ def test_compacting_after_a_writer_that_was_killed_keeps_each_row_once(tmp_path:
     warehouse = Warehouse(f"duckdb:///{path}")
     compact(warehouse)
     assert [row["person_key"] for row in warehouse.rows(select(person))] == ["1"]
+
+
+def test_postgresql_plans_with_what_has_just_been_written(postgres_database: Callable[[], str]) -> None:
+    warehouse = Warehouse(postgres_database())
+    upgrade(warehouse)
+    many = [{"record_key": f"hubspot:contact:{n}", "person_key": f"hubspot:contact:{n % 700}"} for n in range(MANY)]
+    with (
+        warehouse.write() as connection,
+        stage(
+            connection, identity_cluster, pa.Table.from_pylist(many, schema=arrow_schema(identity_cluster))
+        ) as incoming,
+    ):
+        synchronise(connection, identity_cluster, select(incoming))
+    with warehouse.read() as connection:
+        query = "select n_distinct from pg_stats where tablename = 'identity_cluster' and attname = 'person_key'"
+        (distinct,) = connection.execute(text(query)).scalars()
+    assert distinct in (700, -0.7)

@@ -31,7 +31,7 @@ from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.write import append, temporary
+from b2b_pipeline.warehouse.write import append, read_whole, temporary
 from benchmarks import by_hand
 from benchmarks.common import CHECKOUT, load, show
 from benchmarks.load import warehouses
@@ -105,6 +105,7 @@ def compare(
     with warehouse.write() as connection, gone(connection):
         if warehouse.dialect == "postgresql":
             connection.execute(text("set local work_mem = '256MB'"))
+            read_whole(connection)
         for turn in range(pairs + 1):
             began = time.perf_counter()
             with temporary(connection, like, names, query, "ours") as ours:

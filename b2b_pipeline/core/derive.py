@@ -53,7 +53,7 @@ from b2b_pipeline.warehouse.tables import (
     stage_event,
     touchpoint,
 )
-from b2b_pipeline.warehouse.write import serialise, synchronise
+from b2b_pipeline.warehouse.write import read_whole, serialise, synchronise
 
 LOOK_BACK_DAYS = 365
 
@@ -63,6 +63,7 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
     with warehouse.write() as connection:
         serialise(connection, table.name)
         Loads(connection, config).note(connection, table.name)
+        read_whole(connection)
         if table is identity_cluster:
             _derive_clusters(connection, config)
             return set()

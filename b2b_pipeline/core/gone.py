@@ -28,7 +28,6 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    text,
     union_all,
 )
 
@@ -65,10 +64,8 @@ def is_gone(source: ColumnElement[str], identifier: ColumnElement[str], *objects
 
 @contextmanager
 def gone(connection: Connection) -> Iterator[None]:
-    """GONE inside the current transaction. PostgreSQL would take its size for that of an empty table."""
+    """GONE inside the current transaction."""
     with temporary(connection, GONE, GONE.c.keys(), gone_records(), GONE.name):
-        if connection.dialect.name == "postgresql":
-            connection.execute(text(f"analyze {GONE.name}"))
         yield
 
 

@@ -30,7 +30,7 @@ from b2b_pipeline.slices import outdated, refusal
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.write import append, merge_newest, replace_slices, serialise
+from b2b_pipeline.warehouse.write import MANY, analyse, append, merge_newest, replace_slices, serialise
 
 FILES = "files"
 BATCH_RECORDS = 20_000  # raw records that are mapped and written in one transaction
@@ -118,6 +118,8 @@ class _Load:
                     convert_again(connection, self.table, self.rates, self.now, self.run_id)
                 self._book_failures(connection)
                 self._release(connection)
+                if self.report.loaded >= MANY:
+                    analyse(connection, self.table)
         return self.report
 
     # -- what to load

@@ -22,11 +22,14 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     true,
 )
 from sqlalchemy.schema import CreateTableAs, DropTable
 
 from b2b_pipeline.warehouse.bulk import stage
+
+MANY = 1000  # changed rows that may change how PostgreSQL should go about a query
 
 
 class Changes(NamedTuple):
@@ -46,6 +49,22 @@ def serialise(connection: Connection, name: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+
+def read_whole(connection: Connection) -> None:
+    """Tell PostgreSQL's planner that the queries of a transaction read whole tables: no join looks rows up one by one.
+
+    It does so where it takes many rows for few, and of a CTE it knows no numbers: the deals of 300,000 leads took over
+    10 minutes instead of 6 seconds, depending on the sample that its statistics came from.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("set local enable_nestloop = off"))
+
+
+def analyse(connection: Connection, table: Table) -> None:
+    """Tell PostgreSQL's planner what a transaction put into a table, which autovacuum would find out minutes later."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"analyze {connection.dialect.identifier_preparer.format_table(table)}"))
 
 
 def append(connection: Connection, table: Table, rows: pa.Table) -> None:
@@ -110,8 +129,11 @@ def synchronise(
         temporary(connection, table, names, select(want).except_(have), "came") as came,
     ):
         same = and_(*(_same(gone.c[name], table.c[name]) for name in table.info["key"]))
-        connection.execute(delete(table).where(part, exists(select(1).select_from(gone).where(same))))
-        connection.execute(insert(table).from_select([*names, *stamps], select(came, *stamps.values())))
+        left = connection.execute(delete(table).where(part, exists(select(1).select_from(gone).where(same))))
+        insertion = insert(table).from_select([*names, *stamps], select(came, *stamps.values()))
+        new = connection.execute(insertion.execution_options(preserve_rowcount=True))
+        if left.rowcount + new.rowcount >= MANY:
+            analyse(connection, table)
         if not tell:
             return Changes([], [])
         told = [select(*(side.c[name] for name in tell)).distinct() for side in (gone, came)]
@@ -134,5 +156,6 @@ def temporary(
     # Not INSERT … SELECT: PostgreSQL runs that on one processor only.
     create = CreateTableAs(select(*typed), name, temporary=True)
     connection.execute(create)
+    analyse(connection, create.table)
     yield create.table
     connection.execute(DropTable(create.table))
