@@ -157,6 +157,16 @@ class Channels(_Section):
     paid: list[str] = ["paid_search", "paid_social", "display", "video"]
     not_marketing: list[str] = ["direct", "offline", "unknown"]
 
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Every channel that the rules can give, and the lists name."""
+        rules = (
+            self.click_ids, self.utm_medium, self.hubspot_source, self.salesforce_campaign_type, self.google_ads_type,
+        )  # fmt: skip
+        return frozenset(
+            {*self.paid, *self.not_marketing, "other", *(name for rule in rules for name in rule.values())}
+        )
+
 
 class Dimensions(_Section):
     """What leads and deals can be split by beside our own dimensions: words of yours, such as `industry`.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import sys
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
+from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Mapping_, MappingContext
+from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.fingerprint import code, digest
 from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.rows import rows as file_rows
 
@@ -29,28 +28,19 @@ class Feed:
     day: str  # the field that dates a record, see Stream
     files: FileMapping | None = None
 
-    def version(self, config: Config) -> str:
-        """Changes with the mapping's code and the configuration; what was loaded under another one is loaded again."""
-        code = _code("b2b_pipeline.files" if self.files else self.mapping.__module__)
-        what_is_read = {"__all__": {"accounts", "streams", "ended"}}
-        meaning = config.model_dump_json(
-            exclude={"limits": True, "alerts": True, "inbox": True, "gross_margin": True, "sources": what_is_read}
-        )
-        return hashlib.sha256((code + meaning).encode()).hexdigest()[:16]
+    def version(self, table: Table) -> str:
+        """Changes with the code of the mapping and of the contract, the table's columns, and a file mapping's words.
+
+        What was loaded under another one is loaded again.
+        """
+        columns = ",".join(f"{column.name} {column.type!r}" for column in table.columns)
+        if self.files is None:
+            return digest(code(self.mapping, enforce), columns, repr(table.info))
+        words = self.files.model_dump_json(exclude={"match", "cadence"})
+        return digest(code(file_rows, FileMapping, enforce), columns, repr(table.info), words)
 
     def accepts(self, account: str) -> bool:
         return self.files is None or self.files.matches(account)
-
-
-@cache
-def _code(module: str) -> str:
-    """The source of a module, or of every module of a package, and of what all mappings go through."""
-    texts = []
-    for name in (module, "b2b_pipeline.core.mapping", "b2b_pipeline.core.contract"):
-        path = Path(inspect.getfile(sys.modules[name]))
-        paths = sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]
-        texts += [path.read_text(encoding="utf-8") for path in paths]
-    return "".join(texts)
 
 
 def file_stream(mapping: FileMapping) -> str:

@@ -21,6 +21,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, fails_whole, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.core.fingerprint import is_as_seen, watched
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.errors import ContractError, DamagedError
@@ -65,6 +66,7 @@ class _Mapped:
     deduplicated: int
     days: list[date] | None
     notes: list[str]  # what the mapping did that loses no row but should be known
+    seen: dict[str, str]  # of the configuration, by the mapping
     span: tuple[date | None, date | None] = (None, None)  # of a file: the days that its rows speak of
 
 
@@ -87,7 +89,7 @@ class _Load:
 
     def __init__(self, warehouse: Warehouse, landing: Landing, config: Config, table: Table, run_id: str) -> None:
         self.warehouse, self.landing, self.config, self.table, self.run_id = warehouse, landing, config, table, run_id
-        self.versions = {feed: feed.version(config) for feed in feeds(table.name, config)}
+        self.versions = {feed: feed.version(table) for feed in feeds(table.name, config)}
         self.items = {feed: self._landed(feed) for feed in self.versions}
         self.failed: list[Slice] = []
         self.report = LoadReport()
@@ -137,6 +139,7 @@ class _Load:
                     for feed, version in self.versions.items()
                     if (feed.source, feed.stream, version) == (row.source, row.stream, row.mapping_version)
                     and feed.accepts(row.source_account)
+                    and is_as_seen(self.config, json.loads(row.seen or "{}"))
                 ),
                 None,
             )
@@ -226,7 +229,8 @@ class _Load:
     def _map(self, feed: Feed, item: Slice, days: list[date] | None) -> _Mapped:
         """One slice mapped and checked. Raises ContractError when the slice fails as a whole."""
         records = list(self.landing.records(item))
-        context = MappingContext(self.config, feed.source, feed.stream, Account(**item.account))
+        seen: dict[str, str] = {}
+        context = MappingContext(watched(self.config, seen), feed.source, feed.stream, Account(**item.account))
         frame = pd.DataFrame()
         if records:
             try:
@@ -256,7 +260,7 @@ class _Load:
             deduplicated += int(stale_rows.sum() + stale_rejects.sum())
         notes = frame.attrs.get(NOTES, [])
         span = self._span(rows, item) if feed.files else (None, None)
-        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, notes, span)
+        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, notes, seen, span)
 
     def _span(self, rows: pd.DataFrame, item: Slice) -> tuple[date | None, date | None]:
         """The first day that a file's rows count on, and the newest that they tell of, in any of their dates.
@@ -356,7 +360,8 @@ class _Load:
             same = (book.c.target_table == self.table.name) & (book.c.slice_id == item.slice_id)
             connection.execute(delete(book).where(same))
         entry = {
-            **self._of_slice(item), "mapping_version": self.versions[mapped.feed], "rows_in": mapped.rows_in,
+            **self._of_slice(item), "mapping_version": self.versions[mapped.feed],
+            "seen": json.dumps(mapped.seen, sort_keys=True), "rows_in": mapped.rows_in,
             "rows_loaded": rows.num_rows, "rows_quarantined": len(rejects),
             "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
             "notes": "\n".join(mapped.notes) or None,

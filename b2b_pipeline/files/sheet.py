@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.config import Channels
 from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
 from b2b_pipeline.core.mapping import email_key
 from b2b_pipeline.files import cells
@@ -87,7 +86,7 @@ class Sheet:
             case Number():
                 return self._number(cell)
             case Channel():
-                known = known_channels(self.context.config.channels)
+                known = self.context.config.channels.known
                 return self._parse(aliased(text, cell), partial(channel_name, known=known), cell)
             case Choice():
                 return self._parse(aliased(text, cell), partial(choice, allowed=cell.allowed), cell)
@@ -236,20 +235,6 @@ def field_of(records: pd.DataFrame, header: str) -> pd.Series:
 
 
 # -- words
-
-
-def known_channels(channels: Channels) -> frozenset[str]:
-    """Every channel that the rules can give, and the lists name."""
-    rules = (
-        channels.click_ids,
-        channels.utm_medium,
-        channels.hubspot_source,
-        channels.salesforce_campaign_type,
-        channels.google_ads_type,
-    )
-    return frozenset(
-        {*channels.paid, *channels.not_marketing, "other", *(name for rule in rules for name in rule.values())}
-    )
 
 
 def channel_name(text: str, known: frozenset[str]) -> str:

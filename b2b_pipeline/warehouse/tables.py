@@ -292,9 +292,11 @@ load_audit = Table(
     "load_audit", metadata,
     *_text("target_table", "source", "source_account", "stream", "slice_id", "mapping_version", "run_id"),
     *_count("rows_in", "rows_loaded", "rows_quarantined", "rows_deduplicated"),
-    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"), *_day("first_day", "last_day"),
+    *_text("checksum", "error"), *_at("loaded_at"), *_text("notes"), *_day("first_day", "last_day"), *_text("seen"),
     info={"grain": "One row per table and slice that was loaded, written in the same transaction. `first_day` and "
-                   "`last_day`: of a dropped file, the days that its rows speak of.",
+                   "`last_day`: of a dropped file, the days that its rows speak of. `mapping_version` and `seen`: what "
+                   "the rows hang on beside the slice, code and settings (path -> digest); when one of them changes, "
+                   "the table is loaded again.",
           "key": ("target_table", "slice_id")},
 )  # fmt: skip
 
