@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Column, ColumnElement, Table, Text, func, or_, select, update
 
 from b2b_pipeline import settings
+from b2b_pipeline.core.load import drop_reload
 from b2b_pipeline.errors import ConfigError, DamagedError
 from b2b_pipeline.export import export_parquet
 from b2b_pipeline.files.formats import searchable
@@ -56,8 +57,8 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
     for table in ORDER:
         # A load that began before landing was rewritten may still bring them; it has ended when the turn comes to us.
         # One that begins later reads what was rewritten.
-        with warehouse.turn(table.name):
-            pass
+        with warehouse.turn(table.name), warehouse.write() as connection:
+            drop_reload(connection, table)
     marks = (digest, normalise_email(email))
     rows = {table.name: count for table in tables.metadata.sorted_tables if (count := _count(warehouse, table, marks))}
     if rows:

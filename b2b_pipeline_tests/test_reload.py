@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, inspect, select
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core import fingerprint
+from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
-from b2b_pipeline.core.load import load_table
+from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests import installation
+from b2b_pipeline_tests.end_to_end import ENGINES, new_warehouses
+from b2b_pipeline_tests.migrated import migrated
 
 Change = Callable[[str], str]
 
@@ -88,6 +94,79 @@ def test_a_source_that_is_switched_off_takes_only_its_rows_along(folder: Path, m
         return "\n".join(line for line in text.splitlines() if not line.startswith("  ecb:")) + "\n"
 
     assert loaded_again(folder, monkeypatch, without) <= {"fx_rate"}
+
+
+# -- the old table stands until the new one is whole
+
+
+@pytest.fixture(params=ENGINES)
+def leads(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Leads:
+    """The table `lead` of the installation, loaded into a warehouse of its own, in batches of some records."""
+    installation.settle(installation.Installation(folder, installation.template().world), monkeypatch)
+    monkeypatch.setattr(load, "BATCH_RECORDS", 20)
+    monkeypatch.setenv("B2B_WAREHOUSE_URL", new_warehouses(request)())
+    found = Leads(Pipeline.from_environment())
+    migrated(found.pipeline.warehouse)
+    assert found.load().loaded
+    return found
+
+
+@dataclass(frozen=True)
+class Leads:
+    pipeline: Pipeline
+
+    def load(self, *, replay: bool = False) -> LoadReport:
+        pipeline = self.pipeline
+        return load_table(pipeline.warehouse, pipeline.landing, pipeline.config, tables.lead, "again", replay=replay)
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """As somebody else reads them, with their books."""
+        other = Warehouse(self.pipeline.warehouse.url.render_as_string(hide_password=False))
+        audit = tables.load_audit.c
+        found = [tuple(row.values()) for row in other.rows(select(tables.lead.c.lead_id, tables.lead.c.slice_id))]
+        books = [tuple(row.values()) for row in other.rows(select(audit.slice_id, audit.rows_loaded))]
+        return sorted([*found, *books], key=str)
+
+    def names(self) -> set[str]:
+        with self.pipeline.warehouse.read() as connection:
+            return set(inspect(connection).get_table_names())
+
+
+def test_readers_see_the_old_table_between_the_batches_of_a_reload(
+    leads: Leads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, seen, batches = leads.rows(), [], load._Load._batches
+
+    def looking(self: load._Load, done: dict[str, object]) -> Iterator[object]:
+        for batch in batches(self, done):  # type: ignore[arg-type]
+            yield batch
+            seen.append(leads.rows() == before)
+
+    monkeypatch.setattr(load._Load, "_batches", looking)
+    assert leads.load(replay=True).loaded
+    assert seen == [True, True]  # two sources, read to their end
+    assert leads.rows() == before
+
+
+def test_a_reload_that_dies_leaves_the_old_table_and_the_next_one_goes_through(
+    leads: Leads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write, batches = leads.rows(), load._Load._write, iter(range(100))
+
+    def dying(self: load._Load, connection: Connection, batch: list[object]) -> None:
+        if next(batches) == 1:
+            raise SystemExit("killed")
+        write(self, connection, batch)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load._Load, "_write", dying)
+        with pytest.raises(SystemExit):
+            leads.load(replay=True)
+    assert leads.rows() == before
+    assert "reload_lead_lead" in leads.names()
+    assert leads.load(replay=True).loaded
+    assert leads.rows() == before
+    assert not {name for name in leads.names() if name.startswith("reload_")}
 
 
 # -- what a mapping saw

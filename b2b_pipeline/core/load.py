@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-from sqlalchemy import Connection, DateTime, Table, delete, exists, select, tuple_
+from sqlalchemy import Column, Connection, DateTime, MetaData, Table, delete, exists, insert, select, tuple_
+from sqlalchemy.schema import CreateTable, DropTable
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
@@ -84,6 +85,32 @@ def load_table(
         return _Load(warehouse, landing, config, table, run_id).run(replay)
 
 
+class _Place(NamedTuple):
+    """Where a load writes: a table, and its two books."""
+
+    table: Table
+    audit: Table
+    quarantine: Table
+
+    def beside(self) -> _Place:
+        """The same, empty and of other names, in which a table grows that is loaded again."""
+        return _Place(*(
+            Table(f"reload_{self.table.name}_{each.name}", MetaData(), *(Column(c.name, c.type) for c in each.columns),
+                  info=each.info)
+            for each in self
+        ))  # fmt: skip
+
+
+def drop_reload(connection: Connection, table: Table) -> None:
+    """Remove what a load of the table left that was killed while it loaded all again."""
+    for each in _place(table).beside():
+        connection.execute(DropTable(each, if_exists=True))
+
+
+def _place(table: Table) -> _Place:
+    return _Place(table, tables.load_audit, tables.quarantine)
+
+
 class _Load:
     """One load of one table."""
 
@@ -91,6 +118,7 @@ class _Load:
         self.warehouse, self.landing, self.config, self.table, self.run_id = warehouse, landing, config, table, run_id
         self.versions = {feed: feed.version(table) for feed in feeds(table.name, config)}
         self.items = {feed: self._landed(feed) for feed in self.versions}
+        self.into = _place(table)
         self.failed: list[Slice] = []
         self.report = LoadReport()
         self.files_anew = False  # whether the next batch is all files, in the place of those that are there
@@ -105,11 +133,7 @@ class _Load:
             )
             done = self._done(connection)
         if replay or None in done.values():
-            # One transaction: readers see the old table until the new one is whole.
-            with self.warehouse.write() as connection:
-                self._empty(connection)
-                for batch in self._batches({}):
-                    self._write(connection, batch)
+            self._anew()
         else:
             for batch in self._batches(done):
                 with self.warehouse.write() as connection:
@@ -123,6 +147,29 @@ class _Load:
                 if self.report.loaded >= MANY:
                     analyse(connection, self.table)
         return self.report
+
+    def _anew(self) -> None:
+        """Load all into a side table, batch by batch, and then put its rows in the place of those that are there.
+
+        Readers see the old table until the new one is whole, and a load that is killed leaves the old one.
+        """
+        there, self.into = self.into, self.into.beside()
+        with self.warehouse.write() as connection:
+            drop_reload(connection, self.table)
+            for each in self.into:
+                connection.execute(CreateTable(each))
+        for batch in self._batches({}):
+            with self.warehouse.write() as connection:
+                self._write(connection, batch)
+        with self.warehouse.write() as connection:
+            serialise(connection, self.table.name)
+            connection.execute(delete(there.table))
+            for book in (there.audit, there.quarantine):
+                connection.execute(delete(book).where(book.c.target_table == self.table.name))
+            for old, new in zip(there, self.into, strict=True):
+                connection.execute(insert(old).from_select(new.c.keys(), select(new)))
+                connection.execute(DropTable(new))
+        self.into = there
 
     # -- what to load
 
@@ -292,19 +339,14 @@ class _Load:
 
     # -- writing
 
-    def _empty(self, connection: Connection) -> None:
-        serialise(connection, self.table.name)
-        connection.execute(delete(self.table))
-        for book in (tables.load_audit, tables.quarantine):
-            connection.execute(delete(book).where(book.c.target_table == self.table.name))
-
     def _write(self, connection: Connection, batch: list[_Mapped]) -> None:
         serialise(connection, self.table.name)
         merged: list[pa.Table] = []
         dropped: list[pa.Table] = []
+        table, audit, quarantine = self.into
         if self.files_anew:
-            connection.execute(delete(self.table).where(self.table.c.source == FILES))
-            for book in (tables.load_audit, tables.quarantine):
+            connection.execute(delete(table).where(table.c.source == FILES))
+            for book in (audit, quarantine):
                 mine = (book.c.target_table == self.table.name) & (book.c.source == FILES)
                 connection.execute(delete(book).where(mine))
         for mapped in self._overlapping(batch):
@@ -320,9 +362,9 @@ class _Load:
                 self._replace(connection, mapped, arrow)
             self._book(connection, mapped, arrow)
         if merged:
-            merge_newest(connection, self.table, _newest_rows(self.table, pa.concat_tables(merged)))
+            merge_newest(connection, table, _newest_rows(table, pa.concat_tables(merged)))
         if dropped:
-            append(connection, self.table, _newest_rows(self.table, pa.concat_tables(dropped)))
+            append(connection, table, _newest_rows(table, pa.concat_tables(dropped)))
 
     def _overlapping(self, batch: list[_Mapped]) -> list[_Mapped]:
         """The batch, with what its files make of each other."""
@@ -339,7 +381,7 @@ class _Load:
 
     def _replace(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
         """Put a slice in the place of the older ones of its stream and account, and of what was refused of them."""
-        audit, bad = tables.load_audit.c, tables.quarantine.c
+        audit, bad = self.into.audit.c, self.into.quarantine.c
         query = select(audit.slice_id).where(
             audit.target_table == self.table.name,
             audit.source == mapped.item.source,
@@ -350,13 +392,13 @@ class _Load:
         refused = (bad.target_table == self.table.name) & bad.slice_id.in_(older)
         if mapped.days is not None:
             refused &= bad.date_day.in_(mapped.days)
-        connection.execute(delete(tables.quarantine).where(refused))
-        replace_slices(connection, self.table, rows, older, mapped.days)
+        connection.execute(delete(self.into.quarantine).where(refused))
+        replace_slices(connection, self.into.table, rows, older, mapped.days)
 
     def _book(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
         """The audit row of a slice, and its rejects in quarantine, in the transaction that loads it."""
         item, rejects, report = mapped.item, mapped.rejects, self.report
-        for book in (tables.load_audit, tables.quarantine):
+        for book in (self.into.audit, self.into.quarantine):
             same = (book.c.target_table == self.table.name) & (book.c.slice_id == item.slice_id)
             connection.execute(delete(book).where(same))
         entry = {
@@ -367,12 +409,12 @@ class _Load:
             "notes": "\n".join(mapped.notes) or None,
             "first_day": mapped.span[0], "last_day": mapped.span[1],
         }  # fmt: skip
-        _append_rows(connection, tables.load_audit, [entry])
+        _append_rows(connection, self.into.audit, [entry])
         names = ["record_number", "reason", "column_name", "about", "date_day", "record", "source_id", "fact_days"]
         shared = {**self._of_slice(item), "quarantined_at": self.now}
         refused = rejects[names].astype(object).to_numpy().tolist()
         refusals = [shared | dict(zip(names, reject, strict=True)) for reject in refused]
-        _append_rows(connection, tables.quarantine, refusals)
+        _append_rows(connection, self.into.quarantine, refusals)
         report.slices += 1
         report.rows_in += mapped.rows_in
         report.loaded += rows.num_rows
