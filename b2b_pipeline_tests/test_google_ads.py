@@ -246,16 +246,22 @@ def test_conversion_actions_of_a_manager_are_looked_at_too(vendor: responses.Req
     assert google_ads.restate_days(client, ACCOUNT) == 90
 
 
-def test_an_expired_page_token_restarts_the_window_once(vendor: responses.RequestsMock) -> None:
+def test_an_expired_page_token_has_a_window_asked_for_in_halves_and_a_list_again(
+    vendor: responses.RequestsMock,
+) -> None:
     expired = failure(400, "requestError", "EXPIRED_PAGE_TOKEN")
+    for stream, error in (("campaign_daily", SplitError), ("campaign", TransientError)):
+        vendor.post(SEARCH, json=fixture("campaign_daily_1"))
+        vendor.post(SEARCH, json=expired, status=400)
+        with pytest.raises(error, match="EXPIRED_PAGE_TOKEN"):
+            fetch(stream)
+
+
+def test_a_page_is_handed_on_before_the_next_one_is_asked_for(vendor: responses.RequestsMock) -> None:
     vendor.post(SEARCH, json=fixture("campaign_daily_1"))
-    vendor.post(SEARCH, json=expired, status=400)
-    vendor.post(SEARCH, json=fixture("campaign_daily_1"))
-    vendor.post(SEARCH, json=fixture("campaign_daily_2"))
-    assert len(fetch("campaign_daily")) == 3
-    vendor.replace(responses.POST, SEARCH, json=expired, status=400)
-    with pytest.raises(SplitError, match="EXPIRED_PAGE_TOKEN"):
-        fetch("campaign_daily")
+    pages = SOURCE.stream("campaign_daily").fetch(google_ads.connect(make_config()), ACCOUNT, WINDOW)
+    assert next(iter(pages)).records
+    assert [call.request.url for call in vendor.calls].count(SEARCH) == 1
 
 
 def test_a_page_token_that_repeats_ends_the_reading(vendor: responses.RequestsMock) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -120,20 +120,11 @@ class Client:
         names = self.session.get(f"{self.version}/customers:listAccessibleCustomers").json().get("resourceNames", [])
         return sorted(name.removeprefix("customers/") for name in names)
 
-    def search(self, customer_id: str, query: str) -> list[Page]:
-        """Every page of a query, at most 10,000 rows each; all is asked again, once, when a page token expires.
+    def search(self, customer_id: str, query: str) -> Iterator[Page]:
+        """Every page of a query, at most 10,000 rows each, as it comes.
 
-        Raises SplitError when it expires again, TransientError when the rows are not as many as announced.
+        Raises SplitError when a page token expires, TransientError when the rows are not as many as announced.
         """
-        try:
-            return self._pages(customer_id, query)
-        except SplitError:
-            return self._pages(customer_id, query)
-
-    def rows(self, customer_id: str, query: str) -> list[Record]:
-        return [row for page in self.search(customer_id, query) for row in page.records]
-
-    def _pages(self, customer_id: str, query: str) -> list[Page]:
         path = f"{self.version}/customers/{customer_id}/googleAds:search"
         question = {"query": " ".join(query.split()), "searchSettings": {"returnTotalResultsCount": True}}
 
@@ -142,17 +133,27 @@ class Client:
         def ask(token: str | None) -> Answer:
             return self.session.post(path, question | ({"pageToken": token} if token else {}), **login)
 
-        pages, announced = [], None
+        found, announced = 0, None
         for answer in follow(ask, lambda answer: answer.json().get("nextPageToken")):
             body = answer.json()
             if not body.keys() & {"results", "fieldMask"}:
                 raise TransientError(f"{place(answer.response)}: neither rows nor a field mask in the answer")
             announced = body.get("totalResultsCount", announced)
-            pages.append(Page(body.get("results", []), answer.request))
-        found = sum(len(page.records) for page in pages)
+            page = Page(body.get("results", []), answer.request)
+            found += len(page.records)
+            yield page
         if announced is not None and int(announced) != found:
             raise TransientError(f"{path}: {announced} rows announced, {found} received")
-        return pages
+
+    def listed(self, customer_id: str, query: str) -> Iterator[Page]:
+        """The same of a query without a window, of which there are no halves: it may be read again."""
+        try:
+            yield from self.search(customer_id, query)
+        except SplitError as error:
+            raise TransientError(f"{error}: it has to be read again") from None
+
+    def rows(self, customer_id: str, query: str) -> Sequence[Record]:
+        return [row for page in self.listed(customer_id, query) for row in page.records]
 
 
 def connect(config: Config) -> Client:
@@ -271,14 +272,14 @@ def probe(client: Client, config: Config) -> list[Finding]:
 
 def _report(query: str) -> Callable[[Client, Account, Window], Iterator[Page]]:
     def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
-        return iter(client.search(account.id, query.format(days=_between(window))))
+        return client.search(account.id, query.format(days=_between(window)))
 
     return fetch
 
 
 def _snapshot(query: str) -> Callable[[Client, Account, Window], Iterator[Page]]:
     def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
-        return iter(client.search(account.id, query))
+        return client.listed(account.id, query)
 
     return fetch
 
