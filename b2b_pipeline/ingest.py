@@ -80,7 +80,7 @@ def ingest(
 
 def _is_fresh(slices: Sequence[Slice], stream: Stream, now: datetime) -> bool:
     """Whether a snapshot is not to be read again yet. An hour is forgiven: nights do not begin on the second."""
-    pulled = [datetime.fromisoformat(item.pulled_at) for item in slices if item.complete]
+    pulled = [datetime.fromisoformat(item.pulled_at) for item in slices]
     return any(timedelta(0) <= now - at < stream.policy.every - timedelta(hours=1) for at in pulled)
 
 

@@ -131,7 +131,7 @@ class Landing:
                 slice_id, source, stream.name, stream.kind, asdict(account),
                 window.start.isoformat(), window.end.isoformat(), window.since.isoformat(), window.until.isoformat(),
                 began.isoformat(timespec="microseconds"), api_version, run_id, pages_read, count,
-                fingerprints.hexdigest()[:16], True, sorted(provisional_days), days, {},
+                fingerprints.hexdigest()[:16], sorted(provisional_days), days, {},
                 {"name": f"{slice_id}.jsonl.zst", **stored.told()},
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
@@ -277,7 +277,6 @@ class Landing:
         return {
             day: holder
             for item in by_id.values()
-            if item.complete
             for day in (item.covered() if days is None else filter(item.covers, days))
             if (holder := by_id.get(item.same_as.get(day, item.slice_id)))
         }

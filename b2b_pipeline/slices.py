@@ -40,7 +40,6 @@ class Slice:
     pages: int
     records: int
     requests: str
-    complete: bool
     provisional_days: list[str] = field(default_factory=list)
     days: dict[str, list[Any]] = field(default_factory=dict)  # day -> [rows, sha256]
     same_as: dict[str, str] = field(default_factory=dict)  # day -> id of the slice that holds its records; "*" = all
@@ -158,7 +157,7 @@ def opened(path: Path, entry: dict[str, Any] | None) -> Slice:
         content = text + b"}"
     elif entry and hashlib.sha256(content).hexdigest() != entry["envelope"]:
         raise ValueError("not as entered")
-    item = Slice(**json.loads(content))
+    item = _of(json.loads(content))
     if item.slice_id != path.stem or (item.body is None) == bool(whole):
         raise ValueError("another slice's")
     return item
@@ -171,7 +170,12 @@ def journalled(item: Slice, stored: bytes) -> dict[str, Any]:
 
 
 def of_journal(entry: dict[str, Any], flaw: str) -> Slice:
-    return Slice(**{name: value for name, value in entry.items() if name != "envelope"}, flaw=flaw)
+    return replace(_of({name: value for name, value in entry.items() if name != "envelope"}), flaw=flaw)
+
+
+def _of(stored: dict[str, Any]) -> Slice:
+    """Earlier versions wrote `complete`, which was always true."""
+    return Slice(**{name: value for name, value in stored.items() if name != "complete"})
 
 
 def unknown(path: Path) -> dict[str, Any]:
@@ -184,7 +188,7 @@ def unknown(path: Path) -> dict[str, Any]:
         "slice_id": path.stem, "source": path.parts[-4], "stream": path.parts[-3], "kind": "",
         "account": {"id": path.parent.name}, "start": window.start.isoformat(), "end": window.end.isoformat(),
         "since": window.since.isoformat(), "until": window.until.isoformat(), "pulled_at": window.since.isoformat(),
-        "api_version": "", "run_id": "", "pages": 0, "records": 0, "requests": "", "complete": True,
+        "api_version": "", "run_id": "", "pages": 0, "records": 0, "requests": "",
     }  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def test_slices_of_an_earlier_version_are_read_and_entered_with_the_next_one(lan
     old = land(landing, "changes", {1: "a"})
     fields = json.loads(envelope(landing).read_text())
     del fields["body"], fields["checksum"]
-    envelope(landing).write_text(json.dumps(fields))
+    envelope(landing).write_text(json.dumps({**fields, "complete": True}))
     for path in landing.root.glob("journal/*/*"):
         path.unlink()
     later = opened(tmp_path)

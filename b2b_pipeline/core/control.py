@@ -62,7 +62,7 @@ def _days_read(landing: Landing, source: Source, stream: str, account: str) -> d
     return {
         day: day not in item.provisional_days
         for item in landing.slices(source.name, stream, account)
-        if item.complete and not item.flaw
+        if not item.flaw
         for day in item.covered()
     }
 

@@ -95,8 +95,7 @@ def _of_stream(
 ) -> Iterator[dict[str, Any]]:
     by_account: dict[str, list[Slice]] = {}
     for item in landing.slices(source, stream.name):
-        if item.complete:
-            by_account.setdefault(item.account["id"], []).append(item)
+        by_account.setdefault(item.account["id"], []).append(item)
     noted = absences(landing.root, source, stream.name)
     known = {*by_account, *(item.account for item in noted if not item.closed and not item.over)}
     for account in _accounts(config.sources[source].accounts, known):

@@ -218,9 +218,9 @@ class _Load:
             yield [mapped for feed, items in files for mapped in self._newest(feed, items, set())]
 
     def _landed(self, feed: Feed) -> list[Slice]:
-        """The complete slices of a stream, oldest first."""
+        """The slices of a stream, oldest first."""
         items = self.landing.slices(feed.source, feed.stream)
-        return [item for item in items if feed.accepts(item.account["id"]) and item.complete]
+        return [item for item in items if feed.accepts(item.account["id"])]
 
     def _changes(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
         for item in items:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import case, func, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.blanks import BLANK
@@ -100,21 +99,10 @@ class Facts:
     freshness: list[Freshness]
 
 
-class _Held(Warehouse):
-    """Reads everything through one open connection: one state of the warehouse, and no connecting for each question."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        yield self._connection
-
-
 def gather(warehouse: Warehouse, config: Config, to: date | None, days: int) -> Facts:
     """The `days` days up to `to`, by default up to the last complete day. Raises QuestionError without any data."""
-    with warehouse.read() as connection:
-        return _gather(_Held(connection), config, to, days)
+    with warehouse.read():  # one state of the warehouse for all questions
+        return _gather(warehouse, config, to, days)
 
 
 def _gather(warehouse: Warehouse, config: Config, to: date | None, days: int) -> Facts:
