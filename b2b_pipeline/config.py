@@ -309,15 +309,16 @@ class Config(_Section):
         """The reporting time zone."""
         return ZoneInfo(self.timezone)
 
-    def dimension_fields(self, source: str, table: str) -> dict[str, str]:
-        """Each further dimension of a core table -> the field of a source that fills it."""
-        own = self.sources[source].fields
-        return {name: own.get(name, name) for name in getattr(self.dimensions, table, ())}
-
     def last_day(self, source: str, account: str) -> date | None:
         """The last day of an account that has ended, by the configuration."""
         ended = self.sources[source].ended if source in self.sources else {}
         return next((day for name, day in ended.items() if plain_id(name) == plain_id(account)), None)
+
+
+def dimension_fields(config: Config, source: str, table: str) -> dict[str, str]:
+    """Each further dimension of a core table -> the field of a source that fills it."""
+    own = config.sources[source].fields
+    return {name: own.get(name, name) for name in getattr(config.dimensions, table, ())}
 
 
 def plain_id(account: str) -> str:

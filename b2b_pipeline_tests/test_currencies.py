@@ -84,6 +84,27 @@ currencies:
     assert (bookings["value"], bookings["complete"]) == ("110.00", True)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "value"),
+    [
+        ("{AED: {per: EUR, rate: 4}}", "{AED: {per: EUR, rate: 5}}", "80.00"),
+        ("{AED: {rates: {2026-01-01: 4}}}", "{AED: {rates: {2026-01-01: 8}}}", "50.00"),
+        ("{AED: {per: EUR, rate: 4}}", "{}", None),
+    ],
+    ids=["a peg", "a rate", "none any more"],
+)
+def test_a_rate_that_is_corrected_converts_anew_what_was_converted_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, value: str | None
+) -> None:
+    found = Dropped.of(tmp_path, monkeypatch, f"currencies: {before}\n{DEALS}")
+    found.drop("deals.csv", deals(("400", "AED")))
+    found.load()
+    assert found.value("bookings", "2026-02-05", "2026-02-05") == "100.00"
+    found = Dropped.of(tmp_path, monkeypatch, f"currencies: {after}\n{DEALS}")
+    found.load()
+    assert found.value("bookings", "2026-02-05", "2026-02-05") == value
+
+
 def test_rates_of_a_file_convert_amounts_that_were_loaded_before_they_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

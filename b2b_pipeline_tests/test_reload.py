@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.config import Config, dimension_fields
 from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
 from b2b_pipeline.core.load import LoadReport, load_table
@@ -188,7 +188,7 @@ def test_what_is_computed_of_settings_is_seen_as_the_settings_that_it_is_made_of
     seen: dict[str, str] = {}
     view = watched(CONFIG, seen)
     assert view.zone.key == "Europe/Berlin"
-    assert view.dimension_fields("hubspot", "lead") == {"industry": "industry"}
+    assert dimension_fields(view, "hubspot", "lead") == {"industry": "industry"}
     assert seen.keys() == {"zone", "dimensions.lead", "sources.hubspot.fields"}
     assert is_as_seen(CONFIG, seen)
     assert is_as_seen(altered(sources={"hubspot": {"fields": {"region": "area"}, "accounts": ["1"]}}), seen)

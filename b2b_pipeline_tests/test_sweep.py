@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.core.gone import sweeps
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import (
     account,
@@ -121,6 +122,24 @@ def test_a_company_that_hubspot_deleted_is_no_customer_though_companies_are_only
     put(warehouse, opportunity, *({**origin, "opp_id": n, "account_id": f"A{n}", "updated_at": at(1)} for n in "12"))
     swept(warehouse, "p", "account", "A2")
     assert shown(warehouse, "account_id", "is_new_customer", config=CONFIG) == {"1": [None, False], "2": ["A2", True]}
+
+
+def test_an_account_id_of_ones_own_is_no_company_that_could_be_missed(warehouse: Warehouse) -> None:
+    own = CONFIG.model_dump() | {"sources": {"hubspot": {"fields": {"account_id": "customer_number"}}}}
+    origin = {"source": "hubspot", "source_account": "p", "is_won": True, "date_day": DAY, "close_date": DAY}
+    put(warehouse, opportunity, {**origin, "opp_id": "1", "account_id": "C-17", "updated_at": at(1)})
+    swept(warehouse, "p", "account", "A2")
+    config = Config.model_validate(own)
+    assert shown(warehouse, "account_id", "is_new_customer", config=config) == {"1": ["C-17", True]}
+
+
+def test_of_an_object_that_has_no_record_any_more_everything_is_gone(warehouse: Warehouse) -> None:
+    records(warehouse)
+    swept(warehouse, "p", "lead", "*")
+    assert standing(warehouse) == (["4"], ["1", "2"])  # lead 4 changed since
+    with warehouse.read() as connection:
+        (found,) = sweeps(connection, CONFIG).values()
+    assert (found.there, sorted(found.gone)) == (0, ["1", "2", "3"])
 
 
 def test_a_record_that_changed_after_the_sweep_is_there_whatever_is_known_of_it_from_before(

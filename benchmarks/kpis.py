@@ -36,6 +36,7 @@ from benchmarks import by_hand
 from benchmarks.common import CHECKOUT, load, show
 from benchmarks.load import warehouses
 
+CONFIG = load_config(CHECKOUT / "examples" / "demo" / "pipeline.yaml")
 DAYS = 1096
 FIRST_DAY = np.datetime64("2023-01-01")
 CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "video"])
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--touches", type=int, default=5_000_000)
     parser.add_argument("--pairs", type=int, default=3)
     options = parser.parse_args()
-    config = load_config(CHECKOUT / "examples" / "demo" / "pipeline.yaml")
+    config = CONFIG
     ratios: list[dict[str, Any]] = []
     whole: list[dict[str, Any]] = []
     for url in warehouses():
@@ -102,7 +103,7 @@ def compare(
     """Median seconds of ours, as the pipeline runs it into a temporary table, and of the SQL by hand into another."""
     plain = text(f"create temporary table by_hand as {by_hand.SQL[warehouse.dialect][name]}")
     seconds: tuple[list[float], list[float]] = ([], [])
-    with warehouse.write() as connection, gone(connection):
+    with warehouse.write() as connection, gone(connection, CONFIG):
         if warehouse.dialect == "postgresql":
             connection.execute(text("set local work_mem = '256MB'"))
             read_whole(connection)

@@ -79,11 +79,11 @@ def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
         raise ConfigError(f"{', '.join(sources)}: none of them has a stream that is swept")
     launcher = open_launcher(found)
     with found.warehouse.read() as connection:
-        before = sweeps(connection)
+        before = sweeps(connection, found.config)
     problems = [launcher.sweep(name, listed, yesterday) for name, listed in streams.items() if listed]
     problems.append(launcher.derive(yesterday, yesterday))
     with found.warehouse.read() as connection:
-        after = sweeps(connection)
+        after = sweeps(connection, found.config)
     for line in _told_gone(before, after, sources):
         typer.echo(line)
     if failed := [problem for problem in problems if problem]:

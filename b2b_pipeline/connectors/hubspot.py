@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import requests
@@ -298,7 +299,7 @@ def read_present(client: HubSpot, account: Account, window: Window) -> Iterator[
     The list goes by ids and leaves nothing out while others change; a listing that breaks off lands nothing.
     """
     on = {stream.name for stream in SOURCE.switched_on(client.config)}
-    yield from sweep((object_, _ids(client, path)) for stream, path, object_ in SWEPT if stream in on)
+    yield from sweep([(object_, partial(_ids, client, path)) for stream, path, object_ in SWEPT if stream in on])
 
 
 def _ids(client: HubSpot, path: str) -> Iterator[list[str]]:

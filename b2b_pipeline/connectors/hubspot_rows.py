@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import MappingContext
 from b2b_pipeline.core.mapping import (
     channel_of,
@@ -62,12 +62,12 @@ NEVER_SENT = ("sent", "dropped", "other")  # events that need no earlier SENT ev
 def contact_fields(config: Config) -> dict[str, str]:
     """Our name -> HubSpot's property of contacts, click ids included."""
     click_ids = {name: name for name in config.channels.click_ids}
-    return _configured({**click_ids, **CONTACT_FIELDS}, config) | config.dimension_fields("hubspot", "lead")
+    return _configured({**click_ids, **CONTACT_FIELDS}, config) | dimension_fields(config, "hubspot", "lead")
 
 
 def deal_fields(config: Config) -> dict[str, str]:
     """Our name -> HubSpot's property of deals."""
-    return _configured(DEAL_FIELDS, config) | config.dimension_fields("hubspot", "opportunity")
+    return _configured(DEAL_FIELDS, config) | dimension_fields(config, "hubspot", "opportunity")
 
 
 def _configured(defaults: Mapping[str, str], config: Config) -> dict[str, str]:

@@ -12,9 +12,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from b2b_pipeline.config import dimension_fields
 from b2b_pipeline.connectors import salesforce_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
@@ -136,7 +138,7 @@ def _own_fields(sobject: SObject, config: Config) -> dict[str, str]:
     """Our column or dimension -> the field of the org that the configuration takes it from."""
     fields = config.sources["salesforce"].fields
     columns = {name: path for name, path in fields.items() if name in sobject.columns}
-    return columns | config.dimension_fields("salesforce", sobject.name.lower())
+    return columns | dimension_fields(config, "salesforce", sobject.name.lower())
 
 
 def accounts(client: Client, config: Config) -> Accounts:
@@ -202,7 +204,7 @@ def _custom_fields(client: Client, config: Config) -> list[Finding]:
             True, f"Salesforce {sobject.name} has no field {path}: the dimension {name} stays empty there", fix, True
         )
         for sobject in OBJECTS
-        for name, path in config.dimension_fields("salesforce", sobject.name.lower()).items()
+        for name, path in dimension_fields(config, "salesforce", sobject.name.lower()).items()
         if not client.has(sobject.name, path)
         for fix in [f"name the field in sources.salesforce.fields.{name}, or let the integration user see it"]
     ]
@@ -252,7 +254,7 @@ def _tracking(client: Client, config: Config) -> list[Finding]:
 
 def read_present(client: Client, account: Account, window: Window) -> Iterator[Page]:
     """The ids of all records of what is read, recycled ones too: what is missing was purged."""
-    yield from sweep((object_, client.ids(sobject.name)) for sobject, object_ in client.swept)
+    yield from sweep([(object_, partial(client.ids, sobject.name)) for sobject, object_ in client.swept])
 
 
 def _is_read(stream: str, config: Config) -> bool:

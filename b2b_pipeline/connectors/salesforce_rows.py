@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from b2b_pipeline.config import dimension_fields
 from b2b_pipeline.core.mapping import (
     channel_of,
     column,
@@ -302,7 +303,7 @@ def _with_custom_fields(rows: pd.DataFrame, records: pd.DataFrame, context: Mapp
     landed = {name.lower(): name for name in records.columns}
     fields = {name: landed.get(path.lower()) for name, path in context.settings.fields.items() if name in CUSTOM[table]}
     own = {name: column(records, path) for name, path in fields.items() if path}
-    asked = context.config.dimension_fields(context.source, table)
+    asked = dimension_fields(context.config, context.source, table)
     given = {name: column(records, landed.get(path.lower(), path)) for name, path in asked.items()}
     return rows.assign(**own, dimensions=described(given, records.index)) if given else rows.assign(**own)
 

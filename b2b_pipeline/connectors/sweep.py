@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from b2b_pipeline.connectors.base import Page, WindowPolicy
 from b2b_pipeline.errors import PermanentError, SkippedError
 
 POLICY = WindowPolicy(every=timedelta(days=7), max_days=36_500)
+SWEPT = "*"  # the id of the row that says that an object was swept, for it may have no record any more
 
 
-def sweep(objects: Iterable[tuple[str, Iterable[list[str]]]]) -> Iterator[Page]:
+def sweep(objects: Sequence[tuple[str, Callable[[], Iterator[list[str]]]]]) -> Iterator[Page]:
     """A page per object (as in `record_present`), of all its ids: one that is not whole would make the rest gone.
 
-    An object that the vendor refuses is not swept, which stops no other; `b2b doctor` says why. Raises what it said
-    when it refuses them all, and whatever may pass.
+    An object that the vendor refuses from the first page on is not swept, which stops no other; `b2b doctor` says why.
+    Raises what it said when it refuses them all, or refuses in the end what it had listed before; and whatever breaks a
+    list off.
     """
     refusals: list[PermanentError | SkippedError] = []
-    is_swept = False
-    for object_, pages in objects:
+    listed: Callable[[], Iterator[list[str]]] | None = None
+    for object_, pages_of in objects:
         swept_at = datetime.now(UTC).isoformat(timespec="seconds")  # before its list: what is made meanwhile is newer
+        pages = pages_of()
         try:
-            ids = [identifier for page in pages for identifier in page]
+            ids = [SWEPT, *next(pages, [])]
         except (PermanentError, SkippedError) as error:
             refusals.append(error)
             continue
-        is_swept = True
+        ids += [identifier for page in pages for identifier in page]
+        listed = pages_of
         yield Page([{"object": object_, "id": identifier, "swept_at": swept_at} for identifier in ids])
-    if refusals and not is_swept:
-        raise refusals[0]
+    if refusals:
+        if listed is None:
+            raise refusals[0]
+        next(listed(), None)  # the credentials may have ended meanwhile: then it was not the object that was refused

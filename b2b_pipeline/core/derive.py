@@ -69,7 +69,7 @@ def derive_table(warehouse: Warehouse, config: Config, table: Table) -> set[date
             return set()
         with (
             stage(connection, NAMED, named_campaigns(connection)) as named,
-            gone(connection),
+            gone(connection, config),
         ):
             return synchronise(connection, table, QUERIES[table.name](config, named), tell=["date_day"]).days()
 

@@ -13,8 +13,11 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Mapping_, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.fingerprint import code, digest
+from b2b_pipeline.core.fx import Rates, converted
+from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.rows import rows as file_rows
+from b2b_pipeline.warehouse import tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +36,19 @@ class Feed:
 
         What was loaded under another one is loaded again.
         """
-        columns = ",".join(f"{column.name} {column.type!r}" for column in table.columns)
         if self.files is None:
-            return digest(code(self.mapping, enforce), columns, repr(table.info))
+            return digest(code(self.mapping, enforce, converted, Rates), self.kind, _declared(table))
         words = self.files.model_dump_json(exclude={"match", "cadence"})
-        return digest(code(file_rows, FileMapping, enforce), columns, repr(table.info), words)
+        others = (tables.metadata.tables[name] for name in self.files.tables.given())  # whose rejects link nobody
+        told = (_declared(each) for each in (table, *others))
+        return digest(code(file_rows, FileMapping, enforce, converted, Rates, overlapped), words, *told)
 
     def accepts(self, account: str) -> bool:
         return self.files is None or self.files.matches(account)
+
+
+def _declared(table: Table) -> str:
+    return f"{[(column.name, repr(column.type)) for column in table.columns]} {table.info}"
 
 
 def file_stream(mapping: FileMapping) -> str:

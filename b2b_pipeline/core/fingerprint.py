@@ -12,7 +12,6 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -39,6 +38,11 @@ def watched(config: Config, seen: dict[str, str]) -> Config:
     return cast("Config", _Watched(config, "", seen))
 
 
+def look_at(config: Config, path: str, seen: dict[str, str]) -> None:
+    """Note a value that is looked at without the view."""
+    seen[path] = _of_value(_at(config, path))
+
+
 def is_as_seen(config: Config, seen: Mapping[str, str]) -> bool:
     """Whether each of the values that were seen is what it was."""
     return all(_of_value(_at(config, path)) == value for path, value in seen.items())
@@ -57,7 +61,7 @@ def _at(config: Config, path: str) -> Any:
 
 
 class _Watched:
-    """Stands for a section. Of a property its value is seen; what a method sees is seen through it."""
+    """Stands for a section. It has no methods: their code would be nobody's."""
 
     def __init__(self, section: BaseModel, path: str, seen: dict[str, str]) -> None:
         self._section, self._path, self._seen = section, path, seen
@@ -67,8 +71,6 @@ class _Watched:
         how = getattr(kind, name, None)
         if name in kind.model_fields or isinstance(how, cached_property | property):
             return self._taken(getattr(self._section, name), f"{self._path}{name}")
-        if isinstance(how, FunctionType):
-            return MethodType(how, self)
         raise AttributeError(f"{name} of {kind.__name__} cannot be watched")
 
     def _taken(self, value: Any, path: str) -> Any:

@@ -31,6 +31,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.warehouse.tables import (
     account,
@@ -63,9 +64,9 @@ def is_gone(source: ColumnElement[str], identifier: ColumnElement[str], *objects
 
 
 @contextmanager
-def gone(connection: Connection) -> Iterator[None]:
+def gone(connection: Connection, config: Config) -> Iterator[None]:
     """GONE inside the current transaction."""
-    with temporary(connection, GONE, GONE.c.keys(), gone_records(), GONE.name):
+    with temporary(connection, GONE, GONE.c.keys(), gone_records(config), GONE.name):
         yield
 
 
@@ -78,25 +79,25 @@ class Sweep:
     gone: frozenset[str]
 
 
-def sweeps(connection: Connection) -> dict[tuple[str, str], Sweep]:
+def sweeps(connection: Connection, config: Config) -> dict[tuple[str, str], Sweep]:
     """(source, object) -> its newest sweep."""
     found: dict[tuple[str, str], set[str]] = {}
-    for row in connection.execute(gone_records()):
+    for row in connection.execute(gone_records(config)):
         found.setdefault((row.source, row.object), set()).add(row.object_id)
     of = (record_present.c.source, record_present.c.object)
     rows = connection.execute(select(*of, func.max(record_present.c.swept_at), func.count()).group_by(*of))
     return {
-        (source, object_): Sweep(at, there, frozenset(found.get((source, object_), ())))
+        (source, object_): Sweep(at, there - 1, frozenset(found.get((source, object_), ())))
         for source, object_, at, there in rows
     }
 
 
-def gone_records() -> CompoundSelect[tuple[str, str, str]]:
+def gone_records(config: Config) -> CompoundSelect[tuple[str, str, str]]:
     """Rows of GONE: what a sweep that began after the record was last changed no longer found.
 
     A difference of sets, for PostgreSQL takes the few records that it expects to be swept for a reason to look each up.
     """
-    present, known = record_present.c, union_all(*_known()).subquery("known").c
+    present, known = record_present.c, union_all(*_known(config)).subquery("known").c
     of = (present.source, present.source_account, present.object)
     swept = select(*of, func.max(present.swept_at).label("at")).group_by(*of).subquery("swept").c
     same = (known.source == swept.source, known.source_account == swept.source_account, known.object == swept.object)
@@ -106,7 +107,7 @@ def gone_records() -> CompoundSelect[tuple[str, str, str]]:
     return due.except_(select(present.source, present.object, present.object_id))
 
 
-def _known() -> Iterator[Select[Any]]:
+def _known(config: Config) -> Iterator[Select[Any]]:
     """What we have read of each object that is swept. An account that was never read may be one that nobody may see."""
 
     def records(table: Table, object_: str, identifier: ColumnElement[str]) -> Select[Any]:
@@ -131,7 +132,12 @@ def _known() -> Iterator[Select[Any]]:
     yield records(opportunity, "opportunity", opportunity.c.opp_id)
     yield records(opp_contact_role, "opp_contact_role", opp_contact_role.c.role_id)
     yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
-    # Some sources name accounts without reading them: there each one that is swept can be seen.
-    unread = [name for name, source in SOURCES.items() if not any("account" in each.feeds for each in source.streams)]
+    # Some sources name accounts without reading them: there each one that is swept can be seen. What a field of the
+    # user's own names may be anything.
+    unread = [
+        name
+        for name, source in config.sources.items()
+        if "account_id" not in source.fields and not any("account" in each.feeds for each in SOURCES[name].streams)
+    ]
     customers = records(opportunity, "account", opportunity.c.account_id)
     yield newest(customers.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))

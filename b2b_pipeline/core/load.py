@@ -22,7 +22,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, fails_whole, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
-from b2b_pipeline.core.fingerprint import is_as_seen, watched
+from b2b_pipeline.core.fingerprint import is_as_seen, look_at, watched
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.errors import ContractError, DamagedError
@@ -277,6 +277,8 @@ class _Load:
         """One slice mapped and checked. Raises ContractError when the slice fails as a whole."""
         records = list(self.landing.records(item))
         seen: dict[str, str] = {}
+        if self.rates is not None:
+            look_at(self.config, "currencies", seen)
         context = MappingContext(watched(self.config, seen), feed.source, feed.stream, Account(**item.account))
         frame = pd.DataFrame()
         if records:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from b2b_pipeline.orchestration.common import AGAIN, WAIT_UNTIL, Calendar
+from b2b_pipeline.orchestration.common import AGAIN, EARLY, WAIT_UNTIL, Calendar
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START, ingest_job_name, tagged_days
 from b2b_pipeline.orchestration.raw_assets import raw_key
 
@@ -31,6 +31,7 @@ class Asked:
     created: datetime
     until: datetime | None = None
     before: tuple[str, ...] = ()
+    early: str = ""  # it reads snapshots whose turn has not come
 
     def repeats(self, other: "Asked") -> bool:
         """Whether this run asked for all that the other one did not get, after it."""
@@ -76,7 +77,7 @@ def _request(run: Asked) -> dg.RunRequest:
     lineage = ",".join([*run.before, run.run_id][-LINEAGE:])
     return dg.RunRequest(
         f"again:{run.source}:{run.run_id}",
-        tags={RANGE_START: first, RANGE_END: last, AGAIN: lineage},
+        tags={RANGE_START: first, RANGE_END: last, AGAIN: lineage, **({EARLY: run.early} if run.early else {})},
         asset_selection=[raw_key(run.source, stream) for stream in sorted(run.streams)],
     )
 
@@ -94,7 +95,8 @@ def _runs(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey], since: da
         left = {by_step[step] for step in failed if step in by_step} if until else asked & {*keys}
         before = tuple(filter(None, run.tags.get(AGAIN, "").split(",")))
         for source, streams in _by_source(left).items():
-            found.append(Asked(run.run_id, source, streams, days, record.create_timestamp, until, before))
+            early = run.tags.get(EARLY, "")
+            found.append(Asked(run.run_id, source, streams, days, record.create_timestamp, until, before, early))
     return found
 
 

@@ -65,11 +65,13 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
             self._open.pop(shard).dispose()
 
     def wipe(self) -> None:
-        self._close()
+        with self._db_lock:
+            self._close()
         super().wipe()
 
     def dispose(self) -> None:
-        self._close()
+        with self._db_lock:
+            self._close()
         super().dispose()
 
     @classmethod

@@ -175,7 +175,8 @@ identity_link = _core(
 record_present = _core(
     "record_present",
     *_text("object", "object_id"), *_at("swept_at"), *_day("date_day"),
-    grain="One row per record that a CRM still had when it was last swept, archived and recycled ones too.",
+    grain="One row per record that a CRM still had when it was last swept, archived and recycled ones too; and per "
+          "object that was swept one of the id *.",
     key=("source", "object", "object_id"), required=("swept_at",),
     allowed={"object": ("lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member")},
 )  # fmt: skip
