@@ -16,8 +16,7 @@ def migrated(warehouse: Warehouse) -> None:
     if warehouse.dialect == "duckdb" and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_file())
-    else:
-        upgrade(warehouse)
+    upgrade(warehouse)
 
 
 @cache
