@@ -12,18 +12,28 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import PurePath
-
-import pandas as pd
 
 from b2b_pipeline.files import cells, sends, vocabulary
-from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, any_fits, fits, look, total_cell
+from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, look, total_cell
 from b2b_pipeline.files.mapping import CATEGORIES, EVENT_TYPES
+from b2b_pipeline.files.readings import (
+    WORDS,
+    category,
+    currency_of,
+    is_day_first,
+    one_or_list,
+    outcomes,
+    proven,
+    reads_two_ways,
+    says,
+    several_formats,
+    words_of,
+)
 from b2b_pipeline.files.recognise import COUNTS, SUMS, Match, recognise
 from b2b_pipeline.files.sheet import NO
 from b2b_pipeline.files.vocabulary import plain
+from b2b_pipeline.files.yaml_text import listed, pattern, quoted, slug
 
-WORDS = 30  # of a column that are listed
 LEVELS = 12  # columns of which two may tell rows apart together
 NOT_SENT = '{value: "?", date: "%Y-%m-%d"}  # no column or event has it: the day of the send, if all rows are of one'
 NO_SEND = (
@@ -50,7 +60,7 @@ def propose(name: str, content: bytes) -> Proposal:
     export = look(content)
     match, why = recognise(export)
     if match is None:
-        titles = _listed(column.header for column in export.columns[:WORDS])
+        titles = listed(column.header for column in export.columns[:WORDS])
         return Proposal(None, f"# None of the tables: {why}.\n# The columns are {titles}.\n" + _way_out(why))
     return Proposal(match.kind.table, "\n".join(_Writer(name, export, match).lines()) + "\n")
 
@@ -73,19 +83,19 @@ class _Writer:
 
     def lines(self) -> Iterator[str]:
         yield "# Guessed from names and contents: check every line. A ? must be filled in."
-        yield f"{_slug(self.name)}:"
-        yield f"  match: {_quoted(_pattern(self.name))}"
+        yield f"{slug(self.name)}:"
+        yield f"  match: {quoted(pattern(self.name))}"
         columns, extras = list(self._columns()), list(self._extras())
         if read := list(self._read()):
             yield from ("  read:", *(f"    {item}" for item in read))
         if personal := self._personal():
-            yield f"  personal: [{_listed(personal)}]  # hashed before anything is stored"
+            yield f"  personal: [{listed(personal)}]  # hashed before anything is stored"
         yield from ("  tables:", f"    {self.table}:", "      columns:", *columns, *extras)
         written = "\n".join([*columns, *extras])
         told = {*personal, *(self.found[ours].header for ours in self.match.asked if ours in self.found)}
         left = [c.header for c in self.columns if c.header not in told and not _stands_in(c.header, written)]
         if left:
-            yield f"# not used: {_listed(left)}"
+            yield f"# not used: {listed(left)}"
 
     def _spare(self) -> Iterator[str]:
         """What the file has, and another column of it says better: a table takes one of them."""
@@ -93,7 +103,7 @@ class _Writer:
         match self.match.kind.name:
             case "opportunity":
                 flagged = "is_won" in found and "is_closed" in found
-                told = "stage" in found and _says("lost", found["stage"]) and _says("won", found["stage"])
+                told = "stage" in found and says("lost", found["stage"]) and says("won", found["stage"])
                 if "is_won" not in found or (told and not flagged):
                     yield from ("is_won", "is_closed")
                 if "stage" in found or "is_won" in found:
@@ -112,7 +122,7 @@ class _Writer:
         if export.encoding:
             yield f"encoding: {export.encoding}  # a guess, it is not UTF-8: do accents and € come out right?"
         if export.sheet is not None:
-            yield f"sheet: {_quoted(export.sheet)}"
+            yield f"sheet: {quoted(export.sheet)}"
         if export.delimiter not in (None, ","):
             yield f"delimiter: {json.dumps(export.delimiter)}"
         if export.header_row > 1:
@@ -124,8 +134,8 @@ class _Writer:
             return
         kinds = self.match.kind.columns
         numbers = [c for ours, c in self.found.items() if ours in kinds and kinds[ours].holds in ("money", "number")]
-        if unclear := [column.header for column in numbers if _two_ways(column)]:
-            shown = {sign for column in numbers if (sign := _proven(column)) is not None}
+        if unclear := [column.header for column in numbers if reads_two_ways(column)]:
+            shown = {sign for column in numbers if (sign := proven(column)) is not None}
             decimal = f'"{shown.pop()}"' if len(shown) == 1 else '"?"'
             yield f'decimal: {decimal}  # "." or ",": {", ".join(map(cells.cited, unclear))} can be read both ways'
 
@@ -182,10 +192,10 @@ class _Writer:
                     yield "account_id", f"{{value: {platform}}}" if platform else unknown
                 if "campaign_id" not in self.found:
                     finest = next((self.found[ours] for ours in ("ad_group_id", "ad_id") if ours in self.found), None)
-                    named = _quoted((finest or self.found["channel"]).header)
+                    named = quoted((finest or self.found["channel"]).header)
                     yield "campaign_id", f"{named}  # no column names the campaign: this is the nearest"
                 column = self.found.get("channel")
-                if channel and (column is None or "?" in _aliases("channels", column).values()):
+                if channel and (column is None or "?" in words_of("channels", column).values()):
                     yield "channel", f"{{value: {channel}}}"
             case "lead" if "created_at" not in self.found:
                 unknown = '{value: "?", date: "%Y-%m-%d"}  # no column has it: the day that all of them came'
@@ -205,7 +215,7 @@ class _Writer:
                 if "sent_at" not in self.found:
                     yield "sent_at", NO_SEND + self._days()
                 if "bounces" not in self.found and (kinds := sends.bounces(self.columns)):
-                    named = _listed(column.header for column in kinds)
+                    named = listed(column.header for column in kinds)
                     alone = f'"?"  # is it {cells.cited(kinds[0].header)}? Only if there are no others'
                     yield "bounces", f"{{add: [{named}]}}" if len(kinds) > 1 else alone
 
@@ -239,33 +249,33 @@ class _Writer:
             asked = f"is it {cells.cited(column.header)}? Not if a row sums the variants of a test"
             return f'"?"  # {asked} ({cells.cited(test.header)})'
         if holds == "money" and plain(column.header).endswith("micros"):
-            return f"{{from: {_quoted(column.header)}, scale: 0.000001}}"
+            return f"{{from: {quoted(column.header)}, scale: 0.000001}}"
         aliases: dict[str, str] = {}
         match ours:
             case "channel":
-                aliases = _aliases("touches" if self.table == "touchpoint" else "channels", column)
+                aliases = words_of("touches" if self.table == "touchpoint" else "channels", column)
             case "category":
-                aliases = {v: _category(v) for v in column.values[:WORDS] if v.lower() not in CATEGORIES}
+                aliases = {v: category(v) for v in column.values[:WORDS] if v.lower() not in CATEGORIES}
             case "event_type":
-                aliases = {v: w for v, w in _aliases("events", column).items() if v.lower() not in EVENT_TYPES}
+                aliases = {v: w for v, w in words_of("events", column).items() if v.lower() not in EVENT_TYPES}
         if not aliases:
-            return _quoted(column.header)
-        pairs = ", ".join(f"{_quoted(word)}: {_quoted(meant)}" for word, meant in aliases.items())
+            return quoted(column.header)
+        pairs = ", ".join(f"{quoted(word)}: {quoted(meant)}" for word, meant in aliases.items())
         allowed = {"category": CATEGORIES, "event_type": EVENT_TYPES}.get(ours, ())
         hint = f"  # one of {', '.join(allowed)}" if "?" in aliases.values() and allowed else ""
-        return f"{{from: {_quoted(column.header)}, aliases: {{{pairs}}}}}{hint}"
+        return f"{{from: {quoted(column.header)}, aliases: {{{pairs}}}}}{hint}"
 
     def _when(self, ours: str, column: Seen) -> str:
         """A day, month or point in time. A day takes a time in its stride: it is the day as written."""
-        source = f"from: {_quoted(column.header)}"
+        source = f"from: {quoted(column.header)}"
         if not column.values:
             return f'{{{source}, date: "?"}}  # every cell is empty: how is it written?'
-        found = column.formats(STAMPS) or column.formats(DAYS) or column.formats(MONTHS) or _several_formats(column)
+        found = column.formats(STAMPS) or column.formats(DAYS) or column.formats(MONTHS) or several_formats(column)
         found, remark = self._settled(column, found)
         is_moment = ours in ("created_at", "updated_at", "entered_at", "event_at", "sent_at", "touched_at")
         stamped = all("%H" in item or "%I" in item for item in found) and bool(found)
         if len(found) == 1:
-            written = _list_of(found[0])
+            written = one_or_list(found[0])
             if ours == "date_day" and found[0] in MONTHS:
                 remark = "  # sums of a month, and all of one counts on its first day: export with days"
         else:
@@ -287,7 +297,7 @@ class _Writer:
             if other is column or not other.values or not any(char.isdigit() for char in other.values[0]):
                 continue
             proven = other.formats([*STAMPS, *DAYS])
-            if len(proven) == 1 and (same := [item for item in found if _order(item) == _order(proven[0])]):
+            if len(proven) == 1 and (same := [item for item in found if is_day_first(item) == is_day_first(proven[0])]):
                 return same[:1], f"  # day and month as in {cells.cited(other.header)}"
         return found, ""
 
@@ -317,17 +327,17 @@ class _Writer:
         objects = self.match.kind.objects
         column = next((c for c in self.columns if c.is_one_of(words, objects) and not c.holds("number")), None)
         if column is not None:
-            return _quoted(column.header)
+            return quoted(column.header)
         if money.unit:
             return f"{{value: {money.unit}}}"
         signs = sorted({sign for value in money.values if (sign := cells.currency_sign(value))})
         signs = signs or [sign for sign in cells.SIGNS if sign in money.header][:1]
         if not signs:
             return '{value: "?"}  # no currency in the file: which one is it?'
-        meant = {sign: _meant(sign) for sign in signs}
+        meant = {sign: currency_of(sign) for sign in signs}
         if len(signs) == 1 and not all(cells.currency_sign(value) for value in money.values):
-            return f"{{value: {_quoted(meant[signs[0]])}}}"
-        return "{symbols: {" + ", ".join(f"{_quoted(sign)}: {_quoted(code)}" for sign, code in meant.items()) + "}}"
+            return f"{{value: {quoted(meant[signs[0]])}}}"
+        return "{symbols: {" + ", ".join(f"{quoted(sign)}: {quoted(code)}" for sign, code in meant.items()) + "}}"
 
     # -- what follows the columns
 
@@ -335,7 +345,7 @@ class _Writer:
         match self.table:
             case "opportunity":
                 if "stage" in self.found and "is_won" not in self.found:
-                    yield from _outcomes(self.found["stage"])
+                    yield from outcomes(self.found["stage"])
                 yield from self._stages(self._entered())
                 yield from self._deleted()
             case "lead":
@@ -354,7 +364,7 @@ class _Writer:
                 yield from self._sent_once()
             case "spend":
                 if broken := self._broken_down():
-                    [one, *more] = (_quoted(column.header) for column in broken)
+                    [one, *more] = (quoted(column.header) for column in broken)
                     named = f"{{join: [{', '.join([one, *more])}]}}" if more else one
                     yield f"        ad_id: {named}  # tells the rows of one campaign and day apart"
 
@@ -372,11 +382,11 @@ class _Writer:
         dated = self.found.get("sent_at")
         if sort := sends.sort_of(self.columns):
             kept = sort.once if sort.column.filled == len(self.export.rows) and not sort.asked else ["?"]
-            named, words = _quoted(sort.column.header), '"?"' if kept == ["?"] else _listed(kept)
+            named, words = quoted(sort.column.header), '"?"' if kept == ["?"] else listed(kept)
             left = f"# those of one send; not {', '.join(map(cells.cited, sort.never))}"
             yield f"      when: {{column: {named}, values: [{words}]}}  {left}"
         elif dated is not None and 0 < dated.filled < len(self.export.rows):
-            yield f"      when: {_quoted(dated.header)}  # without it the e-mail was not sent"
+            yield f"      when: {quoted(dated.header)}  # without it the e-mail was not sent"
         left_out = [(ours, self.match.found[ours]) for ours in self._every_time()]
         for ours, column in dict([*sends.every_time(self.columns), *left_out]).items():
             if ours not in self.found:
@@ -390,14 +400,14 @@ class _Writer:
             if column.is_dated or (times and not column.values):
                 yield f"        {ours}: {self._when('event_at', replace(column, values=column.values or times))}"
             elif column.values:
-                yield f"        {ours}: {{from: {_quoted(column.header)}, flag: true}}"
+                yield f"        {ours}: {{from: {quoted(column.header)}, flag: true}}"
 
     def _stages(self, dated: Iterable[tuple[str, Seen]]) -> Iterator[str]:
         """A stage that two columns have the day of, as one of each of two pipelines, is left out."""
         found = list(dated)
         often = Counter(stage for stage, _ in found)
         lines = [
-            f"        {_quoted(stage)}: {self._when('entered_at', column)}"
+            f"        {quoted(stage)}: {self._when('entered_at', column)}"
             for stage, column in found
             if often[stage] == 1
         ]
@@ -426,7 +436,7 @@ class _Writer:
             if column.is_one_of(vocabulary.listed("deleted")) and column.holds("flag"):
                 kept = [value for value in column.values if value.lower() in NO]
                 if kept and column.filled == len(self.export.rows):
-                    yield f"      when: {{column: {_quoted(column.header)}, values: [{_listed(kept)}]}}"
+                    yield f"      when: {{column: {quoted(column.header)}, values: [{listed(kept)}]}}"
                 elif column.filled > len(kept):
                     yield f"      # {cells.cited(column.header)} says which rows are no more: export without them"
                 return
@@ -456,114 +466,10 @@ def _totals(export: Export) -> str:
     patterns = list(dict.fromkeys(re.split(r"(?<=[:\uff1a])|\s", text)[0] + "*" for text in texts))
     clear = [p for p in patterns if not any(other.startswith(p[:-1].casefold()) for other in others)]
     words = clear if len(clear) == len(patterns) else [re.sub(r"[\[*?]", "?", text) for text in texts]
-    value = _quoted(words[0]) if len(words) == 1 else f"[{_listed(words)}]"
-    return f"{{column: {_quoted(export.header[number].strip())}, value: {value}}}"
-
-
-def _outcomes(stage: Seen) -> Iterator[str]:
-    """The words that mean won, lost and open; those that could be two of them are asked for."""
-    words = stage.values[:WORDS]
-    won = [word for word in words if vocabulary.says("won", word)]
-    lost = [word for word in words if word not in won and vocabulary.says("lost", word)]
-    going = [
-        w for w in words if w not in (*won, *lost) and vocabulary.says("open", w) and not vocabulary.says("ended", w)
-    ]
-    asked = [word for word in words if word not in (*won, *lost, *going)]
-    if not won:
-        yield '      won: ["?"]  # which words of the stage mean that the deal is won?'
-    else:
-        yield f"      won: [{_listed(won)}]"
-    if lost:
-        yield f"      lost: [{_listed(lost)}]"
-    if going:
-        yield f"      open: [{_listed(going)}]"
-    if asked:
-        yield f"      # won, lost or open? put each into its list: {_listed(asked)}"
-
-
-def _says(outcome: str, stage: Seen) -> bool:
-    return any(vocabulary.says(outcome, word) for word in stage.values)
-
-
-def _aliases(name: str, column: Seen) -> dict[str, str]:
-    """The words of a column -> ours."""
-    return {value: vocabulary.meanings(name).get(plain(value), "?") for value in column.values[:WORDS]}
-
-
-def _category(word: str) -> str:
-    return next((meant for part, meant in vocabulary.meanings("categories").items() if part in plain(word)), "?")
-
-
-def _meant(sign: str) -> str:
-    codes = cells.SIGNS.get(sign, frozenset())
-    return sign if len(sign) == 3 and sign.isalpha() else next(iter(codes)) if len(codes) == 1 else "?"
-
-
-def _several_formats(column: Seen) -> list[str]:
-    """Formats that fit every cell between them, each cell one of them and no other, as one answer."""
-    for among in (STAMPS, DAYS):
-        left, chosen = column.values, list[str]()
-        while left and any_fits(left[0], among):
-            ways = [item for item in among if fits(left[0], item)]
-            alike = [value for value in left if any(fits(value, item) for item in ways)]
-            first = [item for item in ways if all(fits(value, item) for value in alike)]
-            if len(first) != 1:
-                break
-            chosen += first
-            left = [value for value in left if value not in alike]
-        if chosen and not left and all(sum(fits(value, item) for item in chosen) == 1 for value in column.values):
-            return ["|".join(chosen)]
-    return []
-
-
-def _list_of(format_: str) -> str:
-    both = [json.dumps(item) for item in format_.split("|")]
-    return both[0] if len(both) == 1 else f"[{', '.join(both)}]"
-
-
-def _order(format_: str) -> bool:
-    """Whether the day comes before the month."""
-    month = next((format_.index(code) for code in ("%m", "%b", "%B") if code in format_), 0)
-    return format_.index("%d") < month if "%d" in format_ else False
-
-
-def _two_ways(column: Seen) -> bool:
-    return _proven(column) is None and any(_unclear(value) for value in column.values)
-
-
-def _unclear(value: str) -> bool:
-    try:
-        cells.parse_number(value, None)
-    except cells.Unfit as unfit:
-        return "two ways" in unfit.reason
-    return False
-
-
-def _proven(column: Seen) -> str | None:
-    return cells.decimal_sign(pd.Series(column.values, dtype=object))
+    value = quoted(words[0]) if len(words) == 1 else f"[{listed(words)}]"
+    return f"{{column: {quoted(export.header[number].strip())}, value: {value}}}"
 
 
 def _stands_in(header: str, written: str) -> bool:
     asked = f'"?"  # is it {cells.cited(header)}?' in written
-    return asked or re.search(rf"[:,[] ?{re.escape(_quoted(header))}[],}}\n ]", written + "\n") is not None
-
-
-def _listed(headers: Iterable[str]) -> str:
-    return ", ".join(map(_quoted, headers))
-
-
-def _pattern(name: str) -> str:
-    """The file's name with dates and numbers left open."""
-    path = PurePath(name)
-    return re.sub(r"[\d][\d_\-. ]*$", "*", path.stem) + path.suffix
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"[\d]+", "", PurePath(name).stem.lower())).strip("_") or "export"
-
-
-def _quoted(text: str) -> str:
-    """A YAML scalar that is this text whatever is in it."""
-    safe = re.fullmatch(r"[A-Za-z][A-Za-z0-9 _-]*[A-Za-z0-9]|[A-Za-z]", text)
-    plain_ = safe and text.lower() not in {"yes", "no", "on", "off", "true", "false", "null", "y", "n"}
-    return text if plain_ else json.dumps(text, ensure_ascii=not text.isprintable())
+    return asked or re.search(rf"[:,[] ?{re.escape(quoted(header))}[],}}\n ]", written + "\n") is not None
