@@ -9,7 +9,7 @@ from math import ceil
 
 from b2b_pipeline.config import Config, SourceConfig
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.connectors.base import Stream
+from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.landing import Landing, Slice
 
 SECONDS_PER_CALL = 0.6  # a usual round trip of a full page; what comes sooner comes sooner
@@ -66,7 +66,7 @@ def _calls(
     calls = 0
     for run in runs:
         questions = ceil(_days(*run) / stream.policy.max_days)
-        rows = a_list * questions if stream.kind == "snapshot" else a_day * _days(*run)
+        rows = a_list * questions if stream.kind in OF_NOW else a_day * _days(*run)
         calls += OPENING_CALLS + len(accounts) * (questions + int(rows / stream.page_size))
     return calls
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from b2b_pipeline.connectors.base import Window
+from b2b_pipeline.connectors.base import OF_NOW, Window
 
 AHEAD = timedelta(minutes=10)  # by which clocks may differ
 FAST = ": the clock was ahead"
@@ -112,8 +112,8 @@ def refusal(item: Slice) -> str:
 def outdated(items: Sequence[Slice], bad: Collection[str]) -> set[str]:
     """Of the slices `bad` of one account, oldest first, those whose every word a newer one that is not bad replaces.
 
-    Of a report that is every day, of a snapshot the whole of it. Changes are replaced by reads of the same time: what
-    was altered again meanwhile is in the slice of that later change.
+    Of a report that is every day, of a list the whole of it. Changes are replaced by reads of the same time: what was
+    altered again meanwhile is in the slice of that later change.
     """
     past = set()
     for number, item in enumerate(items):
@@ -123,7 +123,7 @@ def outdated(items: Sequence[Slice], bad: Collection[str]) -> set[str]:
         if item.kind == "report":
             told = {day for other in newer for day in other.covered() if other.same_as.get(day) not in bad}
             is_past = told.issuperset(item.covered())
-        elif item.kind == "snapshot":
+        elif item.kind in OF_NOW:
             is_past = bool(newer)
         else:
             is_past = _is_covered(item, newer)

@@ -6,16 +6,19 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
+import time_machine
+from typer.testing import Result
 
 from b2b_pipeline.cli.backfill import split
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.purge import purge
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
@@ -129,19 +132,33 @@ def test_a_sweep_on_demand_does_not_wait_for_its_week_and_tells_what_is_gone(
     first = orchestra.pipeline.landing.slices("hubspot", "present")
     read = [record["id"] for item in orchestra.pipeline.landing.slices("hubspot", "contact")
             for record in orchestra.pipeline.landing.records(item) if not record.get("archived")]  # fmt: skip
-    result = installation.b2b("backfill", "--sweep")
+
+    def swept(minutes: int, *arguments: str) -> Result:
+        with time_machine.travel(now + timedelta(minutes=minutes)):
+            return installation.b2b("backfill", "--sweep", *arguments)
+
+    now = datetime.now(UTC)
+    result = swept(1)
     assert result.exit_code == 0, result.output
     there = dict(line.split(": ", 1) for line in result.stdout.splitlines())
     assert list(there) == ["hubspot account", "hubspot lead", "hubspot opportunity"]
     assert all(line.startswith("0 gone since ") for line in there.values())
     purge(installation.world, "hubspot", "contacts", read[0])
-    result = installation.b2b("backfill", "--sweep", "--source", "hubspot")
+    result = swept(2, "--source", "hubspot")
     assert result.exit_code == 0, result.output
     lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
     assert re.match(r"1 gone since 2026-06-29 \d\d:\d\d UTC, \d+ there", lines["hubspot lead"])
     assert lines["hubspot opportunity"].startswith("0 gone since ")
     assert len(orchestra.pipeline.landing.slices("hubspot", "present")) == len(first) + 2
     assert orchestra.instance.get_materialized_partitions(day) == {str(UNTIL - timedelta(days=n)) for n in range(3)}
+
+    add_fault(
+        installation.world, "hubspot", "missing_scope", path_contains="/contacts", scope="crm.objects.contacts.read"
+    )
+    result = swept(3, "--source", "hubspot")
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert lines["hubspot lead"] == "not swept now; 1 are gone as before"
+    assert lines["hubspot opportunity"].startswith("0 gone since ")
 
 
 def test_files_that_fit_nowhere_are_named_and_hold_nobody_up(

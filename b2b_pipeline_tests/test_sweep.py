@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 from sqlalchemy import select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.gone import sweeps
 from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
     account,
     deal,
@@ -20,6 +22,7 @@ from b2b_pipeline.warehouse.tables import (
     record_present,
     touchpoint,
 )
+from b2b_pipeline.warehouse.write import merge_newest
 from b2b_pipeline_tests.test_write import CONFIG, DAY, at, put, warehouse
 
 __all__ = ["warehouse"]  # the fixture: on both engines
@@ -45,9 +48,12 @@ def standing(warehouse: Warehouse) -> tuple[list[str], list[str]]:
     return [row["person_key"][-1] for row in people], [row["opp_id"] for row in deals]
 
 
-def swept(warehouse: Warehouse, account: str, object_: str, *ids: str, source: str = "hubspot") -> None:
-    row = {"source": source, "source_account": account, "object": object_, "swept_at": at(5)}
-    put(warehouse, record_present, *({**row, "object_id": id_} for id_ in ids))
+def swept(warehouse: Warehouse, account: str, object_: str, *ids: str, source: str = "hubspot", hour: int = 5) -> None:
+    """As a load does: of an older sweep the rows stay of what a newer one did not find."""
+    row = {"source": source, "source_account": account, "object": object_, "swept_at": at(hour)}
+    rows = pa.Table.from_pylist([{**row, "object_id": id_} for id_ in ids], schema=arrow_schema(record_present))
+    with warehouse.write() as connection:
+        merge_newest(connection, record_present, rows)
 
 
 def test_what_a_sweep_no_longer_finds_is_gone_unless_it_changed_since(warehouse: Warehouse) -> None:
@@ -59,10 +65,28 @@ def test_what_a_sweep_no_longer_finds_is_gone_unless_it_changed_since(warehouse:
     assert standing(warehouse) == (["1", "3", "4"], ["2"])
 
 
+def test_of_each_object_the_newest_sweep_that_could_list_it_counts(warehouse: Warehouse) -> None:
+    records(warehouse)
+    swept(warehouse, "p", "lead", "*", "2", hour=5)
+    swept(warehouse, "p", "opportunity", "*", hour=5)
+    assert standing(warehouse) == (["2", "4"], ["2"])
+    swept(warehouse, "p", "lead", "*", "1", "3", hour=7)  # the deals may not be listed any more
+    assert standing(warehouse) == (["1", "3", "4"], ["2"])
+    with warehouse.read() as connection:
+        found = sweeps(connection, CONFIG)
+    assert {object_: (sweep.at, sweep.there, sorted(sweep.gone)) for (_, object_), sweep in found.items()} == {
+        "lead": (at(7), 2, ["2"]),
+        "opportunity": (at(5), 0, ["1"]),
+    }
+
+
 def test_the_sweep_of_one_account_says_nothing_of_another(warehouse: Warehouse) -> None:
     records(warehouse)
-    swept(warehouse, "another", "lead", "9")
+    swept(warehouse, "another", "lead", "*", "9")
     assert standing(warehouse)[0] == ["1", "2", "3", "4"]
+    swept(warehouse, "p", "lead", "*", hour=6)
+    swept(warehouse, "another", "lead", "*", "1", "9", hour=7)
+    assert standing(warehouse)[0] == ["4"]
 
 
 SALESFORCE = CONFIG.model_copy(update={"system_of_record": "salesforce"})

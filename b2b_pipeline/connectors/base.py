@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from b2b_pipeline.config import Config, SourceConfig
 
 Record = dict[str, Any]
+Kind = Literal["report", "changes", "snapshot", "sweep"]
+OF_NOW = ("snapshot", "sweep")  # kinds that have no days: the whole list, as it is when it is read
+MERGED = ("changes", "sweep")  # kinds of which every slice counts
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ class WindowPolicy:
     """How far a stream's window is widened, and cut.
 
     `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
-    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for. A
-    snapshot that is younger than `every` is not read again.
+    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for. What
+    has no days and is younger than `every` is not read again.
     """
 
     overlap: timedelta = timedelta(0)
@@ -144,7 +147,9 @@ class Stream:
     kind:
         `report`    rows by day; for each day the newest slice that covers it counts;
         `changes`   objects and events by modification; every slice counts, merged by (id, version);
-        `snapshot`  the whole list, now; the newest slice counts.
+        `snapshot`  the whole list, now; the newest slice counts;
+        `sweep`     the ids of all that is there, now, object by object; of each object the newest slice that lists it
+                    counts (`connectors/sweep.py`).
     day: dotted path of the field that dates a record (ISO text or epoch milliseconds): its partition.
     page_size: records a page, for the forecast of a backfill.
     personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.
@@ -153,7 +158,7 @@ class Stream:
     """
 
     name: str
-    kind: Literal["report", "changes", "snapshot"]
+    kind: Kind
     description: str
     fetch: Callable[[Any, Account, Window], Iterator[Page]]
     day: str

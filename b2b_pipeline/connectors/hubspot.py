@@ -573,7 +573,7 @@ SOURCE = Source(
         ),
         Stream(
             name="present",
-            kind="snapshot",
+            kind="sweep",
             description="Once a week, the ids of contacts, deals and companies: what is no longer among them is gone.",
             fetch=read_present,
             day="swept_at",

@@ -346,7 +346,7 @@ SOURCE = Source(
         ),
         Stream(
             name="present",
-            kind="snapshot",
+            kind="sweep",
             description="Once a week, the ids of what is read, object by object: what is no longer among them is gone.",
             fetch=read_present,
             day="swept_at",

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, or_, select
 from b2b_pipeline.absences import absences
 from b2b_pipeline.config import Config, plain_id
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.connectors.base import Stream
+from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
@@ -34,14 +34,14 @@ FX = "exchange rates"  # the stream under which rows without a rate are reported
 def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
     """(source, stream, core table) of everything that a table, core or derived, is made of.
 
-    Snapshots of vendors have no days and stay out. A stream of another source's opportunities is left out whole: of
+    What a vendor tells without days stays out. A stream of another source's opportunities is left out whole: of
     what else it gives, their stages, nothing is used. Of a file only its opportunities are.
     """
     found = {
         (feed.source, feed.stream, part)
         for part in INPUTS.get(table, (table,))
         for feed in feeds(part, config)
-        if feed.kind != "snapshot" or feed.files
+        if feed.kind not in OF_NOW or feed.files
     }
     others = {
         (feed.source, feed.stream)
@@ -86,7 +86,7 @@ def _of_vendors(landing: Landing, config: Config, books: Books, today: date) -> 
     days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
     for name in config.sources:
         for stream in SOURCES[name].switched_on(config):
-            if stream.feeds and stream.kind != "snapshot":
+            if stream.feeds and stream.kind not in OF_NOW:
                 yield from _of_stream(landing, config, name, stream, days, books)
 
 

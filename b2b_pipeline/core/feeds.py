@@ -10,7 +10,7 @@ from sqlalchemy import Table
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.connectors.base import Mapping_, MappingContext
+from b2b_pipeline.connectors.base import Kind, Mapping_, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.fingerprint import code, digest
 from b2b_pipeline.core.fx import Rates, converted
@@ -26,7 +26,7 @@ class Feed:
 
     source: str
     stream: str
-    kind: str
+    kind: Kind
     mapping: Mapping_
     day: str  # the field that dates a record, see Stream
     files: FileMapping | None = None

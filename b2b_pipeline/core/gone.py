@@ -1,7 +1,7 @@
 """Records that do not stand any more: deleted, merged into others, or gone from their CRM, which nobody is told of.
 
-What is gone follows from the newest sweep, the ids of all that is there (`record_present`), whenever tables are
-derived. A sweep proves nothing about what changed after it began, nor about an object that it has no ids of.
+What is gone follows from the newest sweep of each object, the ids of all that is there (`record_present`), whenever
+tables are derived. A sweep proves nothing about what changed after it began, nor about an object that it did not list.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnCollection,
     ColumnElement,
     CompoundSelect,
     Connection,
     FromClause,
     MetaData,
     Select,
+    Subquery,
     Table,
     Text,
     and_,
@@ -33,6 +35,7 @@ from sqlalchemy import (
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.warehouse.tables import (
     account,
     identity_link,
@@ -44,8 +47,11 @@ from b2b_pipeline.warehouse.tables import (
 )
 from b2b_pipeline.warehouse.write import temporary
 
+Columns = ColumnCollection[str, Any]
+RECORD = ("source", "source_account", "object", "object_id")
+
 # One row per record that is gone; `object` as in `record_present`. Made once for all that is asked of it.
-GONE = Table("gone_record", MetaData(), Column("source", Text), Column("object", Text), Column("object_id", Text))
+GONE = Table("gone_record", MetaData(), *(Column(name, Text) for name in RECORD))
 
 
 def deleted(table: FromClause) -> ColumnElement[bool]:
@@ -84,27 +90,43 @@ def sweeps(connection: Connection, config: Config) -> dict[tuple[str, str], Swee
     found: dict[tuple[str, str], set[str]] = {}
     for row in connection.execute(gone_records(config)):
         found.setdefault((row.source, row.object), set()).add(row.object_id)
-    of = (record_present.c.source, record_present.c.object)
-    rows = connection.execute(select(*of, func.max(record_present.c.swept_at), func.count()).group_by(*of))
+    there = _present().subquery().c
+    of = (there.source, there.object)
+    records = func.count().filter(there.object_id != SWEPT)
+    rows = connection.execute(select(*of, func.max(there.swept_at), records).group_by(*of))
     return {
-        (source, object_): Sweep(at, there - 1, frozenset(found.get((source, object_), ())))
-        for source, object_, at, there in rows
+        (source, object_): Sweep(at, number, frozenset(found.get((source, object_), ())))
+        for source, object_, at, number in rows
     }
 
 
-def gone_records(config: Config) -> CompoundSelect[tuple[str, str, str]]:
+def gone_records(config: Config) -> CompoundSelect[Any]:
     """Rows of GONE: what a sweep that began after the record was last changed no longer found.
 
     A difference of sets, for PostgreSQL takes the few records that it expects to be swept for a reason to look each up.
     """
-    present, known = record_present.c, union_all(*_known(config)).subquery("known").c
-    of = (present.source, present.source_account, present.object)
-    swept = select(*of, func.max(present.swept_at).label("at")).group_by(*of).subquery("swept").c
-    same = (known.source == swept.source, known.source_account == swept.source_account, known.object == swept.object)
-    due = select(known.source, known.object, known.object_id).join_from(
-        known.source.table, swept.source.table, and_(*same, swept.at > known.updated_at)
+    known, swept, present = union_all(*_known(config)).subquery("known").c, _swept(), _present().subquery("present").c
+    due = select(*(known[name] for name in RECORD)).join_from(
+        known.source.table, swept, and_(*_same_list(known, swept.c), swept.c.at > known.updated_at)
     )
-    return due.except_(select(present.source, present.object, present.object_id))
+    return due.except_(select(*(present[name] for name in RECORD)))
+
+
+def _swept() -> Subquery:
+    """When the newest sweep of each object began that could list it."""
+    of = [record_present.c[name] for name in RECORD[:-1]]
+    return select(*of, func.max(record_present.c.swept_at).label("at")).group_by(*of).subquery("swept")
+
+
+def _present() -> Select[Any]:
+    """What that sweep found. Of what it did not there are rows of the sweeps before."""
+    found, swept = record_present, _swept()
+    newest = and_(*_same_list(found.c, swept.c), found.c.swept_at == swept.c.at)
+    return select(*(found.c[name] for name in (*RECORD, "swept_at"))).join_from(found, swept, newest)
+
+
+def _same_list(one: Columns, other: Columns) -> Iterator[ColumnElement[bool]]:
+    yield from (one[name] == other[name] for name in RECORD[:-1])
 
 
 def _known(config: Config) -> Iterator[Select[Any]]:

@@ -19,7 +19,7 @@ from sqlalchemy import Column, Connection, DateTime, MetaData, Table, delete, ex
 from sqlalchemy.schema import CreateTable, DropTable
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record
+from b2b_pipeline.connectors.base import MERGED, Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, fails_whole, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fingerprint import is_as_seen, look_at, watched
@@ -202,7 +202,7 @@ class _Load:
         batch: list[_Mapped] = []
         size = 0
         for feed, items in vendors:
-            take = self._changes if feed.kind == "changes" else self._newest
+            take = self._merged if feed.kind in MERGED else self._newest
             for mapped in take(feed, items, set(done)):
                 batch.append(mapped)
                 size += mapped.item.records
@@ -222,7 +222,7 @@ class _Load:
         items = self.landing.slices(feed.source, feed.stream)
         return [item for item in items if feed.accepts(item.account["id"])]
 
-    def _changes(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
+    def _merged(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
         for item in items:
             if item.slice_id not in done and (mapped := self._attempt(feed, item, None)):
                 yield mapped
@@ -356,7 +356,7 @@ class _Load:
             if self.rates is not None:
                 rows = converted(self.table, rows, self.rates)
             arrow = pa.Table.from_pandas(rows, schema=arrow_schema(self.table), preserve_index=False)
-            if mapped.feed.kind == "changes":
+            if mapped.feed.kind in MERGED:
                 merged.append(arrow)
             elif mapped.feed.source == FILES:
                 dropped.append(arrow)
@@ -444,7 +444,7 @@ class _Load:
         Reports and files are replaced whole. A record that was right before and is not any more stays in quarantine.
         """
         bad, audit, newer = tables.quarantine.c, tables.load_audit.c, tables.quarantine.alias("newer")
-        streams = [(feed.source, feed.stream) for feed in self.versions if feed.kind == "changes"]
+        streams = [(feed.source, feed.stream) for feed in self.versions if feed.kind in MERGED]
         mine = (bad.target_table == self.table.name) & tuple_(bad.source, bad.stream).in_(streams)
         if connection.execute(select(bad.source_id).where(mine).limit(1)).first() is None:
             return

@@ -175,9 +175,9 @@ identity_link = _core(
 record_present = _core(
     "record_present",
     *_text("object", "object_id"), *_at("swept_at"), *_day("date_day"),
-    grain="One row per record that a CRM still had when it was last swept, archived and recycled ones too; and per "
-          "object that was swept one of the id *.",
-    key=("source", "object", "object_id"), required=("swept_at",),
+    grain="One row per record that a CRM has had, archived and recycled ones too, with when a sweep last found it; and "
+          "per object one of the id *, with when it was last swept.",
+    key=("source", "source_account", "object", "object_id"), version="swept_at", required=("swept_at",),
     allowed={"object": ("lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member")},
 )  # fmt: skip
 
