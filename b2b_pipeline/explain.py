@@ -16,6 +16,7 @@ from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
@@ -317,7 +318,7 @@ def _mapped(landing: Landing, config: Config, table: Table, item: Slice) -> Open
     if feed is None or not records:
         return OpenSlice(item, records, pd.DataFrame({"record_number": [], "source_id": []}))
     context = MappingContext(config, feed.source, feed.stream, Account(**item.account))
-    rows = feed.mapping(pd.json_normalize(records).astype(object), context)
+    rows = feed.mapping(flattened(records), context)
     return OpenSlice(item, records, rows.reset_index(names="record_number"))
 
 

@@ -16,7 +16,8 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 
 TABLE = Table(
     "thing", MetaData(),
-    Column("id", Text), Column("amount", Numeric(20, 6)), Column("count", BigInteger), Column("flag", Boolean),
+    Column("source_id", Text), Column("id", Text),
+    Column("amount", Numeric(20, 6)), Column("count", BigInteger), Column("flag", Boolean),
     Column("at", DateTime), Column("date_day", Date), Column("kind", Text), Column("updated_at", DateTime),
     info={"key": ("id",), "version": "updated_at", "required": ("id",), "allowed": {"kind": ("red", "blue")}},
 )  # fmt: skip
@@ -47,7 +48,8 @@ def test_rows_are_typed_as_the_table_is() -> None:
     schema = arrow_schema(TABLE)
     expected = pd.DataFrame(
         {
-            "id": ["a", "b"], "amount": [Decimal("12.500000"), None], "count": [7, None], "flag": [True, None],
+            "source_id": None, "id": ["a", "b"],
+            "amount": [Decimal("12.500000"), None], "count": [7, None], "flag": [True, None],
             "at": [at("2026-05-01 10:00"), None], "date_day": [date(2026, 5, 1), None], "kind": ["red", None],
             "updated_at": [at("2026-05-01 22:00"), at("1970-01-01")],
         }
@@ -101,7 +103,7 @@ def test_a_refused_row_names_its_record_and_the_first_thing_that_is_wrong() -> N
         {
             "record_number": [11, 11, 12], "reason": ["not an amount", "empty", "fits no format"],
             "column_name": ["amount", "id", "date_day"], "about": pd.Series([None, None, "31.31.2026"], dtype=object),
-            "source_id": float("nan"), "fact_days": pd.Series(["2026-05-03", None, None], dtype=object),
+            "source_id": None, "fact_days": pd.Series(["2026-05-03", None, None], dtype=object),
         }
     )  # fmt: skip
     enforced = enforce(TABLE, given)

@@ -14,6 +14,7 @@ from b2b_pipeline.cli.kpi import catalogue
 from b2b_pipeline.config import load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.mapping import described
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.metrics.query import QuestionError, ask
@@ -138,7 +139,7 @@ def test_a_vendors_field_of_that_name_or_the_one_named_fills_a_dimension(
     (tmp_path / "pipeline.yaml").write_text(CRM, encoding="utf-8")
     context = MappingContext(load_config(tmp_path / "pipeline.yaml"), source, stream, Account("1"))
     table = "opportunity" if stream in ("deal", "opportunity") else "lead"
-    frame = SOURCES[source].stream(stream).feeds[table](pd.json_normalize([record]).astype(object), context)
+    frame = SOURCES[source].stream(stream).feeds[table](flattened([record]), context)
     assert frame["dimensions"].tolist() == [said]
 
 

@@ -18,6 +18,7 @@ from b2b_pipeline.connectors import ecb
 from b2b_pipeline.connectors.base import MappingContext, Window
 from b2b_pipeline.connectors.ecb import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Skip, Wait
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import ConfigError, ContractError, TransientError
 from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.generate import make_world
@@ -62,7 +63,7 @@ def test_fixings_become_rates_and_holidays_do_not() -> None:
     context = MappingContext(
         make_config(), "ecb", "exchange_rate", ecb.accounts(ecb.connect(make_config()), make_config()).read[0]
     )
-    frame = ecb.fx_rate(pd.json_normalize(records).astype(object), context)
+    frame = ecb.fx_rate(flattened(records), context)
     expected = pd.DataFrame(
         [
             ["ecb", "ecb", "EXR.D.GBP.EUR.SP00.A", "2026-04-01", "GBP", "0.86843"],

@@ -20,6 +20,7 @@ from b2b_pipeline.cli import app
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import Kind, enforce
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ConfigError, ContractError
 from b2b_pipeline.files import docs
@@ -471,9 +472,9 @@ def test_the_answers_of_the_real_exports_come_out() -> None:
         pytest.skip("B2B_TRIAL_DATA names no folder with maven_crm/: the real exports were not tried")
     config = load_config(EXAMPLES / "maven_crm" / "pipeline.yaml")
     mapping = config.files["sales_pipeline"]
-    records = pd.json_normalize(read_records((Path(folder) / "maven_crm" / "sales_pipeline.csv").read_bytes(), mapping))
+    records = flattened(read_records((Path(folder) / "maven_crm" / "sales_pipeline.csv").read_bytes(), mapping))
     context = MappingContext(config, "files", "opportunity", Account("sales_pipeline.csv"))
-    enforced = enforce(metadata.tables["opportunity"], rows(records.astype(object), mapping, "opportunity", context))
+    enforced = enforce(metadata.tables["opportunity"], rows(records, mapping, "opportunity", context))
     deals = enforced.rows
     assert (len(deals), len(enforced.rejects), enforced.duplicates) == (8800, 0, 0)
     won = deals[deals["is_won"]]

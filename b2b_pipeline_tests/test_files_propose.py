@@ -7,13 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import yaml
 
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.files.add import answered as answer
 from b2b_pipeline.files.check import check
 from b2b_pipeline.files.propose import propose
@@ -103,7 +103,7 @@ def test_a_proposal_whose_questions_are_answered_loads_the_file(name: str, tmp_p
 def total(config: Config, path: Path, table: str) -> Decimal:
     """The sum of the amounts that would be loaded."""
     [mapping] = config.files.values()
-    records = pd.json_normalize(read_records(path.read_bytes(), mapping)).astype(object)
+    records = flattened(read_records(path.read_bytes(), mapping))
     context = MappingContext(config, "files", table, Account(path.name))
     loaded = enforce(metadata.tables[table], rows(records, mapping, table, context)).rows
     return sum(loaded["spend" if table == "spend" else "amount"].dropna(), Decimal(0))

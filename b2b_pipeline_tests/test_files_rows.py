@@ -17,6 +17,7 @@ from pandas.testing import assert_frame_equal
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import read_records
@@ -36,7 +37,7 @@ def records_of(mapping: FileMapping, text: str) -> pd.DataFrame:
     """As landed and read back: personal fields hashed."""
     paths = personal_paths(mapping)
     landed = [HASHES.apply(dict(record), paths) for record in read_records(text.encode(), mapping)]
-    return pd.json_normalize(landed).astype(object)
+    return flattened(landed)
 
 
 def mapped(written: str, table: str, text: str) -> pd.DataFrame:
@@ -572,7 +573,7 @@ def test_every_record_is_loaded_or_quarantined_whatever_its_cells_say(
     mapping = FileMapping.model_validate({"match": "*", **yaml.safe_load(written)})
     names = header.splitlines()[0].split(",")
     raw = [{**dict(zip(names, line, strict=False)), "_row": str(number)} for number, line in enumerate(lines)]
-    frame = pd.json_normalize([HASHES.apply(dict(record), personal_paths(mapping)) for record in raw]).astype(object)
+    frame = flattened([HASHES.apply(dict(record), personal_paths(mapping)) for record in raw])
     result = rows(frame, mapping, table, MappingContext(CONFIG, "files", table, Account("x.csv")))
     kept = frame[left_out(frame, mapping).isna()]
     assert set(frame.loc[result.index, "_row"]) == set(kept["_row"])

@@ -32,7 +32,8 @@ def convert(reporting: str, *rows: tuple[str | None, str | None, date | None]) -
     amounts, currencies, days = (pd.Series(list(column), dtype=object) for column in zip(*rows, strict=True))
     amounts = amounts.map(Decimal, na_action="ignore")
     found = Rates(FIXINGS, reporting).convert(amounts, currencies, days)
-    return [(None if m is None else str(m), day) for m, day in found.itertuples(index=False)]
+    known = found.astype(object).where(found.notna(), None)
+    return [(None if m is None else str(m), day) for m, day in known.itertuples(index=False)]
 
 
 def test_an_amount_is_converted_at_the_newest_fixing_on_or_before_its_day() -> None:
@@ -86,7 +87,7 @@ def test_conversion_is_plain_decimal_arithmetic(
         expected = [(amount * rate).quantize(Decimal("1e-6"), ROUND_HALF_EVEN) for amount in amounts]
     expected_frame = pd.DataFrame({"amount_reporting": expected, "fx_date": [FRIDAY] * len(amounts)}, dtype=object)
     fits = [abs(value) < 10**14 for value in expected]
-    assert_frame_equal(found[fits], expected_frame[fits])
+    assert_frame_equal(found[fits].astype(object), expected_frame[fits])
     assert found[[not fit for fit in fits]].isna().all(axis=None)
 
 

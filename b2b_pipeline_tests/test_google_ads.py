@@ -27,6 +27,7 @@ from b2b_pipeline.connectors import google_ads
 from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
 from b2b_pipeline.connectors.google_ads import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SplitError, TransientError
 from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.generate import make_world
@@ -81,7 +82,7 @@ def fetch(stream: str, config: Config | None = None) -> list[dict[str, Any]]:
 
 
 def mapped(stream: str, table: str, records: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.json_normalize(records).astype(object)
+    frame = flattened(records)
     return SOURCE.stream(stream).feeds[table](frame, MappingContext(make_config(), "google_ads", stream, ACCOUNT))
 
 

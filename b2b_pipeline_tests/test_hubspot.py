@@ -24,6 +24,7 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
 from b2b_pipeline.connectors.hubspot import SOURCE, classify
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SkippedError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.sandbox.faults import add_fault
@@ -114,7 +115,7 @@ def mapped(
 ) -> pd.DataFrame:
     """The rows that the table's contract accepts or refuses, as the mapping gives them."""
     context = MappingContext(config or make_config(), "hubspot", stream, account)
-    frame = SOURCE.stream(stream).feeds[table](pd.json_normalize(landed(stream, records)).astype(object), context)
+    frame = SOURCE.stream(stream).feeds[table](flattened(landed(stream, records)), context)
     columns = {column.name for column in metadata.tables[table].columns}
     later = {"slice_id", "run_id", "loaded_at", "amount_reporting", "fx_date"}
     assert set(frame.columns) == columns - later

@@ -25,6 +25,7 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop
 from b2b_pipeline.connectors.salesforce import SOURCE
 from b2b_pipeline.connectors.salesforce_client import BULK_DEADLINE, Client, classify
 from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.mapping import start_of_day
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
@@ -117,7 +118,7 @@ def fetch(stream: str, client: Client | None = None, window: Window = WINDOW) ->
 
 
 def mapped(stream: str, table: str, records: list[dict[str, Any]], config: Config | None = None) -> pd.DataFrame:
-    frame = pd.json_normalize(records).astype(object)
+    frame = flattened(records)
     context = MappingContext(config or make_config(), "salesforce", stream, ACCOUNT)
     return SOURCE.stream(stream).feeds[table](frame, context)
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
-from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Numeric, Table
+import pyarrow.compute as pc
+from sqlalchemy import Table
 
-from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
+from b2b_pipeline.core.cast import article, as_mask, cast, objects
+from b2b_pipeline.warehouse.schema import arrow_schema
 
 # A mapping that knows better why a row is bad says so here: the reason, the column, and the text that it is about.
 REJECT, REJECT_COLUMN, REJECT_ABOUT = "_reject", "_reject_column", "_reject_about"
 CONFLICT = "stands on several rows that differ"  # how the reason of a row ends that was read well, and contradicted
-EPOCH = pd.Timestamp("1970-01-01", tz="UTC")
+EPOCH = pd.Timestamp("1970-01-01")
 EXAMPLES = 5  # texts that are shown of each reason
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+")
-_TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
 @dataclass(frozen=True)
@@ -43,47 +40,48 @@ class Enforced:
 def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     """Type, check and deduplicate the rows of one slice. The frame's index names the raw record of each row."""
     frame = frame.reset_index(names="record_number") if "record_number" not in frame.columns else frame
-    reason = pd.Series(None, index=frame.index, dtype=object)
-    where = pd.Series(None, index=frame.index, dtype=object)
-    about = frame[REJECT_ABOUT] if REJECT_ABOUT in frame.columns else where.copy()
-    if REJECT in frame.columns:
-        reason = frame[REJECT].astype(object).where(frame[REJECT].notna(), None)
-        where = frame[REJECT_COLUMN].astype(object)
+    given = {name: objects(frame[name]) for name in frame.columns}
+    nothing = np.full(len(frame), None, dtype=object)
+    reason, where = (given.get(name, nothing).copy() for name in (REJECT, REJECT_COLUMN))
 
-    def reject(mask: pd.Series, name: str, text: str) -> None:
-        if mask.any():
-            first = mask & reason.isna()
-            reason[first], where[first] = text, name
+    def reject(mask: np.ndarray, name: str, text: str) -> None:
+        first = mask & (reason == None)  # noqa: E711 - cell by cell
+        reason[first], where[first] = text, name
 
-    nothing = pd.Series(None, index=frame.index, dtype=object)
-    typed: dict[str, pd.Series] = {}
+    typed: dict[str, pa.Array] = {}
     for column in table.columns:
         name = column.name
-        values, bad = _typed(column, frame[name]) if name in frame.columns else (nothing, None)
-        if bad is not None:
-            reject(bad, name, f"not {_article(column)}")
-        if name in table.info["required"]:
-            reject(values.isna() if bad is None else values.isna() & ~bad, name, "empty")
+        values, bad = cast(column, given.get(name, nothing))
+        if bad.any():
+            reject(bad, name, f"not {article(column)}")
+        if name in table.info["required"] and values.null_count:
+            reject(as_mask(values.is_null()) & ~bad, name, "empty")
         if name in table.info["allowed"]:
-            reject(values.notna() & ~values.isin(table.info["allowed"][name]), name, "value not allowed")
+            allowed = pa.array([*table.info["allowed"][name], None], values.type)
+            reject(~as_mask(pc.is_in(values, allowed)), name, "value not allowed")
         typed[name] = values
     version = table.info["version"]
     if version:
-        typed[version] = typed[version].where(typed[version].notna(), EPOCH.tz_localize(None))
-    rows = pd.DataFrame(typed, index=frame.index)
-    rejected = reason.notna()
-    about = about.astype(object).where(about.notna(), None)
+        typed[version] = typed[version].fill_null(EPOCH)
+    rows, rejected = pa.table(typed), reason != None  # noqa: E711
+    refused, good = rows.filter(rejected), rows.filter(~rejected)
     rejects = pd.DataFrame({
-        "record_number": frame["record_number"], "reason": reason, "column_name": where, "about": about,
-        "source_id": typed.get("source_id", nothing), "fact_days": _fact_days(rows, rejected),
-    })[rejected]  # fmt: skip
-    good = rows[~rejected]
-    key = list(table.info["key"])
-    newest = good.sort_values(version, kind="stable") if version else good
-    unique = newest.drop_duplicates(key, keep="last").sort_index()
-    # Only now: comparing Arrow-backed keys one by one would be slow.
-    unique = unique.astype({c.name: pd.ArrowDtype(arrow_type(c)) for c in table.columns})
-    return Enforced(unique.reset_index(drop=True), rejects.reset_index(drop=True), len(good) - len(unique))
+        "record_number": frame["record_number"][rejected], "reason": reason[rejected], "column_name": where[rejected],
+        "about": given.get(REJECT_ABOUT, nothing)[rejected],
+        "source_id": refused["source_id"].to_pylist(), "fact_days": _fact_days(refused),
+    }, dtype=object)  # fmt: skip
+    unique = _newest(good, list(table.info["key"]), version)
+    return Enforced(
+        unique.to_pandas(types_mapper=pd.ArrowDtype), rejects.reset_index(drop=True), good.num_rows - unique.num_rows
+    )
+
+
+def _newest(rows: pa.Table, key: list[str], version: str | None) -> pa.Table:
+    """One row per key, in their order: that of the greatest version, and of these the last."""
+    order = pc.sort_indices(rows[version]) if version else pa.array(np.arange(rows.num_rows))  # stable
+    ranked = rows.select(key).take(order).append_column("row", order)
+    kept = ranked.group_by(key, use_threads=False).aggregate([("row", "last")])["row_last"]
+    return rows if len(kept) == rows.num_rows else rows.take(kept.take(pc.sort_indices(kept)))
 
 
 @dataclass(frozen=True)
@@ -128,107 +126,15 @@ def reason_text(column: str | None, reason: str, examples: list[str], more: bool
     return f"{column + ': ' if column else ''}{reason}{shown}"
 
 
-def _fact_days(rows: pd.DataFrame, rejected: pd.Series) -> pd.Series:
-    """The ISO days that each rejected row would count on, with a comma between; None where that cannot be told.
+def _fact_days(rows: pa.Table) -> list[str | None]:
+    """The ISO days that each row would count on, with a comma between; None where that cannot be told.
 
     An opportunity that may be closed counts on its close date too.
     """
-    bad = rows[rejected]
-    closes = zip(bad["is_closed"], bad["close_date"], strict=True) if "is_closed" in bad else [(False, None)] * len(bad)
-    told = [
-        (day,) if is_closed is False else (day, closed)
-        for day, (is_closed, closed) in zip(bad["date_day"], closes, strict=True)
-    ]
-    known = [",".join(sorted({str(day) for day in days})) if all(days) else None for days in told]
-    return pd.Series(known, index=bad.index, dtype=object)
-
-
-def _article(column: Column[Any]) -> str:
-    match column.type:
-        case Numeric():
-            return "an amount"
-        case BigInteger():
-            return "a whole number"
-        case Boolean():
-            return "true or false"
-        case DateTime():
-            return "a timestamp"
-        case Date():
-            return "a date"
-    return "text"
-
-
-def _typed(column: Column[Any], given: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """The typed values (None where empty or bad), and which cells are bad."""
-    empty = given.isna()
-    cells = given.astype(object).where(~empty, None)
-    match column.type:
-        case DateTime():
-            values = _timestamps(cells)
-            return values, values.isna() & ~empty
-        case Numeric(scale=int(scale)):
-            parse = _decimal(Decimal(1).scaleb(-scale), 10 ** (column.type.precision or 20) // 10**scale)
-        case BigInteger():
-            parse = _whole
-        case Boolean():
-            parse = _boolean
-        case Date():
-            parse = _date
-        case _:
-            parse = _text
-    with localcontext(prec=60):
-        parsed = [None if cell is None else parse(cell) for cell in cells]
-    values = pd.Series(parsed, index=given.index, dtype=object)
-    return values, values.isna() & ~empty
-
-
-def _timestamps(cells: pd.Series) -> pd.Series:
-    """UTC without zone, whole seconds. A bare number is no timestamp: nobody says of what."""
-    texts = cells.where(cells.map(lambda cell: isinstance(cell, str | date)), None)
-    stamps = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601")
-    return stamps.dt.floor("s").dt.tz_localize(None).astype("datetime64[us]")
-
-
-def _decimal(quantum: Decimal, limit: int) -> Any:
-    def parse(value: Any) -> Decimal | None:
-        text = str(value).strip()
-        if not _NUMBER.fullmatch(text) or len(text) > 60:
-            return None
-        amount = Decimal(text)
-        if abs(amount) >= limit:
-            return None
-        rounded = amount.quantize(quantum, ROUND_HALF_EVEN)
-        return rounded if abs(rounded) < limit else None
-
-    return parse
-
-
-def _whole(value: Any) -> int | None:
-    text = str(value).strip()
-    if not _NUMBER.fullmatch(text) or len(text) > 30:
-        return None
-    number = Decimal(text)
-    return int(number) if number == number.to_integral_value() and abs(number) < 2**63 else None
-
-
-def _boolean(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    return True if text in _TRUE else False if text in _FALSE else None
-
-
-def _date(value: Any) -> date | None:
-    if isinstance(value, date):
-        return value.date() if isinstance(value, datetime) else value
-    try:
-        return date.fromisoformat(str(value).strip())
-    except ValueError:
-        return None
-
-
-def _text(value: Any) -> str:
-    text = str(value)
-    if text.isascii() and "\x00" not in text:
-        return text
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    days = rows["date_day"].to_pylist()
+    if "close_date" in rows.column_names:
+        closes = zip(days, rows["is_closed"].to_pylist(), rows["close_date"].to_pylist(), strict=True)
+        told = [(day,) if is_closed is False else (day, closed) for day, is_closed, closed in closes]
+    else:
+        told = [(day,) for day in days]
+    return [",".join(sorted({str(day) for day in each})) if all(each) else None for each in told]

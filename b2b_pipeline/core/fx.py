@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
 
 from b2b_pipeline.currencies import FIXED_FOR_GOOD, Given
-from b2b_pipeline.warehouse.schema import arrow_schema, arrow_type
+from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import fx_rate
 from b2b_pipeline.warehouse.write import replace_rows
 
@@ -25,7 +26,8 @@ MAX_AGE_DAYS = 7
 FILE_DAYS = 40  # a rate of a month, whose file is some days late
 FILES = "files"
 _FOR_GOOD = {code: Given(rates={day: rate}) for code, (day, rate) in FIXED_FOR_GOOD.items()}
-_RATE, _MONEY, _TOO_MUCH = Decimal("1e-10"), Decimal("1e-6"), Decimal("1e14")
+_RATE, _TOO_MUCH = Decimal("1e-10"), Decimal("1e14")
+_STORED, _EXACT = pa.decimal128(20, 6), pa.decimal256(50, 10)  # of an amount; of a rate, however large
 # Table -> its amounts, each with its reporting twin: what is converted at the fixing of the row's day.
 CONVERTED = {
     "spend": {"spend": "spend_reporting", "conv_value_platform": "conv_value_reporting"},
@@ -45,7 +47,7 @@ class Rate(NamedTuple):
     """Units of the reporting currency for one unit of a currency, and the day of the fixing."""
 
     rate: Decimal
-    fixed_on: date
+    fixed_on: date | None
 
 
 class Rates:
@@ -107,21 +109,26 @@ class Rates:
 
         An amount in the reporting currency needs no day. One too large to be stored counts as not convertible.
         """
-        known: dict[tuple[str, date | None], Rate | None] = {}
-        converted: list[Decimal | None] = []
-        fixed: list[date | None] = []
-        cells = (column.astype(object).where(column.notna(), None) for column in (amount, currency, day))
-        with localcontext(prec=60):
-            for value, code, when in zip(*cells, strict=True):
-                if (code, when) not in known:
-                    is_own = code == self.reporting
-                    known[code, when] = Rate(Decimal(1), when) if is_own else self.on(code, when) if when else None
-                rate = known[code, when] if value is not None else None
-                money = (value * rate.rate).quantize(_MONEY, ROUND_HALF_EVEN) if rate else None
-                fits = money is not None and abs(money) < _TOO_MUCH
-                converted.append(money if fits else None)
-                fixed.append(rate.fixed_on if rate and fits else None)
-        return pd.DataFrame({"amount_reporting": converted, "fx_date": fixed}, index=amount.index, dtype=object)
+        pairs = pd.DataFrame({"currency": currency, "day": day})
+        position = pa.array(pairs.groupby(["currency", "day"], sort=False, dropna=False).ngroup())
+        distinct = pairs.drop_duplicates().astype(object)
+        rates = [self._of(*pair) for pair in distinct.where(distinct.notna(), None).itertuples(index=False)]
+        factor = pa.array([rate and rate.rate for rate in rates], _EXACT).take(position)
+        fixed_on = pa.array([rate and rate.fixed_on for rate in rates], pa.date32()).take(position)
+        given = pa.array(amount, _STORED, from_pandas=True).cast(pa.decimal256(20, 6))
+        money = pc.round(pc.multiply(given, factor), ndigits=6, round_mode="half_to_even")
+        fits = pc.less(pc.abs(money), _TOO_MUCH)
+        found = {
+            "amount_reporting": pc.if_else(fits, money, None).cast(_STORED),
+            "fx_date": pc.if_else(fits, fixed_on, None),
+        }
+        frame: pd.DataFrame = pa.table(found).to_pandas(types_mapper=pd.ArrowDtype)
+        return frame.set_axis(amount.index)
+
+    def _of(self, currency: str | None, day: date | None) -> Rate | None:
+        if currency == self.reporting:
+            return Rate(Decimal(1), day)
+        return self.on(currency, day) if currency and day else None
 
 
 def load_rates(connection: Connection, reporting: str, given: Mapping[str, Given] = {}) -> Rates:
@@ -143,12 +150,12 @@ def converted(table: Table, rows: pd.DataFrame, rates: Rates) -> pd.DataFrame:
     day = rows["date_day"]
     if "close_date" in rows.columns:  # an opportunity is converted on its close date once it is closed
         day = day.where(~rows["is_closed"].eq(True).fillna(False).astype(bool), rows["close_date"])
-    fixed, money = pd.Series(None, index=rows.index, dtype=object), {}
+    fixed, money = None, {}
     for amount, reporting in CONVERTED[table.name].items():
         found = rates.convert(rows[amount], rows["currency"], day)
-        money[reporting] = found["amount_reporting"].astype(pd.ArrowDtype(arrow_type(table.c[reporting])))
-        fixed = fixed.where(fixed.notna(), found["fx_date"])
-    return rows.assign(**money, fx_date=fixed.astype(pd.ArrowDtype(pa.date32())))
+        money[reporting] = found["amount_reporting"]
+        fixed = found["fx_date"] if fixed is None else fixed.fillna(found["fx_date"])
+    return rows.assign(**money, fx_date=fixed)
 
 
 def conversion_day(table: Table) -> ColumnElement[Any]:

@@ -23,6 +23,7 @@ from b2b_pipeline.connectors.base import MERGED, Account, MappingContext, Record
 from b2b_pipeline.core.contract import enforce, fails_whole, kinds
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.fingerprint import is_as_seen, look_at, watched
+from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.errors import ContractError, DamagedError
@@ -283,7 +284,7 @@ class _Load:
         frame = pd.DataFrame()
         if records:
             try:
-                frame = feed.mapping(pd.json_normalize(records).astype(object), context)
+                frame = feed.mapping(flattened(records), context)
             except KeyError as error:
                 raise ContractError(f"{_named(feed, item)}: column {error} is missing in the records") from None
             except RecursionError:
