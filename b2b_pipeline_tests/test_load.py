@@ -14,7 +14,7 @@ from sqlalchemy import Table
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
-from b2b_pipeline.core import load
+from b2b_pipeline.core import mapped
 from b2b_pipeline.core.contract import Enforced, enforce
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.landing import Landing
@@ -125,7 +125,7 @@ def test_a_row_that_is_lost_on_the_way_counts_as_nothing_so_that_the_books_do_no
         enforced = enforce(table, frame)
         return replace(enforced, rows=enforced.rows[1:])
 
-    monkeypatch.setattr(load, "enforce", careless)
+    monkeypatch.setattr(mapped, "enforce", careless)
     books.land("campaign_daily", {1: 10})
     report = books.load()
     assert (report.rows_in, report.loaded, report.deduplicated) == (CAMPAIGNS, CAMPAIGNS - 1, 0)

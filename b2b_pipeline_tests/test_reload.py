@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from b2b_pipeline.config import Config, dimension_fields
 from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
 from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.core.mapped import Mapped
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -135,14 +136,13 @@ class Leads:
 def test_readers_see_the_old_table_between_the_batches_of_a_reload(
     leads: Leads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, seen, batches = leads.rows(), [], load._Load._batches
+    before, seen, write = leads.rows(), [], load._Load._write_batch
 
-    def looking(self: load._Load, done: dict[str, object]) -> Iterator[object]:
-        for batch in batches(self, done):  # type: ignore[arg-type]
-            yield batch
-            seen.append(leads.rows() == before)
+    def looking(self: load._Load, batch: list[Mapped]) -> None:
+        write(self, batch)
+        seen.append(leads.rows() == before)
 
-    monkeypatch.setattr(load._Load, "_batches", looking)
+    monkeypatch.setattr(load._Load, "_write_batch", looking)
     assert leads.load(replay=True).loaded
     assert seen == [True, True]  # two sources, read to their end
     assert leads.rows() == before
@@ -153,10 +153,10 @@ def test_a_reload_that_dies_leaves_the_old_table_and_the_next_one_goes_through(
 ) -> None:
     before, write, batches = leads.rows(), load._Load._write, iter(range(100))
 
-    def dying(self: load._Load, connection: Connection, batch: list[object]) -> None:
+    def dying(self: load._Load, connection: Connection, batch: list[Mapped]) -> None:
         if next(batches) == 1:
             raise SystemExit("killed")
-        write(self, connection, batch)  # type: ignore[arg-type]
+        write(self, connection, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(load._Load, "_write", dying)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,19 @@ def enforce(table: Table, frame: pd.DataFrame) -> Enforced:
     unique = _newest(good, list(table.info["key"]), version)
     return Enforced(
         unique.to_pandas(types_mapper=pd.ArrowDtype), rejects.reset_index(drop=True), good.num_rows - unique.num_rows
+    )
+
+
+def joined(table: Table, parts: Sequence[Enforced]) -> Enforced:
+    """The rows of one slice that came in parts, one at least, in order."""
+    if len(parts) < 2:
+        return parts[0]
+    rows = pa.concat_tables([part.arrow(table) for part in parts])
+    unique = _newest(rows, list(table.info["key"]), table.info["version"])
+    rejects = pd.concat([part.rejects for part in parts], ignore_index=True)
+    lost = rows.num_rows - unique.num_rows
+    return Enforced(
+        unique.to_pandas(types_mapper=pd.ArrowDtype), rejects, lost + sum(part.duplicates for part in parts)
     )
 
 

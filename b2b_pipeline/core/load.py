@@ -1,48 +1,55 @@
-"""From landing into a core table: map, type, convert, and replace or merge, with an audit row in the same transaction.
+"""From landing into the core tables: map, type, convert, and replace or merge, with audit rows in the same transaction.
 
-What is in a table is a function of landing alone: any order of slices and any repetition give the same rows.
+A slice is read once for all the tables that it feeds. What is in a table is a function of landing alone: any order of
+slices and any repetition give the same rows.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-from sqlalchemy import Column, Connection, DateTime, MetaData, Table, delete, exists, insert, select, tuple_
+from sqlalchemy import Column, Connection, MetaData, Table, delete, insert, select
 from sqlalchemy.schema import CreateTable, DropTable
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.connectors.base import MERGED, Account, MappingContext, Record
-from b2b_pipeline.core.contract import enforce, fails_whole, kinds
+from b2b_pipeline.connectors.base import MERGED, Record
+from b2b_pipeline.core import audit
 from b2b_pipeline.core.feeds import Feed, feeds
-from b2b_pipeline.core.fingerprint import is_as_seen, look_at, watched
+from b2b_pipeline.core.fingerprint import is_as_seen
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
+from b2b_pipeline.core.mapped import Mapped, SliceMapping
 from b2b_pipeline.core.overlap import overlapped
+from b2b_pipeline.core.plan import EVERYTHING, by_account, due
 from b2b_pipeline.errors import ContractError, DamagedError
-from b2b_pipeline.files.repeats import NOTES
-from b2b_pipeline.landing import Landing, Slice, day_of
-from b2b_pipeline.slices import outdated, refusal
+from b2b_pipeline.landing import Landing
+from b2b_pipeline.slices import Slice, outdated, refusal
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import MANY, analyse, append, merge_newest, replace_slices, serialise
 
 FILES = "files"
-BATCH_RECORDS = 20_000  # raw records that are mapped and written in one transaction
-EVERYTHING = "*"  # the one "day" of a snapshot
+READ_RECORDS = 10_000  # that are mapped at once
+BATCH_RECORDS = 20_000  # that are written in one transaction, by whole slices
 
 
 @dataclass
 class LoadReport:
-    """What one load did: rows in = loaded + quarantined + deduplicated. `failures`: slice id -> why it failed whole."""
+    """What one load did: rows in = loaded + quarantined + deduplicated. `failures`: slice id -> why it failed whole.
+
+    `broken`: what ended the load of the table before its end, if anything; what it had written by then stays.
+    """
 
     slices: int = 0
     rows_in: int = 0
@@ -50,40 +57,138 @@ class LoadReport:
     quarantined: int = 0
     deduplicated: int = 0
     failures: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Mapped:
-    """One slice, ready to be written. `days` limits a report slice to the days that it still speaks for.
-
-    `deduplicated`: rows that lost to another of the slice with the same key, or whose day a newer slice speaks for;
-    counted where they are dropped, so that a row that is lost otherwise makes the contract check fail.
-    """
-
-    item: Slice
-    feed: Feed
-    rows: pd.DataFrame
-    rejects: pd.DataFrame  # record_number, reason, column_name, source_id, fact_days, date_day, record as landed
-    rows_in: int
-    deduplicated: int
-    days: list[date] | None
-    notes: list[str]  # what the mapping did that loses no row but should be known
-    seen: dict[str, str]  # of the configuration, by the mapping
-    span: tuple[date | None, date | None] = (None, None)  # of a file: the days that its rows speak of
+    broken: Exception | None = None
 
 
 def load_table(
     warehouse: Warehouse, landing: Landing, config: Config, table: Table, run_id: str, *, replay: bool = False
 ) -> LoadReport:
-    """Load every slice that the table does not hold yet; with `replay`, empty it and load all of them again.
+    """`load_tables` of one table. Raises what broke it."""
+    report = load_tables(warehouse, landing, config, [table], run_id, replay=replay)[table.name]
+    if report.broken:
+        raise report.broken
+    return report
 
-    It is also loaded anew when mapping or configuration have changed since. A slice that breaks its contract as a whole
-    leaves the table as it was and is named in the report, and so does one that is damaged; others go on. Two loads of
-    one table take turns.
+
+def load_tables(
+    warehouse: Warehouse, landing: Landing, config: Config, wanted: Sequence[Table], run_id: str, *,
+    replay: bool = False,
+) -> dict[str, LoadReport]:  # fmt: skip
+    """Load every slice that the tables do not hold yet; with `replay`, empty them and load all of them again.
+
+    A table is also loaded anew when mapping or configuration have changed since. A slice that breaks its contract as a
+    whole leaves a table as it was and is named in its report, and so does one that is damaged; others go on, and so do
+    the other tables when one breaks. Two loads of one table take turns.
     """
     landing.in_step()
-    with warehouse.turn(table.name):
-        return _Load(warehouse, landing, config, table, run_id).run(replay)
+    reports: dict[str, LoadReport] = {}
+    with ExitStack() as turns:
+        for table in sorted(wanted, key=lambda table: table.name):
+            turns.enter_context(warehouse.turn(table.name))
+        for first in (True, False):  # amounts are converted as they are loaded
+            some = [table for table in wanted if (table is tables.fx_rate) is first]
+            loads = [_Load(warehouse, config, table, run_id) for table in some]
+            _load(landing, loads, replay)
+            reports |= {load.table.name: load.report for load in loads}
+    return reports
+
+
+def _load(landing: Landing, loads: Sequence[_Load], replay: bool) -> None:
+    takers: dict[tuple[str, str], list[tuple[_Load, Feed]]] = {}
+    for load in loads:
+        for feed in load.versions:
+            takers.setdefault((feed.source, feed.stream), []).append((load, feed))
+    landed = {stream: landing.slices(*stream) for stream in takers}
+    for load in loads:
+        load.unless_broken(partial(load.begin, landed, replay))
+    for stream in sorted(takers, key=lambda stream: stream[0] == FILES):  # files may repeat each other's rows: last
+        for items in by_account(landed[stream]):
+            _read(landing, [_Take(load, feed, items) for load, feed in takers[stream] if load.takes(feed, items)])
+    for load in loads:
+        load.unless_broken(load.end)
+
+
+def _read(landing: Landing, takes: Sequence[_Take]) -> None:
+    """Read what the tables lack of one stream and account, each slice once."""
+    while waiting := [take for take in takes if take.waiting and not take.load.report.broken]:
+        first = min if waiting[0].feed.kind in MERGED else max
+        item = first((take.waiting[0].item for take in waiting), key=lambda item: item.slice_id)
+        taking = [take for take in waiting if take.waiting[0].item == item]
+        for take in taking:
+            take.begin()
+        try:
+            number = 0
+            for records in _parts(landing.records(item), None if item.source == FILES else READ_RECORDS):
+                frame = flattened(records, number)
+                number += len(records)
+                for take in taking:
+                    take.add(records, frame)
+        except (DamagedError, RecursionError) as error:
+            for take in taking:
+                take.fail("" if isinstance(error, RecursionError) else str(error))
+        for take in taking:
+            take.end()
+    for take in takes:
+        take.finish()
+
+
+def _parts(records: Iterator[Record], size: int | None) -> Iterator[list[Record]]:
+    while part := list(islice(records, size)):
+        yield part
+
+
+class _Take:
+    """What one table takes of the slices of one stream and account, oldest first."""
+
+    def __init__(self, load: _Load, feed: Feed, items: Sequence[Slice]) -> None:
+        self.load, self.feed, self.items = load, feed, items
+        self.done = set[str]() if feed.files else set(load.done)
+        self.bad: dict[str, str] = {}
+        self.mapping: SliceMapping | None = None
+        self._plan()
+
+    def _plan(self) -> None:
+        wanted, self.gone = due(self.feed.kind, self.items, self.done, self.bad)
+        self.waiting = deque(wanted)
+
+    def begin(self) -> None:
+        item, days = self.waiting.popleft()
+        self.mapping = SliceMapping(self.load.table, self.feed, item, days, self.load.config)
+
+    def add(self, records: Sequence[Record], frame: pd.DataFrame) -> None:
+        if self.mapping:
+            self._try(partial(self.mapping.add, records, frame))
+
+    def end(self) -> None:
+        if mapping := self.mapping:
+            self._try(lambda: self.load.put(mapping.ended(self.load.config.limits.max_quarantined)))
+        if self.mapping:
+            self.done.add(self.mapping.item.slice_id)
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            self.load.unless_broken(step)
+        except ContractError as error:
+            self.fail(str(error))
+
+    def fail(self, reason: str) -> None:
+        """The slice that is read fails as a whole: an older one may speak for its days."""
+        if self.mapping:
+            self.bad[self.mapping.item.slice_id] = reason or f"{self.mapping}: a record is nested too deep to be read"
+            self.mapping = None
+            self._plan()
+
+    def finish(self) -> None:
+        """Tell which slices failed whole, or are gone though a newer one says "as there": what they held is unknown."""
+        gone = [
+            replace(pointing, slice_id=slice_id, flaw="it is gone, and a newer one points to it")
+            for slice_id, pointing in self.gone.items()
+        ]
+        bad = self.bad | {item.slice_id: refusal(item) for item in gone}
+        past = outdated(self.items, bad) if self.feed.kind in MERGED else ()
+        failed = [item for item in (*self.items, *gone) if item.slice_id in bad and item.slice_id not in past]
+        self.load.failed += failed
+        self.load.report.failures |= {item.slice_id: bad[item.slice_id] for item in failed}
 
 
 class _Place(NamedTuple):
@@ -115,69 +220,57 @@ def _place(table: Table) -> _Place:
 class _Load:
     """One load of one table."""
 
-    def __init__(self, warehouse: Warehouse, landing: Landing, config: Config, table: Table, run_id: str) -> None:
-        self.warehouse, self.landing, self.config, self.table, self.run_id = warehouse, landing, config, table, run_id
+    def __init__(self, warehouse: Warehouse, config: Config, table: Table, run_id: str) -> None:
+        self.warehouse, self.config, self.table, self.run_id = warehouse, config, table, run_id
         self.versions = {feed: feed.version(table) for feed in feeds(table.name, config)}
-        self.items = {feed: self._landed(feed) for feed in self.versions}
-        self.into = _place(table)
+        self.there = self.into = _place(table)
+        self.done: dict[str, Feed | None] = {}
+        self.batch: list[Mapped] = []
         self.failed: list[Slice] = []
         self.report = LoadReport()
-        self.files_anew = False  # whether the next batch is all files, in the place of those that are there
         self.now = datetime.now(UTC).replace(tzinfo=None)  # before the rates are read: newer ones are noticed later
 
-    def run(self, replay: bool) -> LoadReport:
+    def unless_broken(self, step: Callable[[], None]) -> None:
+        """What breaks one table ends its load, and no other's. Raises ContractError, which is about one slice."""
+        if self.report.broken:
+            return
+        try:
+            step()
+        except ContractError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised in the end
+            self.report.broken = error
+
+    def begin(self, landed: Mapping[tuple[str, str], Sequence[Slice]], replay: bool) -> None:
         with self.warehouse.read() as connection:
             self.rates = (
                 load_rates(connection, self.config.currency, self.config.currencies)
                 if self.table.name in CONVERTED
                 else None
             )
-            done = self._done(connection)
+            done = self._done(connection, landed)
         if replay or None in done.values():
-            self._anew()
-        else:
-            for batch in self._batches(done):
-                with self.warehouse.write() as connection:
-                    self._write(connection, batch)
-        if self.rates is not None or self.failed or self.had_failures or self.report.slices:
-            with self.warehouse.write() as connection:
-                if self.rates is not None:
-                    convert_again(connection, self.table, self.rates, self.now, self.run_id)
-                self._book_failures(connection)
-                self._release(connection)
-                if self.report.loaded >= MANY:
-                    analyse(connection, self.table)
-        return self.report
+            self._begin_anew()
+            done = {}
+        self.done = done
+        files = [
+            items
+            for feed in self.versions
+            if feed.files
+            for items in by_account(landed[feed.source, feed.stream])
+            if feed.accepts(items[0].account["id"])
+        ]
+        there = {item.slice_id for items in files for item in items}
+        withdrawn = {slice_id for slice_id, feed in done.items() if feed and feed.files} - there
+        came = any(items[-1].same_as.get(EVERYTHING, items[-1].slice_id) not in done for items in files)
+        self.files_anew = bool(withdrawn) or came
 
-    def _anew(self) -> None:
-        """Load all into a side table, batch by batch, and then put its rows in the place of those that are there.
-
-        Readers see the old table until the new one is whole, and a load that is killed leaves the old one.
-        """
-        there, self.into = self.into, self.into.beside()
-        with self.warehouse.write() as connection:
-            drop_reload(connection, self.table)
-            for each in self.into:
-                connection.execute(CreateTable(each))
-        for batch in self._batches({}):
-            with self.warehouse.write() as connection:
-                self._write(connection, batch)
-        with self.warehouse.write() as connection:
-            serialise(connection, self.table.name)
-            connection.execute(delete(there.table))
-            for book in (there.audit, there.quarantine):
-                connection.execute(delete(book).where(book.c.target_table == self.table.name))
-            for old, new in zip(there, self.into, strict=True):
-                connection.execute(insert(old).from_select(new.c.keys(), select(new)))
-                connection.execute(DropTable(new))
-        self.into = there
-
-    # -- what to load
-
-    def _done(self, connection: Connection) -> dict[str, Feed | None]:
+    def _done(
+        self, connection: Connection, landed: Mapping[tuple[str, str], Sequence[Slice]]
+    ) -> dict[str, Feed | None]:
         """Slice id -> feed of what the table holds; None where it came by another mapping than today's, or too soon."""
-        audit = tables.load_audit
-        rows = connection.execute(select(audit).where(audit.c.target_table == self.table.name)).all()
+        book = tables.load_audit
+        rows = connection.execute(select(book).where(book.c.target_table == self.table.name)).all()
         self.had_failures = any(row.error is not None for row in rows)
 
         def current(row: Any) -> Feed | None:
@@ -192,204 +285,126 @@ class _Load:
                 None,
             )
 
-        ahead = {item.slice_id for items in self.items.values() for item in items if item.is_ahead}
+        ahead = {item.slice_id for items in landed.values() for item in items if item.is_ahead}
         return {row.slice_id: None if row.slice_id in ahead else current(row) for row in rows if row.error is None}
 
-    def _batches(self, done: Mapping[str, Feed | None]) -> Iterator[list[_Mapped]]:
-        """Slices to load. Files may repeat each other's rows: when one came or was withdrawn, all are loaded, last."""
-        groups = [(feed, items) for feed in self.versions for items in _by_account(self.items[feed])]
-        vendors = [group for group in groups if group[0].source != FILES]
-        files = [group for group in groups if group[0].source == FILES]
-        batch: list[_Mapped] = []
-        size = 0
-        for feed, items in vendors:
-            take = self._merged if feed.kind in MERGED else self._newest
-            for mapped in take(feed, items, set(done)):
-                batch.append(mapped)
-                size += mapped.item.records
-                if size >= BATCH_RECORDS:
-                    yield batch
-                    batch, size = [], 0
-        if batch:
-            yield batch
-        there = {item.slice_id for _, items in files for item in items}
-        withdrawn = {slice_id for slice_id, feed in done.items() if feed and feed.source == FILES} - there
-        if withdrawn or any(items[-1].same_as.get(EVERYTHING, items[-1].slice_id) not in done for _, items in files):
-            self.files_anew = True
-            yield [mapped for feed, items in files for mapped in self._newest(feed, items, set())]
+    def _begin_anew(self) -> None:
+        """Load all into a side table, batch by batch, and then put its rows in the place of those that are there.
 
-    def _landed(self, feed: Feed) -> list[Slice]:
-        """The slices of a stream, oldest first."""
-        items = self.landing.slices(feed.source, feed.stream)
-        return [item for item in items if feed.accepts(item.account["id"])]
-
-    def _merged(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
-        for item in items:
-            if item.slice_id not in done and (mapped := self._attempt(feed, item, None)):
-                yield mapped
-        there = {item.slice_id for item in items}
-        self._miss({item.holder: item for item in items if item.holder not in there})
-        past = outdated(items, self.report.failures)
-        self.failed = [item for item in self.failed if item.slice_id not in past]
-        for slice_id in past:
-            del self.report.failures[slice_id]
-
-    def _newest(self, feed: Feed, items: list[Slice], done: set[str]) -> Iterator[_Mapped]:
-        """Of a report or snapshot, newest first: each slice for the days that no newer one speaks for.
-
-        A slice that fails leaves its days to the next older one. A day that came out as before (`same_as`) is spoken
-        for by the slice that holds its records.
+        Readers see the old table until the new one is whole, and a load that is killed leaves the old one.
         """
-        taken: set[str] = set()
-        held: dict[str, set[str]] = {}  # slice id -> days for which a newer slice says: as there
-        for item in reversed(items):
-            says = {EVERYTHING} if feed.kind == "snapshot" else set(item.covered())
-            mine = held.pop(item.slice_id, set())
-            for day in says - taken:
-                holder = item.slice_id if item.flaw else item.same_as.get(day, item.slice_id)
-                mine.add(day) if holder == item.slice_id else held.setdefault(holder, set()).add(day)
-            taken |= says
-            if mine and item.slice_id not in done:
-                days = None if feed.kind == "snapshot" else [date.fromisoformat(day) for day in sorted(mine)]
-                if mapped := self._attempt(feed, item, days):
-                    yield mapped
-                else:
-                    taken -= mine
-        self._miss(dict.fromkeys(held, items[-1]))
+        self.into = self.there.beside()
+        with self.warehouse.write() as connection:
+            drop_reload(connection, self.table)
+            for each in self.into:
+                connection.execute(CreateTable(each))
 
-    def _miss(self, missing: Mapping[str, Slice]) -> None:
-        """Slices that are gone, each with one that says: as there. What they held is not known."""
-        for slice_id, pointing in missing.items():
-            gone = replace(pointing, slice_id=slice_id, flaw="it is gone, and a newer one points to it")
-            self.failed.append(gone)
-            self.report.failures[slice_id] = refusal(gone)
+    def _end_anew(self) -> None:
+        with self.warehouse.write() as connection:
+            serialise(connection, self.table.name)
+            connection.execute(delete(self.there.table))
+            for book in (self.there.audit, self.there.quarantine):
+                connection.execute(delete(book).where(book.c.target_table == self.table.name))
+            for old, new in zip(self.there, self.into, strict=True):
+                connection.execute(insert(old).from_select(new.c.keys(), select(new)))
+                connection.execute(DropTable(new))
+        self.into = self.there
 
-    # -- mapping
+    def takes(self, feed: Feed, items: Sequence[Slice]) -> bool:
+        """Whether an account's slices may be news. Of files all are taken when one came or was withdrawn."""
+        return feed.accepts(items[0].account["id"]) and (self.files_anew or not feed.files)
 
-    def _attempt(self, feed: Feed, item: Slice, days: list[date] | None) -> _Mapped | None:
-        try:
-            return self._map(feed, item, days)
-        except (ContractError, DamagedError) as error:
-            self.failed.append(item)
-            self.report.failures[item.slice_id] = str(error)
-            return None
+    def put(self, mapped: Mapped) -> None:
+        """Write it, soon. Files are written together, when all else is."""
+        if mapped.feed.files and not (self.batch and self.batch[0].feed.files):
+            self._flush()
+        self.batch.append(mapped)
+        if not mapped.feed.files and sum(each.item.records for each in self.batch) >= BATCH_RECORDS:
+            self._flush()
 
-    def _map(self, feed: Feed, item: Slice, days: list[date] | None) -> _Mapped:
-        """One slice mapped and checked. Raises ContractError when the slice fails as a whole."""
-        records = list(self.landing.records(item))
-        seen: dict[str, str] = {}
-        if self.rates is not None:
-            look_at(self.config, "currencies", seen)
-        context = MappingContext(watched(self.config, seen), feed.source, feed.stream, Account(**item.account))
-        frame = pd.DataFrame()
-        if records:
-            try:
-                frame = feed.mapping(flattened(records), context)
-            except KeyError as error:
-                raise ContractError(f"{_named(feed, item)}: column {error} is missing in the records") from None
-            except RecursionError:
-                raise ContractError(f"{_named(feed, item)}: a record is nested too deep to be read") from None
-        enforced = enforce(self.table, frame)
-        rows, rejects = enforced.rows, enforced.rejects
-        # By record: one record may become many rows (a cost and its days).
-        bad, every = rejects["record_number"].nunique(), frame.index.nunique()
-        if fails_whole(rejects, every, self.config.limits.max_quarantined):
-            raise ContractError(
-                f"{_named(feed, item)}: {bad} of {every} records fail the contract of {self.table.name} "
-                f"(most: {kinds(rejects)[0]}); allowed are {self.config.limits.max_quarantined:.0%}"
-            )
-        numbers = rejects["record_number"].tolist()
-        rejects = rejects.assign(
-            date_day=[self._landed_day(feed, item, records[number]) for number in numbers],
-            record=[json.dumps(records[number], ensure_ascii=False) for number in numbers],
-        )
-        deduplicated = enforced.duplicates
-        if days is not None:
-            stale_rows, stale_rejects = (~side["date_day"].isin(days) for side in (rows, rejects))
-            rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
-            deduplicated += int(stale_rows.sum() + stale_rejects.sum())
-        notes = frame.attrs.get(NOTES, [])
-        span = self._span(rows, item) if feed.files else (None, None)
-        return _Mapped(item, feed, rows, rejects, len(frame), deduplicated, days, notes, seen, span)
-
-    def _span(self, rows: pd.DataFrame, item: Slice) -> tuple[date | None, date | None]:
-        """The first day that a file's rows count on, and the newest that they tell of, in any of their dates.
-
-        The day on which the file was written was not over, so it ends the day before. Costs may be booked in advance.
-        An open deal's close date is a hope.
-        """
-        closed = (
-            rows["close_date"][rows["is_closed"].eq(True).fillna(False)] if "close_date" in rows else rows["date_day"]
-        )
-        days = [day for column in (rows["date_day"], closed) for day in column.dropna().agg(["min", "max"])]
-        known = [day for day in days if not pd.isna(day)]
-        if not known:
-            return None, None
-        moments = [rows[column.name].max() for column in self.table.columns if isinstance(column.type, DateTime)]
-        told = [
-            moment.replace(tzinfo=UTC).astimezone(self.config.zone).date() for moment in moments if pd.notna(moment)
-        ]
-        last = max([*known, *told])
-        written = date.fromisoformat(item.start)
-        return min(known), last if self.table is tables.cost_ledger else min(last, written - timedelta(days=1))
-
-    def _landed_day(self, feed: Feed, item: Slice, record: Record) -> date:
-        """The day that a record belongs to in landing; the last one of its slice when it tells none of a report's."""
-        day = day_of(record, feed.day, self.config.zone)
-        if not day or (feed.kind == "report" and not item.covers(day)):
-            return date.fromisoformat(item.end) - timedelta(days=1)
-        return date.fromisoformat(day)
+    def end(self) -> None:
+        if self.files_anew and not (self.batch and self.batch[0].feed.files):
+            self._flush()
+            self._write_batch([])  # the last file was withdrawn
+        self._flush()
+        if self.into is not self.there:
+            self._end_anew()
+        if self.rates is not None or self.failed or self.had_failures or self.report.slices:
+            with self.warehouse.write() as connection:
+                if self.rates is not None:
+                    convert_again(connection, self.table, self.rates, self.now, self.run_id)
+                why = self.report.failures
+                audit.enter_failures(connection, self.table, self.failed, why, self.run_id, self.now)
+                merged = [(feed.source, feed.stream) for feed in self.versions if feed.kind in MERGED]
+                audit.release(connection, self.table, merged)
+                if self.report.loaded >= MANY:
+                    analyse(connection, self.table)
 
     # -- writing
 
-    def _write(self, connection: Connection, batch: list[_Mapped]) -> None:
+    def _flush(self) -> None:
+        batch, self.batch = self.batch, []
+        if batch:
+            self._write_batch(batch)
+
+    def _write_batch(self, batch: Sequence[Mapped]) -> None:
+        with self.warehouse.write() as connection:
+            self._write(connection, batch)
+
+    def _write(self, connection: Connection, batch: Sequence[Mapped]) -> None:
         serialise(connection, self.table.name)
         merged: list[pa.Table] = []
         dropped: list[pa.Table] = []
-        table, audit, quarantine = self.into
-        if self.files_anew:
+        table, *books = self.into
+        if not batch or batch[0].feed.files:
             connection.execute(delete(table).where(table.c.source == FILES))
-            for book in (audit, quarantine):
+            for book in books:
                 mine = (book.c.target_table == self.table.name) & (book.c.source == FILES)
                 connection.execute(delete(book).where(mine))
-        for mapped in self._overlapping(batch):
+            batch = self._overlapping(batch)
+        for mapped in batch:
             rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
             if self.rates is not None:
                 rows = converted(self.table, rows, self.rates)
             arrow = pa.Table.from_pandas(rows, schema=arrow_schema(self.table), preserve_index=False)
             if mapped.feed.kind in MERGED:
                 merged.append(arrow)
-            elif mapped.feed.source == FILES:
+            elif mapped.feed.files:
                 dropped.append(arrow)
             else:
                 self._replace(connection, mapped, arrow)
-            self._book(connection, mapped, arrow)
+            version = self.versions[mapped.feed]
+            audit.enter(connection, books, self.table, mapped, arrow, version, self.run_id, self.now)
+            self.report.slices += 1
+            self.report.rows_in += mapped.rows_in
+            self.report.loaded += arrow.num_rows
+            self.report.quarantined += len(mapped.rejects)
+            self.report.deduplicated += mapped.deduplicated
         if merged:
             merge_newest(connection, table, _newest_rows(table, pa.concat_tables(merged)))
         if dropped:
             append(connection, table, _newest_rows(table, pa.concat_tables(dropped)))
 
-    def _overlapping(self, batch: list[_Mapped]) -> list[_Mapped]:
-        """The batch, with what its files make of each other."""
-        files = {mapped.item.slice_id: mapped.rows for mapped in batch if mapped.feed.source == FILES}
-        rows, notes = overlapped(self.table, files)
+    def _overlapping(self, batch: Sequence[Mapped]) -> list[Mapped]:
+        """A batch of files, with what they make of each other."""
+        rows, notes = overlapped(self.table, {mapped.item.slice_id: mapped.rows for mapped in batch})
         return [
             replace(
                 mapped,
-                rows=rows.get(mapped.item.slice_id, mapped.rows),
+                rows=rows[mapped.item.slice_id],
                 notes=[*mapped.notes, *([note] if (note := notes.get(mapped.item.slice_id)) else [])],
             )
             for mapped in batch
         ]
 
-    def _replace(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
+    def _replace(self, connection: Connection, mapped: Mapped, rows: pa.Table) -> None:
         """Put a slice in the place of the older ones of its stream and account, and of what was refused of them."""
-        audit, bad = self.into.audit.c, self.into.quarantine.c
-        query = select(audit.slice_id).where(
-            audit.target_table == self.table.name,
-            audit.source == mapped.item.source,
-            audit.stream == mapped.item.stream,
-            audit.source_account == mapped.item.account["id"],
+        book, bad = self.into.audit.c, self.into.quarantine.c
+        query = select(book.slice_id).where(
+            book.target_table == self.table.name,
+            book.source == mapped.item.source,
+            book.stream == mapped.item.stream,
+            book.source_account == mapped.item.account["id"],
         )
         older = [*connection.execute(query).scalars(), mapped.item.slice_id]
         refused = (bad.target_table == self.table.name) & bad.slice_id.in_(older)
@@ -397,92 +412,6 @@ class _Load:
             refused &= bad.date_day.in_(mapped.days)
         connection.execute(delete(self.into.quarantine).where(refused))
         replace_slices(connection, self.into.table, rows, older, mapped.days)
-
-    def _book(self, connection: Connection, mapped: _Mapped, rows: pa.Table) -> None:
-        """The audit row of a slice, and its rejects in quarantine, in the transaction that loads it."""
-        item, rejects, report = mapped.item, mapped.rejects, self.report
-        for book in (self.into.audit, self.into.quarantine):
-            same = (book.c.target_table == self.table.name) & (book.c.slice_id == item.slice_id)
-            connection.execute(delete(book).where(same))
-        entry = {
-            **self._of_slice(item), "mapping_version": self.versions[mapped.feed],
-            "seen": json.dumps(mapped.seen, sort_keys=True), "rows_in": mapped.rows_in,
-            "rows_loaded": rows.num_rows, "rows_quarantined": len(rejects),
-            "rows_deduplicated": mapped.deduplicated, "checksum": _checksum(rows), "loaded_at": self.now,
-            "notes": "\n".join(mapped.notes) or None,
-            "first_day": mapped.span[0], "last_day": mapped.span[1],
-        }  # fmt: skip
-        _append_rows(connection, self.into.audit, [entry])
-        names = ["record_number", "reason", "column_name", "about", "date_day", "record", "source_id", "fact_days"]
-        shared = {**self._of_slice(item), "quarantined_at": self.now}
-        refused = rejects[names].astype(object).to_numpy().tolist()
-        refusals = [shared | dict(zip(names, reject, strict=True)) for reject in refused]
-        _append_rows(connection, self.into.quarantine, refusals)
-        report.slices += 1
-        report.rows_in += mapped.rows_in
-        report.loaded += rows.num_rows
-        report.quarantined += len(rejects)
-        report.deduplicated += mapped.deduplicated
-
-    def _book_failures(self, connection: Connection) -> None:
-        """Audit rows with the error of slices that failed as a whole, so that checks and coverage can tell."""
-        audit = tables.load_audit
-        mine = audit.c.target_table == self.table.name
-        connection.execute(delete(audit).where(mine, audit.c.error.is_not(None)))
-        failed = [
-            {
-                **self._of_slice(item), "mapping_version": "", "rows_in": item.records, "rows_loaded": 0,
-                "rows_quarantined": 0, "rows_deduplicated": 0, "error": self.report.failures[item.slice_id],
-                "loaded_at": self.now,
-            }
-            for item in self.failed
-        ]  # fmt: skip
-        _append_rows(connection, audit, failed)
-
-    def _release(self, connection: Connection) -> None:
-        """Take out of quarantine what a newer slice says anew of the same record, well or not: the newest word counts.
-
-        Reports and files are replaced whole. A record that was right before and is not any more stays in quarantine.
-        """
-        bad, audit, newer = tables.quarantine.c, tables.load_audit.c, tables.quarantine.alias("newer")
-        streams = [(feed.source, feed.stream) for feed in self.versions if feed.kind in MERGED]
-        mine = (bad.target_table == self.table.name) & tuple_(bad.source, bad.stream).in_(streams)
-        if connection.execute(select(bad.source_id).where(mine).limit(1)).first() is None:
-            return
-        # Another stream's records may have the same ids: the audit knows which stream a slice is of.
-        later = select(audit.slice_id).where(
-            audit.target_table == bad.target_table, audit.source == bad.source, audit.stream == bad.stream,
-            audit.source_account == bad.source_account, audit.slice_id > bad.slice_id,
-        )  # fmt: skip
-        for other in (self.table, newer):
-            same = (other.c.source_id == bad.source_id) & other.c.slice_id.in_(later.correlate(tables.quarantine))
-            if other is newer:
-                same &= other.c.target_table == bad.target_table
-            said = exists(select(1).select_from(other).where(same).correlate(tables.quarantine))
-            connection.execute(delete(tables.quarantine).where(mine, said))
-
-    def _of_slice(self, item: Slice) -> dict[str, Any]:
-        return {
-            "target_table": self.table.name, "source": item.source, "source_account": item.account["id"],
-            "stream": item.stream, "slice_id": item.slice_id, "run_id": self.run_id,
-        }  # fmt: skip
-
-
-def _by_account(items: Iterable[Slice]) -> list[list[Slice]]:
-    by_account: dict[str, list[Slice]] = {}
-    for item in items:
-        by_account.setdefault(item.account["id"], []).append(item)
-    return list(by_account.values())
-
-
-def _named(feed: Feed, item: Slice) -> str:
-    """How an error begins that refuses a slice whole."""
-    return f"{item.account['id']} was refused" if feed.files else f"{feed.source}/{feed.stream}"
-
-
-def _append_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        append(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table)))
 
 
 def _newest_rows(table: Table, rows: pa.Table) -> pa.Table:
@@ -494,11 +423,3 @@ def _newest_rows(table: Table, rows: pa.Table) -> pa.Table:
     if whole != key:
         kept = kept[kept["slice_id"] == kept.groupby(whole)["slice_id"].transform("last")]
     return rows.take(pa.array(sorted(kept.index), pa.int64()))
-
-
-def _checksum(rows: pa.Table) -> str:
-    """A digest of what was loaded, stamps left out."""
-    content = rows.drop_columns([name for name in ("slice_id", "run_id", "loaded_at") if name in rows.column_names])
-    out = pa.BufferOutputStream()
-    pa.csv.write_csv(content, out)
-    return hashlib.sha256(out.getvalue()).hexdigest()[:16]
