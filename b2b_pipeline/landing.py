@@ -29,10 +29,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, cast
 from zoneinfo import ZoneInfo
 
+import orjson
 import zstandard
 
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
@@ -288,7 +290,7 @@ class Landing:
         """
         try:
             for line in self._lines(item):
-                yield json.loads(line)
+                yield of_line(line)
         except (ValueError, RecursionError):
             raise DamagedError(refusal(item.with_flaw("a record is not what was landed"))) from None
 
@@ -437,9 +439,11 @@ def day_of(record: Record, path: str, zone: ZoneInfo) -> str:
     value: Any = record
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
-    if value in (None, ""):
-        return UNDATED
-    text = str(value)
+    return UNDATED if value in (None, "") else _day(str(value), zone)
+
+
+@lru_cache(maxsize=10_000)
+def _day(text: str, zone: ZoneInfo) -> str:
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             return date.fromisoformat(text).isoformat()
@@ -452,8 +456,17 @@ def day_of(record: Record, path: str, zone: ZoneInfo) -> str:
 
 
 def as_line(record: Record) -> str:
-    """A record as it is stored."""
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
+    """A record as it is stored; a line that orjson cannot keep exactly begins with a space."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
+    except TypeError:  # a number of more than 64 bits, or nested deep
+        return " " + json.dumps(record, ensure_ascii=False, separators=(",", ":"), sort_keys=True) + "\n"
+
+
+def of_line(line: str) -> Record:
+    """Raises ValueError, or RecursionError, for what is no record."""
+    record: Record = json.loads(line) if line[:1] == " " else orjson.loads(line)
+    return record
 
 
 def _safe(name: str) -> str:
@@ -511,7 +524,7 @@ def _lines(file: IO[bytes] | _Hashing) -> Iterator[str]:
 def _read_lines(path: Path) -> Iterator[Record]:
     with open(path, "rb") as file:
         for line in _lines(file):
-            yield json.loads(line)
+            yield of_line(line)
 
 
 def _write_atomically(path: Path, text: str) -> None:

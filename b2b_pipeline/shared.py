@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, insert, inspect, select
 
 from b2b_pipeline.errors import ConfigError, DamagedError
-from b2b_pipeline.landing import Landing, as_line
+from b2b_pipeline.landing import Landing, as_line, of_line
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, names_somebody, write_private
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -146,7 +146,7 @@ def forgotten_line(pseudonyms: Pseudonyms, line: str, pseudonym: str, token: str
     """A line without the person: a record of theirs is cleaned, one that only names them loses the name."""
     bare = pseudonym.partition("@")[0]  # without the domain, where a connector cut it off
     if names_somebody(line):  # landed before addresses in text were replaced
-        line = as_line(pseudonyms.scrub(json.loads(line)))
+        line = as_line(pseudonyms.scrub(of_line(line)))
     if f'"{pseudonym}"' in line or f'"{bare}"' in line:
-        return as_line(pseudonyms.clean(json.loads(line), {pseudonym: token, bare: token}))
+        return as_line(pseudonyms.clean(of_line(line), {pseudonym: token, bare: token}))
     return line.replace(pseudonym, token).replace(bare, token)

@@ -27,12 +27,14 @@ from b2b_pipeline.connectors import google_ads
 from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
 from b2b_pipeline.connectors.google_ads import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
+from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SplitError, TransientError
 from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline.sandbox.server import running
 from b2b_pipeline.sandbox.world import World
+from b2b_pipeline.warehouse import tables
 
 FIXTURES = Path(__file__).parent / "fixtures" / "google_ads"
 SEARCH = "https://googleads.googleapis.com/v26/customers/4100000001/googleAds:search"
@@ -105,7 +107,8 @@ def test_campaign_days_become_spend_with_exact_money_on_the_account_s_own_days(v
         ],
         columns=columns,
     )  # fmt: skip
-    assert_frame_equal(frame[columns], expected, check_dtype=False)
+    stored = enforce(tables.spend, frame).rows[columns].astype(str)
+    assert_frame_equal(stored, expected, check_dtype=False)
     assert set(frame["source_account"]) == {"4100000001"}
     assert asked(vendor)[1]["pageToken"] == fixture("campaign_daily_1")["nextPageToken"]
     assert "pageSize" not in asked(vendor)[0]

@@ -379,6 +379,12 @@ def test_half_of_a_character_becomes_a_question_mark_and_a_whole_one_stays() -> 
     assert parsed == {"name": "Acme ?", "ok": "\U0001f600 \u00e9"}
 
 
+def test_what_json_does_not_know_as_a_number_stays_to_be_seen() -> None:
+    with serving(answer(b'{"amount": NaN, "other": -Infinity}')) as server:
+        parsed = Session(server.url, classify=says()).get("/things").json()
+    assert parsed == {"amount": "NaN", "other": "-Infinity"}
+
+
 @pytest.mark.parametrize(
     "cut",
     [

@@ -10,11 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from b2b_pipeline import landing as module
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.landing import UNDATED, Landing, Slice, day_of
+from b2b_pipeline.landing import UNDATED, Landing, Slice, as_line, day_of, of_line
 from b2b_pipeline.privacy import Pseudonyms
 
 ZONE = ZoneInfo("UTC")
@@ -195,3 +197,16 @@ def test_an_envelope_says_what_was_asked_without_the_records(landing: Landing) -
     assert (envelope["start"], envelope["end"], envelope["api_version"]) == ("2026-05-01", "2026-05-03", "v1")
     assert envelope["slice_id"] == item.slice_id
     assert list(item.covered()) == ["2026-05-01", "2026-05-02"]
+
+
+ALPHABET = st.characters(exclude_categories=["Cs"])
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(ALPHABET),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(ALPHABET, max_size=3), inner, max_size=3),
+)
+
+
+@given(record=st.dictionaries(st.text(ALPHABET, max_size=3), JSON, max_size=4))
+@example(record={"id": 2**64, "amount": 0.1, "share": 1e-7})
+def test_a_record_comes_back_as_it_was_whatever_numbers_it_has(record: Record) -> None:
+    assert repr(of_line(as_line(record))) == repr(json.loads(json.dumps(record, sort_keys=True)))

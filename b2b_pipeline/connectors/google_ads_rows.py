@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -32,8 +31,8 @@ def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
             "campaign_name": column(records, "campaign.name"),
             "impressions": column(records, "metrics.impressions"),
             "clicks": column(records, "metrics.clicks"),
-            "conversions_platform": column(records, "metrics.conversions").map(_six_places),
-            "conv_value_platform": column(records, "metrics.conversionsValue").map(_six_places),
+            "conversions_platform": column(records, "metrics.conversions"),
+            "conv_value_platform": column(records, "metrics.conversionsValue"),
             "spend": _units(column(records, "metrics.costMicros")),
             "currency": column(records, "customer.currencyCode"),
             "account_tz": column(records, "customer.timeZone"),
@@ -78,11 +77,3 @@ def _units(micros: pd.Series) -> pd.Series:
     digits = parts[1].str.zfill(7)
     units = parts[0] + digits.str[:-6] + "." + digits.str[-6:]
     return units.fillna(text + " micros").astype(object).where(micros.notna(), None)
-
-
-def _six_places(value: Any) -> Any:
-    """A double, by its shortest text, as decimal text with six places; what is not a number stays as it is."""
-    try:
-        return format(Decimal(str(value)).quantize(Decimal("0.000001"), ROUND_HALF_EVEN), "f")
-    except InvalidOperation:
-        return value

@@ -147,7 +147,7 @@ def _parsed(response: requests.Response) -> Any:
     """The body, parsed once: classifier and connector both look at it."""
     if "parsed" not in response.__dict__:
         try:
-            parsed = json.loads(response.content)
+            parsed = json.loads(response.content, parse_constant=str)  # NaN is no number; it stays to be seen
         except RecursionError:
             raise ValueError("nested too deep") from None
         if b"\\ud" in response.content.lower():  # half of a surrogate pair, which JSON may escape, fits in no file

@@ -20,8 +20,9 @@ def column(records: pd.DataFrame, path: str) -> pd.Series:
     """The column at a dotted path, or nulls when no record has it; empty text is null."""
     if path not in records.columns:
         return pd.Series(None, index=records.index, dtype=object)
-    values = records[path].astype(object)
-    return values.where(values.notna() & (values != ""), None)
+    values = records[path]
+    blank = values.to_numpy() == ""
+    return values.mask(blank, None) if blank.any() else values
 
 
 def utc_from_ms(values: pd.Series) -> pd.Series:
