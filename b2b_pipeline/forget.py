@@ -20,7 +20,7 @@ from b2b_pipeline.files.formats import searchable
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
-from b2b_pipeline.replay import ORDER, rebuild
+from b2b_pipeline.replay import rebuild
 from b2b_pipeline.shared import forgotten_line, tell_forgotten
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.compact import compact
@@ -54,7 +54,7 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
     change = _change(pseudonyms, pseudonym, pseudonyms.forget_token(email))
     records, unread = _rewrite(landing, change)
     landing.remove_leftovers(datetime.now(UTC) - timedelta(days=1))
-    for table in ORDER:
+    for table in tables.CORE:
         # A load that began before landing was rewritten may still bring them; it has ended when the turn comes to us.
         # One that begins later reads what was rewritten.
         with warehouse.turn(table.name), warehouse.write() as connection:
@@ -108,7 +108,7 @@ def _affected(warehouse: Warehouse, marks: tuple[str, str]) -> tuple[Table, ...]
     book = tables.quarantine.c
     refused = warehouse.rows(select(book.target_table).where(_names(book.record, marks)).distinct())
     names = {row["target_table"] for row in refused}
-    return tuple(table for table in ORDER if table.name in names or _count(warehouse, table, marks))
+    return tuple(table for table in tables.CORE if table.name in names or _count(warehouse, table, marks))
 
 
 def _replace(warehouse: Warehouse, marks: tuple[str, str], token: str) -> None:

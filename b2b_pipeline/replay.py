@@ -12,7 +12,7 @@ from sqlalchemy import Table, Text, cast, func, literal, select
 from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.core.load import LoadReport, load_tables
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES
@@ -22,7 +22,6 @@ from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 
 # The fixings come first: the other tables are converted by them.
-ORDER = (tables.fx_rate, *(table for table in tables.CORE if table is not tables.fx_rate))
 # Columns that tell how a row came to be there, not what it says.
 STAMPS = {"slice_id", "run_id", "loaded_at", "quarantined_at", "as_of"}
 
@@ -47,7 +46,7 @@ class Difference:
     came: int
 
 
-def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table, ...] = ORDER) -> Rebuilt:
+def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table, ...] = tables.CORE) -> Rebuilt:
     """Load what landed since, or with `replay` all of it again, into the core tables `only`; then derive everything.
 
     A table that nothing feeds or fed is left alone.
@@ -55,8 +54,10 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
     warehouse, landing, config = pipeline.warehouse, pipeline.landing, pipeline.config
     rebuilt = Rebuilt()
     held = {row["target_table"] for row in warehouse.rows(select(tables.load_audit.c.target_table).distinct())}
-    for table in (each for each in only if each.name in held or feeds(each.name, config)):
-        rebuilt.loads[table.name] = load_table(warehouse, landing, config, table, run_id, replay=replay)
+    fed = [each for each in only if each.name in held or feeds(each.name, config)]
+    rebuilt.loads = load_tables(warehouse, landing, config, fed, run_id, replay=replay)
+    for broken in (report.broken for report in rebuilt.loads.values() if report.broken):
+        raise broken
     for table in tables.DERIVED:
         rebuilt.derived[table.name] = derive_table(warehouse, config, table)
     ledger.restore(warehouse, landing.root)
@@ -68,7 +69,7 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
     return rebuilt
 
 
-def replay(pipeline: Pipeline, run_id: str, only: tuple[Table, ...] = ORDER) -> tuple[Rebuilt, list[Difference]]:
+def replay(pipeline: Pipeline, run_id: str, only: tuple[Table, ...] = tables.CORE) -> tuple[Rebuilt, list[Difference]]:
     """Rebuild from landing alone, and what came out differently: nothing, unless code or configuration changed."""
     watched = (*only, *tables.DERIVED, tables.quarantine, tables.kpi_component_daily)
     before = {table.name: fingerprints(pipeline.warehouse, table) for table in watched}

@@ -54,6 +54,7 @@ def test_slices_may_be_loaded_in_any_order_and_in_any_batches(
 ) -> None:
     rng = random.Random(1)
     monkeypatch.setattr(load, "BATCH_RECORDS", 500)
+    monkeypatch.setattr(load, "READ_RECORDS", 7)
     found, _ = nightly()
     url, known = new_warehouse(), set[str]()
     with inside(found) as pipeline:

@@ -18,11 +18,12 @@ def replay(
 ) -> None:
     """Load the core tables from landing again and derive everything; tell what came out differently. No network."""
     from b2b_pipeline import replay as replaying
+    from b2b_pipeline.warehouse import tables
 
-    known = {core.name: core for core in replaying.ORDER}
+    known = {core.name: core for core in tables.CORE}
     if table is not None and table not in known:
         raise typer.BadParameter(f"{table!r} is no core table; these are: {', '.join(sorted(known))}")
-    only = replaying.ORDER if table is None else (known[table],)
+    only = tables.CORE if table is None else (known[table],)
     rebuilt, differences = replaying.replay(pipeline(), run_id("replay"), only)
     for name, load in rebuilt.loads.items():
         typer.echo(

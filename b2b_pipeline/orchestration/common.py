@@ -1,6 +1,6 @@
 """What all assets share: a partition a day, one backfill policy, retries, and how our errors become Dagster's."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -42,9 +42,18 @@ class Calendar:
 
     def asset(self, **about: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """`dg.asset` for an asset with a partition a day."""
-        about |= {"partitions_def": self.daily, "backfill_policy": self.backfill, "retry_policy": RETRY}
-        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(**about, owners=[OWNER])
+        decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
+            **about, **self._shared, owners=[OWNER]
+        )
         return decorator
+
+    def assets(self, specs: Sequence[dg.AssetSpec], name: str) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+        """`dg.multi_asset` for assets of one step, with a partition a day, any of which may be selected."""
+        return dg.multi_asset(name=name, specs=specs, can_subset=True, **self._shared)
+
+    @property
+    def _shared(self) -> dict[str, Any]:
+        return {"partitions_def": self.daily, "backfill_policy": self.backfill, "retry_policy": RETRY}
 
 
 def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
@@ -53,15 +62,15 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
     return window.start.date(), window.end.date()
 
 
-def report_days(context: dg.AssetExecutionContext, days: Mapping[str, Mapping[str, Any]]) -> None:
+def report_days(context: dg.AssetExecutionContext, key: dg.AssetKey, days: Mapping[str, Mapping[str, Any]]) -> None:
     """Give each day (ISO) its own metadata; one outside the run that is there and changed gets an event of its own."""
     asked = set(context.partition_keys)
-    there = context.instance.get_materialized_partitions(context.asset_key)
+    there = context.instance.get_materialized_partitions(key)
     for day, metadata in days.items():
         if day in asked:
-            context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=day)
+            context.add_asset_metadata(metadata, asset_key=key, partition_key=day)
         elif day in there:  # a day that nobody has read must not look as if it had been
-            context.log_event(dg.AssetMaterialization(context.asset_key, RESTATED, metadata=metadata, partition=day))
+            context.log_event(dg.AssetMaterialization(key, RESTATED, metadata=metadata, partition=day))
 
 
 def expected_day(now: datetime) -> date:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import Table, func, select
@@ -10,9 +11,9 @@ from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
-from b2b_pipeline.core.load import load_table
+from b2b_pipeline.core.load import LoadReport, load_tables
 from b2b_pipeline.core.made_of import INPUTS
-from b2b_pipeline.orchestration.common import Calendar, about_table, report_days, translated
+from b2b_pipeline.orchestration.common import OWNER, Calendar, about_table, report_days, translated
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
@@ -24,40 +25,67 @@ class LoadConfig(dg.Config):
 
 
 def core_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
-    for table in tables.CORE:
-        yield _core(table, calendar)
+    yield _core(calendar)
     for table in tables.DERIVED:
         yield _derived(table, calendar)
     yield _quarantine(calendar)
     yield _coverage(calendar)
 
 
-def _core(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
-    raw = dict.fromkeys((feed.source, feed.stream) for feed in feeds(table.name, calendar.config))
-    upstream = [dg.AssetDep(["raw", *pair], partition_mapping=_mapping(pair[0])) for pair in raw]
-    if table.name in CONVERTED:
-        upstream.append(dg.AssetDep(tables.fx_rate.name))
+def _core(calendar: Calendar) -> dg.AssetsDefinition:
+    """All core tables in one step, or those of them that are selected: a slice is read once for all that it feeds."""
 
-    @calendar.asset(**_about(table), group_name="core", kinds={"table", "pandas"}, deps=upstream)
-    def core(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig) -> None:
-        before = _rows_by_day(pipeline, table)
+    @calendar.assets([_core_spec(table, calendar) for table in tables.CORE], name="core")
+    def core(
+        context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        wanted = [table for table in tables.CORE if dg.AssetKey(table.name) in context.selected_asset_keys]
+        before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
         with translated():
-            report = load_table(
-                pipeline.warehouse, pipeline.landing, pipeline.config, table, context.run.run_id, replay=config.replay
+            reports = load_tables(
+                pipeline.warehouse, pipeline.landing, pipeline.config, wanted, context.run.run_id, replay=config.replay
             )
-        for slice_id, reason in report.failures.items():
-            context.log.error(f"slice {slice_id} was left out: {reason}")
-        context.log.info(
-            f"{report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
-            f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
-        )
-        with pipeline.warehouse.read():
-            after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
-        changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
-        told = {"slices_loaded": report.slices, "slices_failed": len(report.failures)}
-        _report(context, table, after, changed, told)
+        broken = {name: report.broken for name, report in reports.items() if report.broken}
+        for table in wanted:
+            if not broken.keys() & {table.name, *_rates_of(table)}:
+                _told(context, pipeline, table, before[table.name], reports[table.name])
+                yield dg.MaterializeResult(asset_key=table.name)
+        for name, error in broken.items():
+            context.log.error(f"{name} was not loaded to its end")
+            with translated():
+                raise error
 
     return core
+
+
+def _core_spec(table: Table, calendar: Calendar) -> dg.AssetSpec:
+    raw = dict.fromkeys((feed.source, feed.stream) for feed in feeds(table.name, calendar.config))
+    upstream = [dg.AssetDep(["raw", *pair], partition_mapping=_mapping(pair[0])) for pair in raw]
+    upstream += [dg.AssetDep(name) for name in _rates_of(table)]
+    return dg.AssetSpec(**_about(table), group_name="core", kinds={"table", "pandas"}, deps=upstream, owners=[OWNER])
+
+
+def _rates_of(table: Table) -> list[str]:
+    return [tables.fx_rate.name] if table.name in CONVERTED else []
+
+
+def _told(
+    context: dg.AssetExecutionContext,
+    pipeline: Pipeline,
+    table: Table,
+    before: Mapping[date | None, int],
+    report: LoadReport,
+) -> None:
+    for slice_id, reason in report.failures.items():
+        context.log.error(f"{table.name}: slice {slice_id} was left out: {reason}")
+    context.log.info(
+        f"{table.name}: {report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
+        f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
+    )
+    with pipeline.warehouse.read():
+        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
+    changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
+    _report(context, table, after, changed, {"slices_loaded": report.slices, "slices_failed": len(report.failures)})
 
 
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
@@ -103,7 +131,7 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
 _CORE = [dg.AssetDep(table.name) for table in tables.CORE]
 
 
-def _about(table: Table) -> dict[str, object]:
+def _about(table: Table) -> dict[str, Any]:
     description = f"{table.info['grain']}\n\nKey: {', '.join(table.info['key'])}."
     return {"key": table.name, "description": description, "metadata": about_table(table)}
 
@@ -137,4 +165,4 @@ def _report(
         report = {day: {"dagster/partition_row_count": dated.get(day, 0), **whole} for day in days}
     else:
         report = dict.fromkeys(days, whole)
-    report_days(context, report)
+    report_days(context, dg.AssetKey(table.name), report)

@@ -38,6 +38,7 @@ def jobs(calendar: Calendar) -> Iterator[Any]:  # Dagster does not export the ty
         DERIVE,
         AssetSelection.all() - raw - freshness,
         description="Core tables and KPIs from whatever is landed; no network.",
+        executor_def=dg.in_process_executor,  # a process for each step would take longer than the steps
     )
     yield dg.define_asset_job(FRESHNESS, freshness, description="Is every day there that should be?")
     yield retention

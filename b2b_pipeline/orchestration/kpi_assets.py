@@ -66,7 +66,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
                 restated = {day.isoformat() for day in restated_days(pipeline.warehouse, family, context.run.run_id)}
                 asked = {*context.partition_keys, *(restated & there)}
                 days = describe_days(pipeline, family, [date.fromisoformat(day) for day in asked])
-        report_days(context, days)
+        report_days(context, context.asset_key, days)
 
     return kpi
 
@@ -211,6 +211,10 @@ def _export(calendar: Calendar) -> dg.AssetsDefinition:
             # Only now: whether sales costs were ever given is told by the components.
             publish_definitions(pipeline.warehouse, pipeline.config)
             files = export_parquet(pipeline.warehouse, settings.shared() / "exports")
-        report_days(context, {day: {"files": [path.name for path in files]} for day in context.partition_keys})
+        report_days(
+            context,
+            context.asset_key,
+            {day: {"files": [path.name for path in files]} for day in context.partition_keys},
+        )
 
     return parquet

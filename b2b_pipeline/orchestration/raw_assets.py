@@ -60,7 +60,9 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
         if report.slices:
             told["watermark"] = max(item.until for item in report.slices)
         rows = sizes(report.rows, start, end) | {day: report.rows[day] for day in _restated(report.slices, start)}
-        report_days(context, {day: {"dagster/partition_row_count": n, **told} for day, n in rows.items()})
+        report_days(
+            context, context.asset_key, {day: {"dagster/partition_row_count": n, **told} for day, n in rows.items()}
+        )
         if report.failed:
             accounts = "; ".join(f"account {account}: {error}" for account, error in report.failed.items())
             raise failure(f"{source.title}: {accounts}", *report.failed.values())

@@ -331,6 +331,7 @@ forgotten = Table(
           "another machine knows what it has of them.", "key": ("token",)},
 )  # fmt: skip
 
-CORE = (spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event,
-        email_summary, touchpoint, identity_link, record_present, cost_ledger, fx_rate)  # fmt: skip
+# Rates come first: amounts are converted as they are loaded.
+CORE = (fx_rate, spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event,
+        email_summary, touchpoint, identity_link, record_present, cost_ledger)  # fmt: skip
 DERIVED = (identity_cluster, person, deal, email_recipient)
