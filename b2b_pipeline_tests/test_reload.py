@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, Table, inspect, select
 
 from b2b_pipeline.config import Config, dimension_fields
+from b2b_pipeline.connectors.base import Record
 from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
-from b2b_pipeline.core.load import LoadReport, load_table
-from b2b_pipeline.core.mapped import Mapped
+from b2b_pipeline.core.load import LoadReport, load_table, load_tables
+from b2b_pipeline.core.mapped import Mapped, SliceMapping
+from b2b_pipeline.landing import Landing
 from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.replay import rebuild
+from b2b_pipeline.slices import Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests import installation
@@ -120,6 +126,13 @@ class Leads:
         pipeline = self.pipeline
         return load_table(pipeline.warehouse, pipeline.landing, pipeline.config, tables.lead, "again", replay=replay)
 
+    def load_all(self) -> dict[str, LoadReport]:
+        found = self.pipeline
+        return load_tables(found.warehouse, found.landing, found.config, tables.CORE, "again", replay=True)
+
+    def count(self, table: Table) -> int:
+        return len(self.pipeline.warehouse.rows(select(table)))
+
     def rows(self) -> list[tuple[object, ...]]:
         """As somebody else reads them, with their books."""
         other = Warehouse(self.pipeline.warehouse.url.render_as_string(hide_password=False))
@@ -167,6 +180,41 @@ def test_a_reload_that_dies_leaves_the_old_table_and_the_next_one_goes_through(
     assert leads.load(replay=True).loaded
     assert leads.rows() == before
     assert not {name for name in leads.names() if name.startswith("reload_")}
+
+
+def test_a_slice_is_read_once_for_all_the_tables_that_it_feeds(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, times = Landing.records, Counter[str]()
+
+    def counting(self: Landing, item: Slice) -> Iterator[Record]:
+        times[item.slice_id] += 1
+        return read(self, item)
+
+    monkeypatch.setattr(Landing, "records", counting)
+    reports = leads.load_all()
+    assert set(times.values()) == {1}
+    assert len(times) < sum(report.slices for report in reports.values())
+
+
+def test_a_table_that_breaks_is_named_in_its_report_and_stops_no_other(
+    leads: Leads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = leads.load_all()
+    touches, add = leads.count(tables.touchpoint), SliceMapping.add
+
+    def breaking(self: SliceMapping, *given: Any) -> None:
+        if self.table is tables.touchpoint:
+            raise ZeroDivisionError
+        add(self, *given)
+
+    monkeypatch.setattr(SliceMapping, "add", breaking)
+    reports = leads.load_all()
+    assert {name for name, report in reports.items() if report.broken} == {"touchpoint"}
+    assert {name: report for name, report in reports.items() if name != "touchpoint"} == {
+        name: report for name, report in whole.items() if name != "touchpoint"
+    }
+    assert leads.count(tables.touchpoint) == touches
+    with pytest.raises(ZeroDivisionError):
+        rebuild(leads.pipeline, "again", replay=True)
 
 
 # -- what a mapping saw
