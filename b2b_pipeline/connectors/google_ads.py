@@ -390,7 +390,7 @@ SOURCE = Source(
             "One row per campaign and day of the account: cost, impressions, clicks and conversions.",
             _report(CAMPAIGN_DAILY),
             day="segments.date",
-            policy=WindowPolicy(restate_days=RESTATE_DAYS),
+            policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=31),  # a slice of a large account fits in memory
             page_size=10_000,
             feeds={"spend": spend},
         ),

@@ -6,10 +6,11 @@ slices and any repetition give the same rows.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -118,11 +119,12 @@ def _read(landing: Landing, takes: Sequence[_Take]) -> None:
             take.begin()
         try:
             number = 0
-            for records in _parts(landing.records(item), None if item.source == FILES else READ_RECORDS):
-                frame = flattened(records, number)
-                number += len(records)
-                for take in taking:
-                    take.add(records, frame)
+            with _uncollected():
+                for records in _parts(landing.records(item), None if item.source == FILES else READ_RECORDS):
+                    frame = flattened(records, number)
+                    number += len(records)
+                    for take in taking:
+                        take.add(records, frame)
         except (DamagedError, RecursionError) as error:
             for take in taking:
                 take.fail("" if isinstance(error, RecursionError) else str(error))
@@ -130,6 +132,19 @@ def _read(landing: Landing, takes: Sequence[_Take]) -> None:
             take.end()
     for take in takes:
         take.finish()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles, which would look through millions of records, among which there is none."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _parts(records: Iterator[Record], size: int | None) -> Iterator[list[Record]]:

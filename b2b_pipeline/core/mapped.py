@@ -89,6 +89,7 @@ class SliceMapping:
         if not self.parts:
             self._check(pd.DataFrame(), [], 0)
         whole = joined(self.table, self.parts)
+        self.parts.clear()
         rows, rejects, deduplicated = whole.rows, whole.rejects, whole.duplicates
         if fails_whole(rejects, self.records, limit):
             raise ContractError(
