@@ -18,7 +18,6 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import ORDER
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.dropped import Dropped
 from b2b_pipeline_tests.test_unknown import LEADS, THREE_LEADS, TWO_DEALS, WON_ALONE, world
@@ -45,7 +44,7 @@ def incomplete(pipeline: Pipeline) -> set[str]:
 
 
 def load(pipeline: Pipeline) -> None:
-    for table in ORDER:
+    for table in tables.CORE:
         load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, "next")
 
 

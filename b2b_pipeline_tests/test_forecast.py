@@ -53,9 +53,10 @@ def land_nightly(landing: Landing, source: str, stream: str, rows: int) -> None:
 @pytest.mark.parametrize(
     ("source", "accounts", "calls"),
     [
-        ("google_ads", ["1"], 4 * 3 * (2 + 1)),  # streams x runs x (to log in, to ask)
-        ("google_ads", ["1", "2"], 4 * 3 * (2 + 2)),
-        ("google_ads", [], 4 * 3 * (2 + 1)),
+        # streams x runs x (to log in, to ask): of campaigns 31 days at once
+        ("google_ads", ["1"], 3 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),
+        ("google_ads", ["1", "2"], 3 * 3 * (2 + 2) + 1 * 3 * (2 + 4 * 2)),
+        ("google_ads", [], 3 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),
         ("hubspot", [], 4 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),  # e-mail events: 30 days at once
     ],
 )
@@ -92,19 +93,21 @@ def test_what_changes_every_day_takes_more_pages_the_longer_the_time(landing: La
 
 def test_a_list_takes_as_many_pages_for_a_year_as_for_a_night(landing: Landing) -> None:
     land_nightly(landing, "google_ads", "campaign", 2500)
-    assert forecast("google_ads", RUNS, landing, config("google_ads")).calls == 3 * 3 * (2 + 1) + 3 * (
-        2 + 1 + 2500 // 1000
+    assert forecast("google_ads", RUNS, landing, config("google_ads")).calls == (
+        2 * 3 * (2 + 1) + 3 * (2 + 4) + 3 * (2 + 1 + 2500 // 1000)
     )
 
 
 def test_accounts_that_have_landed_count_rather_than_those_configured(landing: Landing) -> None:
     land_nightly(landing, "google_ads", "campaign_daily", 1)
-    assert forecast("google_ads", RUNS[:1], landing, config("google_ads", ["1", "2", "3"])).calls == 4 * (2 + 1)
+    assert forecast("google_ads", RUNS[:1], landing, config("google_ads", ["1", "2", "3"])).calls == 3 * (2 + 1) + (
+        2 + 4
+    )
 
 
 def test_streams_that_are_switched_off_are_not_asked_for(landing: Landing) -> None:
     only = config("google_ads", streams=["campaign_daily", "campaign"])
-    assert forecast("google_ads", RUNS, landing, only).calls == 2 * 3 * (2 + 1)
+    assert forecast("google_ads", RUNS, landing, only).calls == 3 * (2 + 1) + 3 * (2 + 4)
 
 
 # -- against what is really asked
