@@ -10,11 +10,12 @@ import time_machine
 from sqlalchemy import select
 
 from b2b_pipeline.absences import still_absent
+from b2b_pipeline.core.gone import sweeps
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS
 from b2b_pipeline.sandbox.truth_campaigns import leads_by_campaign
-from b2b_pipeline.warehouse.tables import identity_link, lead, record_present, spend
+from b2b_pipeline.warehouse.tables import spend
 from b2b_pipeline_tests.end_to_end import (
     ENGINES,
     ROUGH_UNTIL,
@@ -58,15 +59,9 @@ def test_leads_meet_the_campaigns_that_portals_know_by_name_alone(whole: Worksho
 
 
 def test_people_deleted_for_privacy_and_purged_leads_are_found_by_the_sweep(whole: Workshop) -> None:
-    there = select(record_present.c.object_id).where(record_present.c.object == "lead")
-    gone = whole.warehouse.rows(
-        select(lead.c.source, lead.c.record_key).where(
-            lead.c.source != "files", ~lead.c.is_deleted, lead.c.lead_id.not_in(there)
-        )
-    )
-    merged = whole.warehouse.rows(select(identity_link.c.from_key).where(identity_link.c.rule == "merge"))
-    survived_by = {row["from_key"] for row in merged}
-    left = {row["source"] for row in gone if row["record_key"] not in survived_by}
+    with whole.warehouse.read() as connection:
+        found = sweeps(connection, whole.config)
+    left = {source for (source, object_), sweep in found.items() if object_ == "lead" and sweep.gone}
     assert left == {"hubspot", "salesforce"}  # and yet every number is the truth
 
 
