@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 from b2b_pipeline import settings
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.landing import signature
+from b2b_pipeline.files.landing import settled, signature
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.landing import Landing
@@ -63,6 +64,20 @@ def decide_files(listing: Mapping[str, str], held: Mapping[str, str], files: Fil
         else:
             wanted[name] = file_stream(files[mapping])
     return wanted, complaints
+
+
+def held(listing: Mapping[str, str], folder: Path, files: Files, landing: Landing) -> dict[str, str]:
+    """The files of the inbox that landing holds in this very version, or has refused or taken back: name -> signature.
+
+    One that goes meanwhile is not among them.
+    """
+    wanted, _ = decide_files(listing, {}, files)
+    found = {}
+    for name, stream in wanted.items():
+        with suppress(FileNotFoundError):
+            if settled(folder / name, files[mapping_for(name, files) or ""], stream, landing):
+                found[name] = listing[name]
+    return found
 
 
 def note_ambiguous(listing: Mapping[str, str], files: Files, landing: Landing) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.files.inbox import decide_files, note_ambiguous, standing
+from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.common import EARLY
@@ -52,7 +52,7 @@ class Launcher:
         return self._run(FRESHNESS, {})
 
     def files(self) -> tuple[dict[str, str], list[str]]:
-        """The files of the inbox and the stream that each lands in; what is wrong with those that are left there."""
+        """The news of the inbox and the stream that each lands in; what is wrong with files that are left there."""
         inbox, files = self._pipeline.inbox, self._pipeline.config.files
         if not inbox.is_dir():
             return {}, [f"there is no folder {inbox}"] if files else []
@@ -61,8 +61,7 @@ class Launcher:
         for name in moving:
             refusals.note(Refusal(name, "", "unread", "it is still being written"))
         note_ambiguous(listing, files, landing)
-        held = {refusal.name: refusal.signature for refusal in refusals.all() if refusal.state == "withdrawn"}
-        wanted, complaints = decide_files(listing, held, files)
+        wanted, complaints = decide_files(listing, held(listing, inbox, files, landing), files)
         return wanted, [*complaints, *(f"{name} is still being written: the next backfill takes it" for name in moving)]
 
     def land(self, name: str, stream: str) -> str:

@@ -10,9 +10,7 @@ import dagster as dg
 from dagster import DagsterRunStatus
 
 from b2b_pipeline.alerts import tell
-from b2b_pipeline.files.inbox import Trouble, decide_files, list_inbox, note_ambiguous, troubles
-from b2b_pipeline.files.landing import settled
-from b2b_pipeline.files.mapping import FileMapping, mapping_for
+from b2b_pipeline.files.inbox import Trouble, decide_files, held, list_inbox, note_ambiguous, troubles
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
@@ -90,7 +88,7 @@ def _derive_sensor(calendar: Calendar) -> dg.SensorDefinition:
     @dg.sensor(
         name="derive_after_ingest",
         job_name=DERIVE,
-        minimum_interval_seconds=10,
+        minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts `derive` once every ingest has ended, or at a deadline, from whatever is landed.",
     )
@@ -168,7 +166,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
     @dg.sensor(
         name="file_drops",
         asset_selection=[raw_key("files", stream) for stream in file_streams(files)],
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lands files that are new in the inbox, or were replaced, once they stand still, and tells at once "
         "which were refused or fit nowhere. A malformed one fails its own run, once.",
@@ -186,7 +184,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         before, told = cursor.get("listing", {}), cursor.get("told", {})
         still = {name: found for name, found in listing.items() if before.get(name) == found}
         note_ambiguous(still, files, pipeline.landing)
-        wanted, complaints = decide_files(still, _held(still, files, pipeline), files)
+        wanted, complaints = decide_files(still, held(still, pipeline.inbox, files, pipeline.landing), files)
         asked = {name: AskedFile(*entry) for name, entry in cursor.get("asked", {}).items()}
         signatures = {name: still[name] for name in wanted}
         running = _landing(context.instance)
@@ -207,16 +205,6 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         )
 
     return file_drops
-
-
-def _held(listing: Mapping[str, str], files: Mapping[str, FileMapping], pipeline: Pipeline) -> dict[str, str]:
-    """The files of the inbox that landing holds in this very version, or has refused."""
-    wanted, _ = decide_files(listing, {}, files)
-    return {
-        name: listing[name]
-        for name, stream in wanted.items()
-        if settled(pipeline.inbox / name, files[mapping_for(name, files) or ""], stream, pipeline.landing)
-    }
 
 
 def _landing(instance: dg.DagsterInstance) -> set[str]:
