@@ -18,8 +18,8 @@ from b2b_pipeline import settings
 from b2b_pipeline.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
-from b2b_pipeline.core.identity import shared_addresses
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
+from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
 from b2b_pipeline.files.inbox import troubles
 from b2b_pipeline.ingest import MISSHAPEN, misshapen

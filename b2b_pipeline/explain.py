@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.flatten import flattened
+from b2b_pipeline.derived.registry import trace
 from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
@@ -203,7 +204,7 @@ def _evidence(
                 conditions.append(func.coalesce(leg.dimensions["channel"], "").not_in(without))
         total, found = _rows(warehouse, leg.table, and_(*conditions), limit)
         yield Evidence(leg.table.name, name, total, found)
-        for table, condition in TRACES.get(leg.table.name, _no_trace)(config, found) if found else ():
+        for table, condition in trace(leg.table.name, config, found) if found else ():
             key = table.info["key"]
             for row in _rows(warehouse, table, condition, 10 * limit)[1]:
                 traced.setdefault(table.name, {})[tuple(row[part] for part in key)] = row
@@ -215,50 +216,6 @@ def _rows(warehouse: Warehouse, table: Table, condition: ColumnElement[bool], li
     total = warehouse.rows(select(func.count().label("n")).select_from(table).where(condition))[0]["n"]
     order = [table.c[name] for name in table.info["key"]]
     return total, warehouse.rows(select(table).where(condition).order_by(*order).limit(limit))
-
-
-Trace = Iterator[tuple[Table, ColumnElement[bool]]]
-
-
-def _no_trace(config: Config, rows: list[Row]) -> Trace:
-    return iter(())
-
-
-def _of_persons(config: Config, rows: list[Row]) -> Trace:
-    """A person: their lead records, stages, first touch, and the opportunities of their deals."""
-    cluster, lead, stage, deal = tables.identity_cluster.c, tables.lead.c, tables.stage_event.c, tables.deal.c
-    persons = [row["person_key"] for row in rows]
-    records = select(cluster.record_key).where(cluster.person_key.in_(persons))
-    yield tables.lead, lead.record_key.in_(records)
-    leads = select(1).where(lead.record_key.in_(records), lead.source == stage.source, lead.lead_id == stage.object_id)
-    yield tables.stage_event, and_(stage.object == "lead", leads.exists())
-    touches = [row["first_touch_id"] for row in rows if row["first_touch_id"]]
-    yield tables.touchpoint, tables.touchpoint.c.touch_id.in_(touches)
-    if any(row["has_opportunity"] for row in rows):
-        opps, opportunity = select(deal.opp_id).where(deal.person_key.in_(persons)), tables.opportunity
-        yield opportunity, and_(opportunity.c.source == config.system_of_record, opportunity.c.opp_id.in_(opps))
-
-
-def _of_deals(config: Config, rows: list[Row]) -> Trace:
-    """A deal: its opportunity, the records that tie a person to it, and its first and last touch."""
-    opps = [row["opp_id"] for row in rows]
-    ties = {tables.opportunity: "opp_id", tables.lead: "converted_opp_id", tables.opp_contact_role: "opp_id"}
-    for table, column in ties.items():
-        yield table, and_(table.c.source == config.system_of_record, table.c[column].in_(opps))
-    touches = {row[name] for row in rows for name in ("first_touch_id", "last_touch_id") if row[name]}
-    yield tables.touchpoint, tables.touchpoint.c.touch_id.in_(sorted(touches))
-
-
-def _of_recipients(config: Config, rows: list[Row]) -> Trace:
-    """A recipient of a send: what happened there."""
-    event = tables.email_event.c
-    keys = ("source", "send_id", "recipient_hash")
-    yield tables.email_event, or_(*(and_(*(event[name] == row[name] for name in keys)) for row in rows))
-
-
-TRACES: Mapping[str, Callable[[Config, list[Row]], Trace]] = {
-    "person": _of_persons, "deal": _of_deals, "email_recipient": _of_recipients,
-}  # fmt: skip
 
 
 # -- what the vendor said

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import Table, Text, cast, func, literal, select
 
-from b2b_pipeline.core.coverage import update_coverage
-from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.load import LoadReport, load_tables
+from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES

@@ -22,9 +22,9 @@ import time_machine
 from sqlalchemy import Table, select
 
 from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from b2b_pipeline.core.campaigns import ambiguous_campaigns
-from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.derived.campaigns import ambiguous_campaigns
+from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, identity_cluster, lead, person, touchpoint
 from b2b_pipeline_tests.test_write import CONFIG, DAY, at, put, warehouse

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
-from b2b_pipeline.core.coverage import update_coverage
-from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.core.made_of import BEHIND
+from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.derived.derive import derive_table
+from b2b_pipeline.derived.made_of import BEHIND
 from b2b_pipeline.export import export_parquet
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES

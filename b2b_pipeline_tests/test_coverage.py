@@ -17,9 +17,9 @@ from b2b_pipeline.absences import note_absences
 from b2b_pipeline.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
-from b2b_pipeline.core.coverage import update_coverage
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.core.made_of import Loads
+from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES

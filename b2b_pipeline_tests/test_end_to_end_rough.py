@@ -10,7 +10,7 @@ import time_machine
 from sqlalchemy import select
 
 from b2b_pipeline.absences import still_absent
-from b2b_pipeline.core.gone import sweeps
+from b2b_pipeline.derived.gone import sweeps
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS

@@ -15,9 +15,9 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.core.identity import shared_addresses
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.core.refused import quarantined_rows, told
+from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.files.check import CheckReport, check
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.dropped import Dropped

@@ -6,8 +6,8 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.derive import derive_table
-from b2b_pipeline.core.gone import sweeps
+from b2b_pipeline.derived.derive import derive_table
+from b2b_pipeline.derived.gone import sweeps
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (

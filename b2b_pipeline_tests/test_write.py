@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.derive import derive_table
+from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES

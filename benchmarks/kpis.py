@@ -23,8 +23,10 @@ from sqlalchemy import Connection, Select, Table, column, select, text
 from sqlalchemy import table as relation
 
 from b2b_pipeline.config import load_config
-from b2b_pipeline.core.derive import QUERIES, derive_table
-from b2b_pipeline.core.gone import gone
+from b2b_pipeline.derived.deal import deals
+from b2b_pipeline.derived.derive import derive_table
+from b2b_pipeline.derived.gone import gone
+from b2b_pipeline.derived.person import persons
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import family_rows, publish_family
 from b2b_pipeline.warehouse import tables
@@ -42,6 +44,7 @@ FIRST_DAY = np.datetime64("2023-01-01")
 CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "video"])
 COMPONENTS = [each.name for each in tables.kpi_component_daily.c if each.name not in ("as_of", "run_id")]
 # What is compared: the part from which the derived table is made, and the families that read it.
+QUERIES = {"person": persons, "deal": deals}
 PARTS = {"person": ("lead_generation", "funnel_conversion"), "deal": ("attribution",)}
 
 

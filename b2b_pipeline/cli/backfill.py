@@ -14,7 +14,7 @@ from b2b_pipeline.errors import ConfigError, TransientError
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-    from b2b_pipeline.core.gone import Sweep
+    from b2b_pipeline.derived.gone import Sweep
     from b2b_pipeline.orchestration.launch import Launcher
     from b2b_pipeline.pipeline import Pipeline
 
@@ -69,7 +69,7 @@ def backfill(
 def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
     """List what the CRMs still have, derive, and tell what is gone since the sweep before, object by object."""
     from b2b_pipeline.connectors import SOURCES
-    from b2b_pipeline.core.gone import sweeps
+    from b2b_pipeline.derived.gone import sweeps
 
     streams = {
         name: [each.name for each in SOURCES[name].switched_on(found.config) if "record_present" in each.feeds]

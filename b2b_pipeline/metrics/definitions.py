@@ -12,7 +12,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.made_of import EVERY, KPI_DAILY, Loads
+from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.query import why_incomplete
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, literal, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.given import Facts, Need
-from b2b_pipeline.core.made_of import BEHIND, Loads
+from b2b_pipeline.derived.made_of import BEHIND, Loads
 from b2b_pipeline.metrics.base import Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, metric_def

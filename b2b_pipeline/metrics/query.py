@@ -32,8 +32,8 @@ from sqlalchemy import (
 
 from b2b_pipeline.config import Config, Dimensions
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.core.file_coverage import FILES
+from b2b_pipeline.derived.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.base import STANDARD, Coefficient, Leg, Metric
 from b2b_pipeline.metrics.known import Known

@@ -12,7 +12,8 @@ import pyarrow as pa
 from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union, union_all
 
 from b2b_pipeline.config import Config
-from b2b_pipeline.core.made_of import INPUTS, Loads
+from b2b_pipeline.derived.made_of import Loads
+from b2b_pipeline.derived.registry import inputs
 from b2b_pipeline.metrics.base import Component, Family
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -132,13 +133,11 @@ def _totals(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, date, str | None]
 
 def _news(connection: Connection, family: Family, run_id: str, since: datetime | None) -> str:
     """The streams from which this run has loaded the family's tables; where it has not, all since the last change."""
-    inputs = {
-        part for component in family.components for table in component.tables for part in INPUTS.get(table, (table,))
-    }
+    behind = {part for component in family.components for table in component.tables for part in inputs(table)}
     audit = load_audit.c
     query = (
         select(audit.source, audit.stream, func.count(audit.slice_id.distinct()), func.sum(audit.rows_loaded))
-        .where(audit.target_table.in_(inputs), audit.rows_loaded > 0)
+        .where(audit.target_table.in_(behind), audit.rows_loaded > 0)
         .group_by(audit.source, audit.stream)
         .order_by(audit.source, audit.stream)
     )

@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table, func, select
 
-from b2b_pipeline.core.coverage import update_coverage
-from b2b_pipeline.core.derive import derive_table
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import LoadReport, load_tables
-from b2b_pipeline.core.made_of import INPUTS
+from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.derived.derive import derive_table
+from b2b_pipeline.derived.registry import reads
 from b2b_pipeline.orchestration.common import OWNER, Calendar, about_table, report_days, translated
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -89,10 +89,7 @@ def _told(
 
 
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
-    upstream = [dg.AssetDep(name) for name in INPUTS.get(table.name, ("lead", "identity_link"))]
-    if table.name in ("person", "deal"):
-        more = (tables.identity_cluster, tables.campaign, tables.record_present, tables.account)
-        upstream += [dg.AssetDep(each.name) for each in more]
+    upstream = [dg.AssetDep(name) for name in sorted(reads(table.name))]
 
     @calendar.asset(**_about(table), group_name="derived", kinds={"table", "sql"}, deps=upstream)
     def derived(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:

@@ -11,9 +11,9 @@ from sqlalchemy import case, func, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.coverage import FX
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.file_coverage import FILES
+from b2b_pipeline.derived.coverage import FX
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, coverage, kpi_component_daily, load_audit, metadata

@@ -151,11 +151,19 @@ def temporary(
     connection: Connection, like: Table, names: Sequence[str], rows: Select[Any] | CompoundSelect[Any], name: str
 ) -> Iterator[Table]:
     """The result of `rows` as a temporary table with the columns `names` of `like`."""
+    made = make_temporary(connection, like, names, rows, name)
+    yield made
+    connection.execute(DropTable(made))
+
+
+def make_temporary(
+    connection: Connection, like: Table, names: Sequence[str], rows: Select[Any] | CompoundSelect[Any], name: str
+) -> Table:
+    """The same for the caller to drop."""
     found = rows.subquery()
     typed = (cast(c, like.c[n].type).label(n) for c, n in zip(found.c, names, strict=True))
     # Not INSERT … SELECT: PostgreSQL runs that on one processor only.
     create = CreateTableAs(select(*typed), name, temporary=True)
     connection.execute(create)
     analyse(connection, create.table)
-    yield create.table
-    connection.execute(DropTable(create.table))
+    return create.table

@@ -17,8 +17,9 @@ from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
-from b2b_pipeline.core.made_of import COVERAGE, EVERY, INPUTS, Loads
 from b2b_pipeline.currencies import why_not_converted
+from b2b_pipeline.derived.made_of import COVERAGE, EVERY, Loads
+from b2b_pipeline.derived.registry import inputs
 from b2b_pipeline.landing import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
@@ -39,7 +40,7 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
     """
     found = {
         (feed.source, feed.stream, part)
-        for part in INPUTS.get(table, (table,))
+        for part in inputs(table)
         for feed in feeds(part, config)
         if feed.kind not in OF_NOW or feed.files
     }
@@ -60,7 +61,7 @@ def amounts_behind(table: str, config: Config) -> set[tuple[str, str]]:
     """(source, core table) of every amount that a sum of money over a table, core or derived, is made of."""
     return {
         (source, part)
-        for part in CONVERTED.keys() & {*INPUTS.get(table, (table,))}
+        for part in CONVERTED.keys() & inputs(table)
         for source in ((config.system_of_record,) if part in OF_RECORD else (*config.sources, "files"))
     }
 

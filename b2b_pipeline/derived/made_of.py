@@ -13,20 +13,9 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from b2b_pipeline.config import Config
 from b2b_pipeline.core.fx import CONVERTED
+from b2b_pipeline.derived.registry import DERIVED, reads
 from b2b_pipeline.warehouse.tables import CORE, load_audit, made_of
 
-# Derived table -> what it is made of.
-INPUTS = {
-    "person": ("lead", "stage_event", "touchpoint", "identity_link", "opportunity", "opp_contact_role"),
-    "deal": ("opportunity", "opp_contact_role", "lead", "touchpoint", "identity_link"),
-    "email_recipient": ("email_event",),
-}
-_CLUSTERS = "identity_cluster"
-_READ = {
-    _CLUSTERS: ("identity_link", "lead"),
-    "email_recipient": INPUTS["email_recipient"],
-    **{name: (*INPUTS[name], _CLUSTERS, "campaign", "record_present", "account") for name in ("person", "deal")},
-}  # derived table -> all that it is computed from
 COVERAGE, KPI_DAILY, EVERY = "coverage", "kpi_daily", [table.name for table in CORE]
 BEHIND = (
     "tables or pipeline.yaml have changed since this was derived: run `derive` in the Dagster UI, or `b2b backfill`"
@@ -48,7 +37,7 @@ class Loads:
 
         Nothing, where one of these is itself behind.
         """
-        tables = list(_READ[name] if tables is None else tables)
+        tables = list(reads(name) if tables is None else tables)
         late = any(self._is_late(table) for table in tables if table in self._marks)
         connection.execute(delete(made_of).where(made_of.c.name == name))
         connection.execute(insert(made_of), [{"name": name, "state": "" if late else self._state(tables)}])
@@ -64,7 +53,7 @@ class Loads:
         return any(self._marks.get(name) != self._state(tables) for name, tables in everything.items())
 
     def _is_late(self, derived: str) -> bool:
-        return self._marks[derived] != self._state(_READ[derived])
+        return self._marks[derived] != self._state(reads(derived))
 
     def _state(self, tables: Iterable[str]) -> str:
         core = {part for table in tables for part in _core_of(table)}
@@ -74,4 +63,4 @@ class Loads:
 
 
 def _core_of(table: str) -> set[str]:
-    return {part for each in _READ[table] for part in _core_of(each)} if table in _READ else {table}
+    return {part for each in reads(table) for part in _core_of(each)} if table in DERIVED else {table}

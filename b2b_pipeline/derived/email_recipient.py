@@ -1,0 +1,40 @@
+"""`email_recipient`: what each recipient of a send did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, false, func, or_, select
+
+from b2b_pipeline.config import Config
+from b2b_pipeline.derived.base import Derived, Row, Trace, text_order
+from b2b_pipeline.warehouse.tables import email_event, email_recipient
+
+
+def recipients() -> Select[Any]:
+    """Rows of `email_recipient`; opens and clicks of machines are left out."""
+    event = email_event.c
+    keys = (event.source, event.send_id, event.recipient_hash, event.event_type)
+    by_machine = func.coalesce(event.is_machine, false()) & event.event_type.in_(("open", "click"))
+    return (
+        select(*keys, func.min(text_order(event.campaign_id)), func.min(event.date_day))
+        .where(~by_machine)
+        .group_by(*keys)
+    )
+
+
+@contextmanager
+def _rows(connection: Connection, config: Config) -> Iterator[Select[Any]]:
+    yield recipients()
+
+
+def _trace(config: Config, rows: list[Row]) -> Trace:
+    """A recipient of a send: what happened there."""
+    event = email_event.c
+    keys = ("source", "send_id", "recipient_hash")
+    yield email_event, or_(*(and_(*(event[name] == row[name] for name in keys)) for row in rows))
+
+
+EMAIL_RECIPIENT = Derived(email_recipient, _rows, lambda config: [recipients()], trace=_trace)
