@@ -25,11 +25,11 @@ from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.drops import drop_files
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline_tests.installation import DEMO, START, UNTIL, Installation, served, settle
 from b2b_pipeline_tests.migrated import migrated
+from b2b_sandbox.drops import drop_files
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.world import World
 
 SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
 MORNING = datetime.combine(UNTIL + timedelta(days=1), time(9), UTC)  # the world's last day must be there

@@ -33,14 +33,14 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.replay import STAMPS, Rebuilt, rebuild
-from b2b_pipeline.sandbox.drops import drop_files
-from b2b_pipeline.sandbox.generate import advance, make_world
-from b2b_pipeline.sandbox.truth import truth
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.installation import DEMO, Installation, served, settle
 from b2b_pipeline_tests.migrated import migrated
+from b2b_sandbox.drops import drop_files
+from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.truth import truth
+from b2b_sandbox.world import World
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 22)
 NIGHTS = 6  # after the first pull

@@ -23,13 +23,13 @@ from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.replay import rebuild
-from b2b_pipeline.sandbox import tokens
-from b2b_pipeline.sandbox.drops import drop_files
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.generate_ads import MANAGER
-from b2b_pipeline.sandbox.server import VENDORS, running
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline_tests.migrated import migrated
+from b2b_sandbox import tokens
+from b2b_sandbox.drops import drop_files
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.generate_ads import MANAGER
+from b2b_sandbox.server import VENDORS, running
+from b2b_sandbox.world import World
 
 START, UNTIL = date(2026, 6, 9), date(2026, 6, 28)
 CREDENTIALS = {

@@ -10,9 +10,9 @@ import time_machine
 
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.replay import rebuild
-from b2b_pipeline.sandbox.generate import advance
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import UNTIL, Installation, served
+from b2b_sandbox.generate import advance
 
 GONE = "4100000002"
 

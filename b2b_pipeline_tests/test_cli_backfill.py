@@ -18,12 +18,12 @@ from b2b_pipeline.cli.backfill import split
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.faults import add_fault
-from b2b_pipeline.sandbox.purge import purge
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder
 from b2b_pipeline_tests.installation import START, UNTIL, Installation
+from b2b_sandbox.faults import add_fault
+from b2b_sandbox.purge import purge
 
 FIRST = UNTIL - timedelta(days=2)
 SOURCES = ("google_ads", "hubspot", "ecb")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
 from b2b_pipeline.warehouse.migrate import HEAD
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import CREDENTIALS, Installation, served
 from b2b_pipeline_tests.test_http import answer, serving
+from b2b_sandbox.tokens import PRIVATE_APP_TOKEN
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.sandbox.tokens import PRIVATE_APP_TOKEN
+from b2b_sandbox.tokens import PRIVATE_APP_TOKEN
 
 WORLD = ("--days", "20", "--leads", "60", "--until", "2026-06-28")
 B2B = "from b2b_pipeline.cli import app; app()"
@@ -122,7 +122,7 @@ def test_a_fault_is_shown_listed_and_taken_back() -> None:
 def test_a_fault_that_makes_no_sense_is_refused(arguments: list[str], message: str) -> None:
     from datetime import date
 
-    from b2b_pipeline.sandbox.generate import make_world
+    from b2b_sandbox.generate import make_world
 
     make_world(Path("home/sandbox/world.sqlite"), until=date(2026, 6, 28), days=1, leads=0)
     done = sandbox("fault", *arguments)
@@ -135,3 +135,10 @@ def test_without_a_world_it_says_who_makes_one() -> None:
         done = sandbox(command)
         assert done.exit_code == 2
         assert "`b2b sandbox serve` makes one" in done.output
+
+
+def test_where_it_is_not_installed_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("b2b_pipeline.cli.sandbox.find_spec", lambda name: None)
+    result = sandbox("serve")
+    assert result.exit_code == 1
+    assert "the sandbox is not installed here" in result.stderr

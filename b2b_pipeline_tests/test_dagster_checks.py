@@ -15,12 +15,12 @@ from sqlalchemy import delete, update
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.orchestration.checks import sunset_result
-from b2b_pipeline.sandbox.faults import add_fault, clear_faults
-from b2b_pipeline.sandbox.generate import advance
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, checked, memory_folder, values
 from b2b_pipeline_tests.installation import START, UNTIL
+from b2b_sandbox.faults import add_fault, clear_faults
+from b2b_sandbox.generate import advance
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 TOMORROW = UNTIL + timedelta(days=1)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.faults import add_fault, list_faults
 from b2b_pipeline_tests.installation import Installation
 from b2b_pipeline_tests.webserver import children_of, recent, started, wait_for
+from b2b_sandbox.faults import add_fault, list_faults
 
 DAYS = 20
 LAST = datetime.now(UTC).date() - timedelta(days=1)

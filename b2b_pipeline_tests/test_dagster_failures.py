@@ -17,11 +17,11 @@ from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.orchestration.common import failure, translated
-from b2b_pipeline.sandbox.faults import add_fault, clear_faults
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, failures, memory_folder, values
 from b2b_pipeline_tests.installation import CREDENTIALS, START, UNTIL
+from b2b_sandbox.faults import add_fault, clear_faults
 
 CAMPAIGN_DAYS = "raw/google_ads/campaign_daily"
 

@@ -165,9 +165,9 @@ def test_only_the_edge_knows_dagster() -> None:
     """Connectors, contracts, transforms, metrics and the sandbox import without it."""
     program = """
 import importlib, pkgutil, sys
-import b2b_pipeline
+import b2b_pipeline, b2b_sandbox
 edge = ("b2b_pipeline.orchestration", "b2b_pipeline.definitions", "b2b_pipeline.warehouse.migrations")
-found = (m.name for m in pkgutil.walk_packages(b2b_pipeline.__path__, "b2b_pipeline."))
+found = (m.name for p in (b2b_pipeline, b2b_sandbox) for m in pkgutil.walk_packages(p.__path__, f"{p.__name__}."))
 names = [name for name in found if not name.startswith(edge) and not name.endswith("__main__")]
 assert len(names) > 50, names
 for name in names:

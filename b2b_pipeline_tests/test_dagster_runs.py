@@ -15,11 +15,11 @@ from b2b_pipeline.metrics.registry import FAMILIES, METRICS
 from b2b_pipeline.orchestration.common import RESTATED
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.replay import fingerprints
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder
 from b2b_pipeline_tests.installation import START, UNTIL
+from b2b_sandbox.world import World
 
 DAYS = [(START + timedelta(days=n)).isoformat() for n in range((UNTIL - START).days + 1)]
 TABLES = (*tables.CORE, *tables.DERIVED, tables.quarantine, tables.coverage)

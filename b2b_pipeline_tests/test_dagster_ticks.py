@@ -21,11 +21,11 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.orchestration.sensors import _failed_runs
-from b2b_pipeline.sandbox.faults import add_fault
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import MORNING, Orchestra, memory_folder
 from b2b_pipeline_tests.installation import START, UNTIL
+from b2b_sandbox.faults import add_fault
 
 RATES = "raw/ecb/exchange_rate"
 TICK = datetime.combine(UNTIL + timedelta(days=1), datetime.min.time(), ZoneInfo("UTC")).replace(hour=2)

@@ -12,7 +12,8 @@ from b2b_pipeline_tests.installation import DEMO
 
 WHATEVER = {
     "start_date": "2026-01-01", "system_of_record": "hubspot", "sources": {"hubspot": {"fields": {"account_id": "x"}}},
-    "identity": {"shared_emails": ["h1:" + 32 * "0"]}, "exclude": {"email_domains": ["a.example"], "opportunity_types": ["r"]},
+    "identity": {"shared_emails": ["h1:" + 32 * "0"]},
+    "exclude": {"email_domains": ["a.example"], "opportunity_types": ["r"]},
 }  # fmt: skip
 
 

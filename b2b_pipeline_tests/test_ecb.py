@@ -20,9 +20,9 @@ from b2b_pipeline.connectors.ecb import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Skip, Wait
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import ConfigError, ContractError, TransientError
-from b2b_pipeline.sandbox.faults import add_fault
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
+from b2b_sandbox.faults import add_fault
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
 
 CSV = (Path(__file__).parent / "fixtures" / "ecb" / "exchange_rate.csv").read_bytes()
 URL = "https://data-api.ecb.europa.eu/service/data/EXR/D.GBP+USD.EUR.SP00.A"

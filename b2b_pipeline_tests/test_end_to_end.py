@@ -9,9 +9,6 @@ from datetime import timedelta
 import pytest
 
 from b2b_pipeline.metrics.query import ask
-from b2b_pipeline.sandbox.truth import OWN_DOMAINS, TEST_PATTERNS
-from b2b_pipeline.sandbox.truth_files import event_leads
-from b2b_pipeline.sandbox.truth_people import People, local_midnight, seconds, standing_contacts
 from b2b_pipeline.warehouse.tables import (
     identity_cluster,
     identity_link,
@@ -35,6 +32,9 @@ from b2b_pipeline_tests.end_to_end import (
     new_warehouses,
     nightly,
 )
+from b2b_sandbox.truth import OWN_DOMAINS, TEST_PATTERNS
+from b2b_sandbox.truth_files import event_leads
+from b2b_sandbox.truth_people import People, local_midnight, seconds, standing_contacts
 
 OF_CONTACTS = (lead, stage_event, touchpoint, identity_link, identity_cluster)
 GRAINS = [(), ("day",), ("week",), ("month",), ("day", "channel"), ("month", "channel")]

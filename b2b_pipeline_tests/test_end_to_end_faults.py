@@ -16,11 +16,11 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.ingest import IngestReport, ingest
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.faults import add_fault, list_faults
-from b2b_pipeline.sandbox.server import VENDORS, running
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline_tests.end_to_end import START, UNTIL, at_once, inside, installation, nightly
 from b2b_pipeline_tests.installation import CREDENTIALS, Installation
+from b2b_sandbox.faults import add_fault, list_faults
+from b2b_sandbox.server import VENDORS, running
+from b2b_sandbox.world import World
 
 SMALL_PAGES: dict[str, dict[str, Any]] = {"google_ads": {"page_size": 50}, "salesforce": {"page_size": 50}}
 GOOGLE, SALESFORCE = ("google_ads", "campaign_daily"), ("salesforce", "lead_history")

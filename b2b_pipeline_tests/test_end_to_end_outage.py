@@ -18,9 +18,6 @@ from b2b_pipeline.landing import Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.faults import add_fault, clear_faults
-from b2b_pipeline.sandbox.generate import advance
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse.tables import coverage, load_audit, quarantine, spend
 from b2b_pipeline_tests.end_to_end import (
     ENGINES,
@@ -38,6 +35,9 @@ from b2b_pipeline_tests.end_to_end import (
     pull,
 )
 from b2b_pipeline_tests.installation import Installation
+from b2b_sandbox.faults import add_fault, clear_faults
+from b2b_sandbox.generate import advance
+from b2b_sandbox.world import World
 
 
 @pytest.fixture(autouse=True)

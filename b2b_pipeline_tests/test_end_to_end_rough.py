@@ -13,8 +13,6 @@ from b2b_pipeline.absences import still_absent
 from b2b_pipeline.derived.gone import sweeps
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
-from b2b_pipeline.sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS
-from b2b_pipeline.sandbox.truth_campaigns import leads_by_campaign
 from b2b_pipeline.warehouse.tables import spend
 from b2b_pipeline_tests.end_to_end import (
     ENGINES,
@@ -26,6 +24,8 @@ from b2b_pipeline_tests.end_to_end import (
     new_warehouses,
     rough,
 )
+from b2b_sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS
+from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 OF_EMAIL = [name for name in METRICS if name.startswith("email_")]
 

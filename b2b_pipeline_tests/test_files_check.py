@@ -29,9 +29,9 @@ from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.rows import rows
-from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline.schema import schema
 from b2b_pipeline.warehouse.tables import metadata
+from b2b_sandbox.generate import make_world
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STAGES = ["lead", "mql", "sal", "sql", "opportunity", "customer"]

@@ -18,8 +18,8 @@ from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.forecast import SECONDS_PER_CALL, forecast
 from b2b_pipeline.landing import Landing
 from b2b_pipeline.privacy import Pseudonyms
-from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline_tests.installation import DEMO, START, UNTIL, Installation, served, settle
+from b2b_sandbox.generate import make_world
 
 JANUARY = date(2025, 1, 1)
 RUNS = [(JANUARY + timedelta(days=n), JANUARY + timedelta(days=n + 119)) for n in (0, 120, 240)]  # 360 days

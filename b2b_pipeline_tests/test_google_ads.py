@@ -30,11 +30,11 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SplitError, TransientError
-from b2b_pipeline.sandbox.faults import add_fault
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
+from b2b_sandbox.faults import add_fault
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
+from b2b_sandbox.world import World
 
 FIXTURES = Path(__file__).parent / "fixtures" / "google_ads"
 SEARCH = "https://googleads.googleapis.com/v26/customers/4100000001/googleAds:search"

@@ -27,11 +27,11 @@ from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SkippedError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
-from b2b_pipeline.sandbox.faults import add_fault
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import SCHEMA, World
 from b2b_pipeline.warehouse.tables import metadata
+from b2b_sandbox.faults import add_fault
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
+from b2b_sandbox.world import SCHEMA, World
 
 FIXTURES = Path(__file__).parent / "fixtures" / "hubspot"
 API = "https://api.hubapi.com"

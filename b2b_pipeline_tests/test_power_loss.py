@@ -16,9 +16,9 @@ import pytest
 
 from b2b_pipeline.orchestration.alive import GONE
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.faults import add_fault, list_faults
 from b2b_pipeline_tests.installation import Installation
 from b2b_pipeline_tests.webserver import UI, processes, recent, started, wait_for
+from b2b_sandbox.faults import add_fault, list_faults
 
 LAST = datetime.now(UTC).date() - timedelta(days=1)
 B2B = [sys.executable, "-m", "b2b_pipeline.cli"]

@@ -24,15 +24,15 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.drops import drop_files
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.purge import purge
-from b2b_pipeline.sandbox.truth import truth
-from b2b_pipeline.sandbox.world import World
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.end_to_end import clock, environment, installation
 from b2b_pipeline_tests.installation import Installation, served
 from b2b_pipeline_tests.migrated import migrated
+from b2b_sandbox.drops import drop_files
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.purge import purge
+from b2b_sandbox.truth import truth
+from b2b_sandbox.world import World
 
 START, UNTIL = date(2026, 4, 24), date(2026, 6, 22)
 WEEK = timedelta(days=7)

@@ -29,10 +29,10 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.mapping import start_of_day
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
-from b2b_pipeline.sandbox.faults import add_fault
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
 from b2b_pipeline.warehouse import tables
+from b2b_sandbox.faults import add_fault
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
 
 FIXTURES = Path(__file__).parent / "fixtures" / "salesforce"
 DOMAIN = "https://brightwater.my.salesforce.com"

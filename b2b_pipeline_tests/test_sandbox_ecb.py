@@ -11,8 +11,8 @@ from decimal import Decimal
 import pytest
 import requests
 
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import requests
 
-from b2b_pipeline.sandbox import tokens
-from b2b_pipeline.sandbox.faults import FOREVER, KINDS, add_fault, clear_faults, list_faults
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import World
+from b2b_sandbox import tokens
+from b2b_sandbox.faults import FOREVER, KINDS, add_fault, clear_faults, list_faults
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
+from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = ("google_ads", "hubspot", "salesforce", "ecb")

@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from b2b_pipeline.sandbox import gaql
+from b2b_sandbox import gaql
 
 WEDNESDAY = date(2026, 3, 11)
 BASE = "SELECT campaign.id FROM campaign "

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from b2b_pipeline.sandbox import generate, tokens
-from b2b_pipeline.sandbox.gaql_fields import FIELDS, camel
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import SCHEMA, World
+from b2b_sandbox import generate, tokens
+from b2b_sandbox.gaql_fields import FIELDS, camel
+from b2b_sandbox.server import running
+from b2b_sandbox.world import SCHEMA, World
 
 MANAGER, BERLIN, NEW_YORK, CLOSED = "1000000000", "2000000000", "3000000000", "4000000000"
 BASE = "SELECT campaign.id FROM campaign "

@@ -18,9 +18,9 @@ from hubspot.crm.contacts.models import BatchReadInputSimplePublicObjectId, Publ
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from b2b_pipeline.sandbox import generate, hubspot, server, tokens
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import SCHEMA, World
+from b2b_sandbox import generate, hubspot, server, tokens
+from b2b_sandbox.server import running
+from b2b_sandbox.world import SCHEMA, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,11 +23,11 @@ from simple_salesforce.exceptions import (
     SalesforceResourceNotFound,
 )
 
-from b2b_pipeline.sandbox import salesforce, tokens
-from b2b_pipeline.sandbox.generate import make_world
-from b2b_pipeline.sandbox.salesforce_schema import OBJECTS
-from b2b_pipeline.sandbox.server import running
-from b2b_pipeline.sandbox.world import SCHEMA, World
+from b2b_sandbox import salesforce, tokens
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.salesforce_schema import OBJECTS
+from b2b_sandbox.server import running
+from b2b_sandbox.world import SCHEMA, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

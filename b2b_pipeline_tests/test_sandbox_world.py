@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from b2b_pipeline.sandbox.generate import advance, make_world
-from b2b_pipeline.sandbox.generate_base import CLOCK_HOUR, DAY, HOUR, MINUTE, salesforce_id
-from b2b_pipeline.sandbox.truth import NAMES, truth
-from b2b_pipeline.sandbox.world import SCHEMA, World
+from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate_base import CLOCK_HOUR, DAY, HOUR, MINUTE, salesforce_id
+from b2b_sandbox.truth import NAMES, truth
+from b2b_sandbox.world import SCHEMA, World
 
 UNTIL = date(2026, 10, 31)
 SHOWN_AT = {

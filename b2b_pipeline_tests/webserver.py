@@ -18,11 +18,11 @@ import requests
 
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.sandbox.generate import make_world
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.dagster_home import memory_folder, set_up
 from b2b_pipeline_tests.installation import DEMO, Installation, served, settle
 from b2b_pipeline_tests.postgres import free_port
+from b2b_sandbox.generate import make_world
 
 WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 DEV = ["dagster", "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1"]

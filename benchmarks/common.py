@@ -19,9 +19,9 @@ from typing import Any
 
 import requests
 
-from b2b_pipeline.sandbox.server import VENDORS
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.postgres import free_port
+from b2b_sandbox.server import VENDORS
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 LEADS_A_DAY = 3000 / 180  # as in the demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +14,18 @@ from b2b_pipeline.cli.common import By, Format, From, To, day, instant, say, sho
 from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from b2b_pipeline.sandbox.world import World
+    from b2b_sandbox.world import World
 
 app = typer.Typer(no_args_is_help=True, help="The vendors' APIs over an invented company.")
 WorldFile = Annotated[
     Path | None, typer.Option("--world", dir_okay=False, help="Default: sandbox/world.sqlite in B2B_HOME.")
 ]
+
+
+@app.callback()
+def installed() -> None:
+    if find_spec("b2b_sandbox") is None:
+        raise ConfigError("the sandbox is not installed here, as in the image: run it from a checkout or the wheel")
 
 
 def _path(given: Path | None) -> Path:
@@ -28,7 +35,7 @@ def _path(given: Path | None) -> Path:
 
 
 def _open(given: Path | None) -> World:
-    from b2b_pipeline.sandbox.world import World
+    from b2b_sandbox.world import World
 
     try:
         return World(_path(given))
@@ -51,10 +58,10 @@ def serve(
     fresh: Annotated[bool, typer.Option("--fresh", help="Make a new world in the place of the old one.")] = False,
 ) -> None:
     """Serve the vendors' APIs until interrupted. The world is made once; `--fresh` makes another."""
-    from b2b_pipeline.sandbox.drops import drop_files, remember_folder
-    from b2b_pipeline.sandbox.generate import make_world
-    from b2b_pipeline.sandbox.server import VENDORS
-    from b2b_pipeline.sandbox.server import serve as run
+    from b2b_sandbox.drops import drop_files, remember_folder
+    from b2b_sandbox.generate import make_world
+    from b2b_sandbox.server import VENDORS
+    from b2b_sandbox.server import serve as run
 
     path = _path(world)
     if fresh:
@@ -85,8 +92,8 @@ def serve(
 @app.command()
 def advance(days: Annotated[int, typer.Option(min=1)] = 1, world: WorldFile = None) -> None:
     """Move the world's clock on; a running server shows it at once."""
-    from b2b_pipeline.sandbox.drops import drop_files, remembered_folder
-    from b2b_pipeline.sandbox.generate import advance as move
+    from b2b_sandbox.drops import drop_files, remembered_folder
+    from b2b_sandbox.generate import advance as move
 
     found = _open(world)
     move(found, days)
@@ -113,7 +120,7 @@ def truth(
 
     Time zone, currency, gross margin and what is excluded are those of pipeline.yaml, where there is one.
     """
-    from b2b_pipeline.sandbox.truth import truth as compute
+    from b2b_sandbox.truth import truth as compute
 
     try:
         rows = compute(
@@ -153,7 +160,7 @@ def fault(
     world: WorldFile = None,
 ) -> None:
     """Let something go wrong at a vendor: b2b sandbox fault throttle --vendor hubspot --count 3"""
-    from b2b_pipeline.sandbox.faults import KINDS, add_fault, clear_faults, list_faults
+    from b2b_sandbox.faults import KINDS, add_fault, clear_faults, list_faults
 
     found = _open(world)
     if clear:

@@ -1,0 +1,370 @@
+"""The world's own answer to every metric, to hold the pipeline against.
+
+It is computed straight from the world's rows, from docs/semantics.md alone, and shares no code with the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from statistics import median
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from b2b_sandbox import truth_files
+from b2b_sandbox.truth_facts import (
+    PAID,
+    Fact,
+    Money,
+    ad_facts,
+    cost_facts,
+    email_facts,
+    opportunities,
+    opportunity_facts,
+    person_facts,
+)
+from b2b_sandbox.truth_people import People
+from b2b_sandbox.world import World
+
+OWN_DOMAINS = ("ourcompany.example",)
+TEST_PATTERNS = ("*+test*@*",)
+EXCLUDED_TYPES = ("Renewal",)
+
+Terms = Mapping[str, int]  # component -> coefficient
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Value = numerator / denominator, a plain sum without one. `margin`: the components to be multiplied by it."""
+
+    unit: str  # money, count or rate
+    numerator: Terms
+    denominator: Terms | None = None
+    margin: frozenset[str] = frozenset()
+    needs_sales_costs: bool = False
+
+
+def metric(unit: str, numerator: str, denominator: str | None = None, **more: Any) -> Metric:
+    """`"1000*spend marketing_costs -sales_costs"` -> the terms of a sum."""
+
+    def terms(text: str) -> Terms:
+        found = {}
+        for word in text.split():
+            factor, _, name = word.rpartition("*")
+            found[name.lstrip("-")] = int(factor or 1) * (-1 if name.startswith("-") else 1)
+        return found
+
+    return Metric(unit, terms(numerator), None if denominator is None else terms(denominator), **more)
+
+
+MONEY = {
+    "spend", "marketing_costs", "sales_costs", "pipeline", "bookings", "lost_amount",
+    "first_touch_revenue", "last_touch_revenue", "paid_revenue", "marketing_revenue", "conversion_value",
+}  # fmt: skip
+MARGIN = {"margin": frozenset({"marketing_revenue"})}
+COST = "spend marketing_costs"
+# What is paid, and what the money buys at once: it is known only for channels that some row of it names.
+BOUGHT = {
+    "spend", "impressions", "clicks", "marketing_costs", "sales_costs", "conversions", "conversion_value",
+}  # fmt: skip
+METRICS = {
+    "spend": metric("money", "spend"),
+    "impressions": metric("count", "impressions"),
+    "clicks": metric("count", "clicks"),
+    "ctr": metric("rate", "clicks", "impressions"),
+    "cpc": metric("money", "spend", "clicks"),
+    "cpm": metric("money", "1000*spend", "impressions"),
+    "platform_conversions": metric("count", "conversions"),
+    "platform_conversion_value": metric("money", "conversion_value"),
+    "platform_roas": metric("rate", "conversion_value", "spend"),
+    "platform_cost_per_conversion": metric("money", "spend", "conversions"),
+    "leads": metric("count", "leads"),
+    "mqls": metric("count", "mqls"),
+    "sqls": metric("count", "sqls"),
+    "cost_per_lead": metric("money", COST, "leads"),
+    "cost_per_lead_ads": metric("money", "spend", "leads"),
+    "cost_per_mql": metric("money", COST, "mqls"),
+    "cost_per_sql": metric("money", COST, "sqls"),
+    "lead_to_mql_rate": metric("rate", "leads_reached_mql", "leads"),
+    "mql_to_sql_rate": metric("rate", "mqls_reached_sql", "mqls"),
+    "sql_to_opportunity_rate": metric("rate", "sqls_with_opportunity", "sqls"),
+    "opportunity_to_won_rate": metric("rate", "opened_won", "opportunities"),
+    "close_rate": metric("rate", "opened_won", "opportunities"),
+    "lead_to_customer_rate": metric("rate", "leads_won", "leads"),
+    "lead_to_mql_rate_period": metric("rate", "mqls", "leads"),
+    "mql_to_sql_rate_period": metric("rate", "sqls", "mqls"),
+    "sql_to_opportunity_rate_period": metric("rate", "opportunities", "sqls"),
+    "opportunity_to_won_rate_period": metric("rate", "won", "opportunities"),
+    "lead_to_customer_rate_period": metric("rate", "new_customers", "leads"),
+    "opportunities": metric("count", "opportunities"),
+    "pipeline": metric("money", "pipeline"),
+    "won": metric("count", "won"),
+    "lost": metric("count", "lost"),
+    "bookings": metric("money", "bookings"),
+    "win_rate": metric("rate", "won", "won lost"),
+    "win_rate_amount": metric("rate", "bookings", "bookings lost_amount"),
+    "average_deal_size": metric("money", "bookings", "won_with_amount"),
+    "cycle_days_mean": metric("rate", "cycle_days", "cycles"),
+    "new_customers": metric("count", "new_customers"),
+    "cpa": metric("money", COST, "new_customers"),
+    "cac": metric("money", COST + " sales_costs", "new_customers", needs_sales_costs=True),
+    "revenue_first_touch": metric("money", "first_touch_revenue"),
+    "revenue_last_touch": metric("money", "last_touch_revenue"),
+    "roas": metric("rate", "paid_revenue", "spend"),
+    "mer": metric("rate", "bookings", COST),
+    "romi_multiple": metric("rate", "marketing_revenue", COST),
+    "romi": metric("rate", "marketing_revenue -spend -marketing_costs", COST, **MARGIN),
+    "roi": metric(
+        "rate", "marketing_revenue -spend -marketing_costs -sales_costs", COST + " sales_costs",
+        needs_sales_costs=True, **MARGIN,
+    ),
+    "email_sends": metric("count", "sends"),
+    "email_deliveries": metric("count", "deliveries"),
+    "email_open_rate": metric("rate", "opens", "deliveries"),
+    "email_click_rate": metric("rate", "email_clicks", "deliveries"),
+    "email_unsubscribe_rate": metric("rate", "unsubscribes", "deliveries"),
+    "email_bounce_rate": metric("rate", "bounces", "sends"),
+}  # fmt: skip
+MEDIAN = "cycle_days_median"
+NAMES = (*METRICS, MEDIAN)
+GRAINS = ("day", "week", "month", "quarter", "year")
+
+
+def truth(
+    world: World,
+    *,
+    as_of: datetime | None = None,
+    metrics: Sequence[str] | None = None,
+    start: date | None = None,
+    end: date | None = None,
+    by: Sequence[str] = (),
+    timezone: str = "UTC",
+    currency: str = "EUR",
+    gross_margin: Decimal | None = None,
+    own_domains: Sequence[str] = OWN_DOMAINS,
+    test_patterns: Sequence[str] = TEST_PATTERNS,
+    excluded_types: Sequence[str] = EXCLUDED_TYPES,
+    with_files: bool = True,
+) -> list[dict[str, Any]]:
+    """What a perfect reader of the vendors' APIs could know at `as_of` (default: the world's clock), per metric.
+
+    Both `start` and `end` are included. `by` takes one of day, week, month, quarter, year and/or `channel`. Without
+    `channel` every period of the range appears (without a range: from the first to the last with something in it); with
+    it, a period and channel appears where there is anything to count for the metric. Rows have the keys (`date`: first
+    day of the period; `channel`), `metric`, `value`, `numerator`, `denominator`. Money is a decimal string, the value
+    in cents; counts are integers, rates and days floats, the undefined is null. The median is not split by channel.
+    `test_patterns` are glob patterns for the whole address, trimmed and in lower case.
+    """
+    unknown = [name for name in (*(metrics or ()), *by) if name not in (*NAMES, *GRAINS, "channel")]
+    grains = [grain for grain in by if grain in GRAINS]
+    if unknown or len(grains) > 1:
+        raise ValueError(f"unknown: {unknown}" if unknown else "by takes one of day, week, month, quarter, year")
+    now = world.now() if as_of is None else int(as_of.timestamp() * 1000)
+    zone, grain, by_channel = ZoneInfo(timezone), grains[0] if grains else None, "channel" in by
+    with localcontext(prec=60), world.connect() as connection:
+        money = Money(connection, now, currency)
+        costs = truth_files.costs(connection, now) if with_files else []
+        event_leads = truth_files.event_leads(connection, now) if with_files else []
+        with_email = not world.is_rough  # its portal has no Marketing Hub
+        people = People(connection, now, zone, event_leads, own_domains, test_patterns, with_email=with_email)
+        deals = opportunities(connection, now, people, money, zone, excluded_types)
+        facts = [
+            *ad_facts(connection, now, money),
+            *cost_facts(costs, money),
+            *person_facts(people, deals, zone),
+            *opportunity_facts(deals),
+            *(email_facts(connection, now, zone) if with_email else ()),
+        ]
+        bought = Bought(facts, {cost.channel for cost in costs if cost.category == "ads"})
+        asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]
+        table = Table(asked, grain, by_channel, start, end, bought)
+        has_sales_costs = any(cost.category == "salaries_sales" for cost in costs)
+        rows = []
+        for name in metrics or NAMES:
+            if name != MEDIAN:
+                rows += table.rows(name, METRICS[name], gross_margin, has_sales_costs)
+            elif not by_channel:
+                rows += table.medians()
+            elif metrics:
+                raise ValueError(f"{MEDIAN} is not split by channel")
+        return rows
+
+
+Key = tuple[date | None, str | None]
+
+
+class Bought:
+    """In which channels it is known what was bought; `ads_booked` are those of the costs of category `ads`."""
+
+    def __init__(self, facts: Sequence[Fact], ads_booked: set[str | None]) -> None:
+        self._named: dict[str, set[str | None]] = defaultdict(set)
+        for fact in facts:
+            if fact.component in BOUGHT:
+                self._named[fact.component].add(fact.channel)
+        self._ads_booked = ads_booked
+
+    def without_spend(self, terms: Terms) -> set[str]:
+        """The paid channels that a ratio of these terms leaves out of its total, on both sides."""
+        if not (BOUGHT - {"sales_costs"}) & terms.keys():
+            return set()
+        fed = self._named["spend"] | (self._ads_booked if "marketing_costs" in terms else set())
+        return set() if None in fed else PAID - fed
+
+    def is_unknown(self, terms: Terms, channel: str | None) -> bool:
+        """Whether a sum of these terms is unknown in one channel. Marketing cost is ad spend and costs together."""
+        costs = [name for name in terms if name in BOUGHT]
+        if channel in self.without_spend(terms) and set(costs) - {"sales_costs"}:
+            return True
+        if "marketing_costs" in costs and channel in self._named["spend"] | self._named["marketing_costs"]:
+            costs = [name for name in costs if name not in ("spend", "marketing_costs")]
+        return any(channel not in self._named[name] for name in costs)
+
+
+class Table:
+    """The sum of each component per period and channel, and what the metrics make of it.
+
+    A sum of rows of which none has an amount is None.
+    """
+
+    def __init__(
+        self,
+        facts: Sequence[Fact],
+        grain: str | None,
+        by_channel: bool,
+        start: date | None,
+        end: date | None,
+        bought: Bought,
+    ) -> None:
+        self._grain, self._by_channel, self._range, self._bought = grain, by_channel, (start, end), bought
+        self._facts = facts
+        self._cache: dict[frozenset[str], dict[str, dict[Key, Decimal | None]]] = {}
+
+    def _sums(self, without: set[str]) -> dict[str, dict[Key, Decimal | None]]:
+        """Component -> key -> sum, without the channels that are left out."""
+        if (kept := frozenset(without)) not in self._cache:
+            sums = self._cache[kept] = defaultdict(dict[Key, Decimal | None])
+            for fact in self._facts:
+                if fact.channel not in without:
+                    key, so_far = self._key(fact), sums[fact.component]
+                    before = so_far.get(key)
+                    so_far[key] = before if fact.amount is None else fact.amount + (before or 0)
+        return self._cache[kept]
+
+    def _key(self, fact: Fact) -> Key:
+        return (first_day(fact.day, self._grain) if self._grain else None, fact.channel if self._by_channel else None)
+
+    def rows(
+        self, name: str, metric: Metric, gross_margin: Decimal | None, has_sales_costs: bool
+    ) -> list[dict[str, Any]]:
+        terms = {**metric.numerator, **(metric.denominator or {})}
+        is_given = (gross_margin is not None or not metric.margin) and (has_sales_costs or not metric.needs_sales_costs)
+        left_out = self._bought.without_spend(terms) if metric.denominator and not self._by_channel else set()
+        sums, rows = self._sums(left_out), []
+        for key in self._keys(terms):
+            above, below = (
+                self._sum(sums, side, key, metric.margin, gross_margin)
+                if side and is_given and not (self._by_channel and self._bought.is_unknown(side, key[1]))
+                else None
+                for side in (metric.numerator, metric.denominator)
+            )
+            value = above
+            if metric.denominator is not None:
+                value = None if above is None or not below else above / below
+            rows.append(
+                self._row(key, name, shown(value, metric))
+                | {"numerator": part(above, metric.numerator), "denominator": part(below, metric.denominator or {})}
+            )
+        return rows
+
+    def medians(self) -> list[dict[str, Any]]:
+        return [
+            self._row(key, MEDIAN, float(median(cycles[key])) if key in cycles else None)
+            | {"numerator": None, "denominator": None}
+            for cycles in [self._cycles()]
+            for key in self._keys({"cycle_days": 1})
+        ]
+
+    def _cycles(self) -> dict[Key, list[Decimal]]:
+        found: dict[Key, list[Decimal]] = defaultdict(list)
+        for fact in self._facts:
+            if fact.component == "cycle_days" and fact.amount is not None:
+                found[self._key(fact)].append(fact.amount)
+        return found
+
+    def _row(self, key: Key, name: str, value: Any) -> dict[str, Any]:
+        period, channel = key
+        row: dict[str, Any] = {"date": period.isoformat()} if period else {}
+        return row | ({"channel": channel} if self._by_channel else {}) | {"metric": name, "value": value}
+
+    def _keys(self, terms: Terms) -> list[Key]:
+        found = {key for name in terms for key in self._sums(set()).get(name, ())}
+        if self._by_channel:
+            return sorted(found, key=lambda key: (key[0] or date.min, key[1] or ""))
+        if self._grain is None:
+            return [(None, None)]
+        days = [period for period, _ in found if period]
+        start, end = self._range[0] or min(days, default=None), self._range[1] or max(days, default=None)
+        if start is None or end is None:
+            return []
+        every = (start + timedelta(days=number) for number in range((end - start).days + 1))
+        return [(period, None) for period in sorted({first_day(day, self._grain) for day in every})]
+
+    def _sum(
+        self,
+        sums: Mapping[str, Mapping[Key, Decimal | None]],
+        terms: Terms,
+        key: Key,
+        margin: frozenset[str],
+        gross_margin: Decimal | None,
+    ) -> Fraction | None:
+        total = Fraction(0)
+        for name, factor in terms.items():
+            share = Fraction(gross_margin) if name in margin and gross_margin is not None else 1
+            amount = sums.get(name, {}).get(key, Decimal(0))
+            if amount is None:
+                return None
+            total += Fraction(amount) * factor * share
+        return total
+
+
+def first_day(day: date, grain: str) -> date:
+    """The first day of the period that a day is in; a week is ISO's, from Monday."""
+    match grain:
+        case "week":
+            return day - timedelta(days=day.weekday())
+        case "month":
+            return day.replace(day=1)
+        case "quarter":
+            return day.replace(month=(day.month - 1) // 3 * 3 + 1, day=1)
+        case "year":
+            return day.replace(month=1, day=1)
+    return day
+
+
+def shown(value: Fraction | None, metric: Metric) -> str | int | float | None:
+    if value is None:
+        return None
+    if metric.unit == "money":
+        return rounded(value, 4 if metric.denominator and 0 < abs(value) < 1 else 2)
+    return counted(value) if metric.unit == "count" else float(value)
+
+
+def part(value: Fraction | None, terms: Terms) -> str | int | float | None:
+    """A numerator or denominator: money with 6 decimals, else a count."""
+    if value is None:
+        return None
+    return rounded(value, 6) if MONEY & terms.keys() else counted(value)
+
+
+def rounded(value: Fraction, places: int) -> str:
+    """Half-even, exactly: `round` of a Fraction does that."""
+    return f"{Decimal(round(value * 10**places)).scaleb(-places):f}"
+
+
+def counted(value: Fraction) -> int | float:
+    """A platform may share one conversion out among campaigns."""
+    return int(value) if value == int(value) else float(value)
