@@ -140,5 +140,5 @@ def test_without_a_world_it_says_who_makes_one() -> None:
 def test_where_it_is_not_installed_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("b2b_pipeline.cli.sandbox.find_spec", lambda name: None)
     result = sandbox("serve")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "the sandbox is not installed here" in result.stderr
