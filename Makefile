@@ -40,7 +40,7 @@ demo: setup ## the main job on an invented company, then the Dagster UI (PORT=30
 docs: $(VENV)/.installed ## what is written from the code: metrics, files, the schema of pipeline.yaml
 	$(BIN)/python -m b2b_pipeline.metrics.docs > docs/metrics.md
 	$(BIN)/python -m b2b_pipeline.files.docs > docs/files.md
-	$(BIN)/python -m b2b_pipeline.schema > docs/pipeline.schema.json
+	$(BIN)/python -m b2b_pipeline.configuration.schema > docs/pipeline.schema.json
 
 lint: $(VENV)/.developing ## ruff: rules and format
 	$(BIN)/ruff check .

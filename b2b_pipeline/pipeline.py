@@ -15,12 +15,13 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from b2b_pipeline import settings, shared
-from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.errors import PipelineError
-from b2b_pipeline.ingest import IngestReport, ingest
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing import shared
+from b2b_pipeline.landing.ingest import IngestReport, ingest
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.engine import Warehouse
 

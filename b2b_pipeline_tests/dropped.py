@@ -17,8 +17,8 @@ from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.operations.replay import Rebuilt, rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import Rebuilt, rebuild
 from b2b_pipeline_tests.migrated import migrated
 
 SETTINGS = """

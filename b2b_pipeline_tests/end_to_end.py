@@ -28,11 +28,11 @@ from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
+from b2b_pipeline.operations.replay import STAMPS, Rebuilt, rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import STAMPS, Rebuilt, rebuild
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.installation import DEMO, Installation, served, settle

@@ -21,8 +21,8 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import mapping_for
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import rebuild
 from b2b_pipeline_tests.migrated import migrated
 from b2b_sandbox import tokens
 from b2b_sandbox.drops import drop_files

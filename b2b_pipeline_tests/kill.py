@@ -16,8 +16,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import rebuild
 
 MOMENTS = ("before_cursor_execute", "after_cursor_execute", "commit")
 

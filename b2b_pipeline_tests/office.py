@@ -19,8 +19,8 @@ from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import Answer, ask
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import rebuild
 from b2b_pipeline_tests.migrated import migrated
 
 SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")

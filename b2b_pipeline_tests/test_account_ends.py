@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from b2b_pipeline.metrics.query import ask
-from b2b_pipeline.replay import rebuild
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import UNTIL, Installation, served
 from b2b_sandbox.generate import advance

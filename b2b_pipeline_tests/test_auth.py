@@ -20,10 +20,10 @@ from urllib.parse import parse_qsl
 import pytest
 import time_machine
 
+from b2b_pipeline.configuration.settings import secret
 from b2b_pipeline.connectors.auth import EARLY, OAuthToken, StaticToken
 from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.privacy import mask
-from b2b_pipeline.settings import secret
 
 GIVEN = "refresh-0"
 

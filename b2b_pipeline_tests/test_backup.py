@@ -117,7 +117,7 @@ def test_a_backup_goes_into_a_folder_of_its_own_and_leaves_nothing_when_it_fails
     def no_room(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("b2b_pipeline.backup._copy_file", no_room)
+    monkeypatch.setattr("b2b_pipeline.operations.backup._copy_file", no_room)
     done = found.b2b("backup", str(tmp_path / "new"))
     assert (done.exit_code, "No space left on device" in done.stderr, done.stderr.count("\n")) == (1, True, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full"]

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select, text, update
 
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.explain import open_slice, payload
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
+from b2b_pipeline.operations.explain import open_slice, payload
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests import installation

@@ -20,13 +20,13 @@ from sqlalchemy import select, text
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.export import export_parquet
-from b2b_pipeline.forget import forget
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.operations.export import export_parquet
+from b2b_pipeline.operations.forget import forget
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms
-from b2b_pipeline.replay import rebuild
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import installation
 from b2b_pipeline_tests.installation import Installation

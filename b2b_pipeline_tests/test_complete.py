@@ -13,10 +13,10 @@ from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.made_of import BEHIND
-from b2b_pipeline.export import export_parquet
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
+from b2b_pipeline.operations.export import export_parquet
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.dropped import Dropped

@@ -11,8 +11,8 @@ from unittest.mock import Mock
 import pytest
 import time_machine
 
-from b2b_pipeline import settings
-from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, Stream, Window
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.pipeline import Pipeline
@@ -242,7 +242,7 @@ def test_a_first_pull_that_failed_fixes_nothing(path: Path, monkeypatch: pytest.
     monkeypatch.setenv("B2B_HOME", str(path.parent / "home"))
     path.write_text(GOOD)
     with monkeypatch.context() as patch:
-        patch.setattr("b2b_pipeline.landing._write_atomically", Mock(side_effect=OSError("no room")))
+        patch.setattr("b2b_pipeline.landing.store._write_atomically", Mock(side_effect=OSError("no room")))
         with pytest.raises(OSError, match="no room"):
             land(Pipeline.from_environment())
     path.write_text(GOOD.replace("EUR", "USD"))

@@ -11,7 +11,7 @@ import pytest
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
 from b2b_pipeline.core.control import Reconciliation, reconcile
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 
 GOOGLE = SOURCES["google_ads"]

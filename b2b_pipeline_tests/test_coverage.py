@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Table, delete
 
-from b2b_pipeline.absences import note_absences
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.made_of import Loads
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.absences import note_absences
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.privacy import Pseudonyms

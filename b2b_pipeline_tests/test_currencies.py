@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from b2b_pipeline.config import load_config
+from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.configuration.currencies import Given
 from b2b_pipeline.core.fx import Rates
-from b2b_pipeline.currencies import Given
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline_tests.dropped import Dropped
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import func, select
 
-from b2b_pipeline.replay import fingerprints
+from b2b_pipeline.operations.replay import fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade

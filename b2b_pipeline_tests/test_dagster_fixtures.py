@@ -18,7 +18,7 @@ import responses
 import time_machine
 from sqlalchemy import Column, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.orchestration.core_assets import core_assets

@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS
+from b2b_pipeline.operations.replay import fingerprints
 from b2b_pipeline.orchestration.common import RESTATED
 from b2b_pipeline.orchestration.pictures import headline
-from b2b_pipeline.replay import fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests import dagster_home
 from b2b_pipeline_tests.dagster_home import Orchestra, memory_folder

@@ -15,7 +15,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.files.mapping import mapping_for
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.installation import START, UNTIL, Installation, copy, served

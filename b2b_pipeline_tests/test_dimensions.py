@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from b2b_pipeline.cli.kpi import catalogue
-from b2b_pipeline.config import load_config
+from b2b_pipeline.configuration.config import load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.flatten import flattened

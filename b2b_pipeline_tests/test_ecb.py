@@ -13,7 +13,7 @@ import requests
 import responses
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, SourceConfig
+from b2b_pipeline.configuration.config import Config, SourceConfig
 from b2b_pipeline.connectors import ecb
 from b2b_pipeline.connectors.base import MappingContext, Window
 from b2b_pipeline.connectors.ecb import SOURCE, classify

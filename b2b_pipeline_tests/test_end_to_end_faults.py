@@ -14,7 +14,7 @@ import pytest
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.ingest import IngestReport, ingest
+from b2b_pipeline.landing.ingest import IngestReport, ingest
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.end_to_end import START, UNTIL, at_once, inside, installation, nightly
 from b2b_pipeline_tests.installation import CREDENTIALS, Installation

@@ -13,8 +13,8 @@ from itertools import count
 import pytest
 
 from b2b_pipeline.core import load
-from b2b_pipeline.landing import Slice
-from b2b_pipeline.replay import rebuild, replay
+from b2b_pipeline.landing.store import Slice
+from b2b_pipeline.operations.replay import rebuild, replay
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.landing import Slice
+from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.pipeline import Pipeline

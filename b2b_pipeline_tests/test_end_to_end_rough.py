@@ -9,8 +9,8 @@ import pytest
 import time_machine
 from sqlalchemy import select
 
-from b2b_pipeline.absences import still_absent
 from b2b_pipeline.derived.gone import sweeps
+from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.warehouse.tables import spend

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.currencies import KNOWN
+from b2b_pipeline.configuration.schema import schema
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import Kind, enforce
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ConfigError, ContractError
 from b2b_pipeline.files import docs
 from b2b_pipeline.files.check import Reason, TableCheck, check
@@ -29,7 +30,6 @@ from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.rows import rows
-from b2b_pipeline.schema import schema
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_sandbox.generate import make_world
 

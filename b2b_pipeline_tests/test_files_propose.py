@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.configuration.config import Config, load_config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.flatten import flattened

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.forecast import SECONDS_PER_CALL, forecast
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.forecast import SECONDS_PER_CALL, forecast
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline_tests.installation import DEMO, START, UNTIL, Installation, served, settle
 from b2b_sandbox.generate import make_world

@@ -22,7 +22,7 @@ from google.ads.googleads.v26.services.types.google_ads_service import GoogleAds
 from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Channels, Config, SourceConfig
+from b2b_pipeline.configuration.config import Channels, Config, SourceConfig
 from b2b_pipeline.connectors import google_ads
 from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
 from b2b_pipeline.connectors.google_ads import SOURCE, classify

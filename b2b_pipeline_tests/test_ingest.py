@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import time_machine
 
-from b2b_pipeline.absences import absences
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Accounts, Page, Skipped, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.errors import SkippedError, SplitError, TransientError
-from b2b_pipeline.ingest import IngestReport, chunks, ingest, provisional, widen
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.absences import absences
+from b2b_pipeline.landing.ingest import IngestReport, chunks, ingest, provisional, widen
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 
 UTC_ZONE = ZoneInfo("UTC")

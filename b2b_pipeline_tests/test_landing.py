@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from b2b_pipeline import landing as module
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.landing import UNDATED, Landing, Slice, as_line, day_of, of_line
+from b2b_pipeline.landing import store as module
+from b2b_pipeline.landing.store import UNDATED, Landing, Slice, as_line, day_of, of_line
 from b2b_pipeline.privacy import Pseudonyms
 
 ZONE = ZoneInfo("UTC")

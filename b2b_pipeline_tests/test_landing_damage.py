@@ -17,8 +17,8 @@ import pytest
 
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import DamagedError, TransientError
-from b2b_pipeline.journal import Journal
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.journal import Journal
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.privacy import Pseudonyms
 
 ZONE = ZoneInfo("UTC")

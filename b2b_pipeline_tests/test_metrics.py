@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import docs
 from b2b_pipeline.metrics.query import Answer, combine
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, METRICS, borrowed_families

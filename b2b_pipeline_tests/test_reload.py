@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Table, inspect, select
 
-from b2b_pipeline.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import Record
 from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
 from b2b_pipeline.core.load import LoadReport, load_table, load_tables
 from b2b_pipeline.core.mapped import Mapped, SliceMapping
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.slices import Slice
+from b2b_pipeline.landing.store import Landing
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import rebuild
-from b2b_pipeline.slices import Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests import installation

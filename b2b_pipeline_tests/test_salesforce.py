@@ -18,7 +18,7 @@ import responses
 import time_machine
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.config import Config, Dimensions, Exclude, SourceConfig, Stages
+from b2b_pipeline.configuration.config import Config, Dimensions, Exclude, SourceConfig, Stages
 from b2b_pipeline.connectors import salesforce
 from b2b_pipeline.connectors.base import Account, MappingContext, Stream, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait

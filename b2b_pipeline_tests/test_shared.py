@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from b2b_pipeline import settings
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import ConfigError
-from b2b_pipeline.landing import Slice
+from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.metrics import ledger
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.replay import rebuild
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.tables import forgotten, installation, kpi_change
@@ -105,7 +105,9 @@ def test_a_setting_may_change_in_the_warehouse_too_as_long_as_nothing_has_landed
     machines: Machines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("b2b_pipeline.landing._write_atomically", None)  # it breaks off right before the slice appears
+        patch.setattr(
+            "b2b_pipeline.landing.store._write_atomically", None
+        )  # it breaks off right before the slice appears
         with pytest.raises(TypeError):
             land(machines("one"), ANN)
     land(machines("one", CONFIG.replace("2026-01-01", "2026-02-01")), ANN)
@@ -116,7 +118,7 @@ def test_a_setting_may_change_in_the_warehouse_too_as_long_as_nothing_has_landed
 
 
 def test_a_person_forgotten_on_one_machine_is_forgotten_on_the_other_and_in_what_it_has(machines: Machines) -> None:
-    from b2b_pipeline.forget import forget
+    from b2b_pipeline.operations.forget import forget
 
     two = machines("two")
     land(two, ANN, "bob@example.com")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 from sqlalchemy import select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.gone import sweeps
 from b2b_pipeline.warehouse.engine import Warehouse

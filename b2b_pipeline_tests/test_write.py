@@ -18,13 +18,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.errors import PipelineError
+from b2b_pipeline.landing.shared import fix_in, tell_forgotten
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
-from b2b_pipeline.shared import fix_in, tell_forgotten
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Table
 
-from b2b_pipeline.replay import Fingerprints, fingerprints
+from b2b_pipeline.operations.replay import Fingerprints, fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.postgres import database, server

@@ -26,9 +26,9 @@ from b2b_pipeline.cli import (
     ui,
 )
 from b2b_pipeline.cli.common import Commands
+from b2b_pipeline.configuration.settings import load_environment, moved_from
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.privacy import mask_logs
-from b2b_pipeline.settings import load_environment, moved_from
 
 app = typer.Typer(
     cls=Commands,

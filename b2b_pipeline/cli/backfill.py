@@ -135,7 +135,7 @@ def open_instance() -> DagsterInstance:
 
 def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[str]:
     """A line for each source: what its runs will take."""
-    from b2b_pipeline.forecast import forecast
+    from b2b_pipeline.landing.forecast import forecast
 
     if not runs:
         yield "no source is switched on: only files are read"
@@ -190,9 +190,9 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
 
 def _left_out(found: Pipeline) -> Iterator[str]:
     """What is landed, but in no table, and what could not be read."""
-    from b2b_pipeline.absences import still_absent
     from b2b_pipeline.core.refused import quarantined_rows, told
     from b2b_pipeline.files.inbox import troubles
+    from b2b_pipeline.landing.absences import still_absent
 
     for source in found.config.sources:
         absent = {str(item): None for item in still_absent(found.landing.root, source, found.config)}

@@ -23,8 +23,8 @@ def backup(folder: Folder) -> None:
 
     It holds keys and people's data: keep it as you keep the installation. Who is forgotten later is still in it.
     """
-    from b2b_pipeline.backup import LEFT_OUT
-    from b2b_pipeline.backup import backup as copy
+    from b2b_pipeline.operations.backup import LEFT_OUT
+    from b2b_pipeline.operations.backup import backup as copy
     from b2b_pipeline.pipeline import Pipeline
 
     files = copy(Pipeline.from_environment(), folder.absolute())
@@ -37,7 +37,7 @@ def restore(
     aside: Annotated[bool, typer.Option("--aside", help="Put what is there aside, under another name.")] = False,
 ) -> None:
     """Put a backup in place, where B2B_HOME and B2B_CONFIG say. It is compared with its checksums first."""
-    from b2b_pipeline.backup import restore as put
+    from b2b_pipeline.operations.backup import restore as put
 
     for line in put(folder.absolute(), aside=aside):
         typer.echo(line)

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import requests
 import typer
 
-from b2b_pipeline import settings
 from b2b_pipeline.cli.backfill import open_launcher, run, split
 from b2b_pipeline.cli.common import pipeline, say
 from b2b_pipeline.cli.report import report
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import ConfigError, TransientError
 

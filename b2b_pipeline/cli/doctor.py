@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor() -> None:
     """Look at configuration, credentials, a test call per source, warehouse and versions; tell how to mend it."""
-    from b2b_pipeline.doctor import examine
+    from b2b_pipeline.operations.doctor import examine
     from b2b_pipeline.privacy import mask
 
     failed, warned, section = 0, 0, ""

@@ -11,7 +11,7 @@ import typer
 from b2b_pipeline.cli.common import day, pipeline, printable, show, table_cell
 
 if TYPE_CHECKING:
-    from b2b_pipeline.explain import Explanation, Payload
+    from b2b_pipeline.operations.explain import Explanation, Payload
 
 CELL = 60  # characters of a cell that are shown
 ROWS = 5  # of each table, on the page
@@ -32,7 +32,7 @@ def explain(
     form: Annotated[Literal["text", "json"], typer.Option("--format")] = "text",
 ) -> None:
     """Take one number apart: formula, components, five rows of each table, what changed since; the rest on request."""
-    from b2b_pipeline import explain as explaining
+    from b2b_pipeline.operations import explain as explaining
 
     found = pipeline()
     limit = rows or (ROWS if form == "text" and not everything else explaining.ROWS)

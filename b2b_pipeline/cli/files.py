@@ -35,7 +35,7 @@ def check(
 
     Reads only, but with --add. Ends with 1 unless every row would load.
     """
-    from b2b_pipeline.config import load_config
+    from b2b_pipeline.configuration.config import load_config
     from b2b_pipeline.files.check import check as examine
 
     report = examine(file, load_config(config))
@@ -65,7 +65,7 @@ def forget(
     """
     from b2b_pipeline.errors import ConfigError
     from b2b_pipeline.files.inbox import forget_file
-    from b2b_pipeline.replay import rebuild
+    from b2b_pipeline.operations.replay import rebuild
 
     found = pipeline()
     gone = forget_file(name, found.inbox, found.landing)

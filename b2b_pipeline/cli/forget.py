@@ -21,7 +21,7 @@ def forget(
 
     Totals stay as they are. It cannot be undone.
     """
-    from b2b_pipeline.forget import forget as forget_person
+    from b2b_pipeline.operations.forget import forget as forget_person
 
     found = pipeline()
     if not yes:

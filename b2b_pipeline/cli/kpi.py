@@ -11,7 +11,7 @@ from b2b_pipeline.cli.common import By, Format, From, To, pipeline, say, show, w
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from b2b_pipeline.config import Dimensions
+    from b2b_pipeline.configuration.config import Dimensions
     from b2b_pipeline.metrics.query import Answer
 
 
@@ -34,8 +34,8 @@ def kpi(
     warehouse. `CPL` and `cost per lead` are names, too.
     """
     if names:
-        from b2b_pipeline.config import Dimensions, load_config
-        from b2b_pipeline.settings import config_path
+        from b2b_pipeline.configuration.config import Dimensions, load_config
+        from b2b_pipeline.configuration.settings import config_path
 
         show(catalogue(load_config().dimensions if config_path().is_file() else Dimensions()), form)
         return

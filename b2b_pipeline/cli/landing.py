@@ -20,9 +20,9 @@ def verify() -> None:
 
     Ends with 1 when something is damaged that has not been read again since.
     """
-    from b2b_pipeline import settings
-    from b2b_pipeline.landing import UNREADABLE, Landing
-    from b2b_pipeline.slices import refusal
+    from b2b_pipeline.configuration import settings
+    from b2b_pipeline.landing.slices import refusal
+    from b2b_pipeline.landing.store import UNREADABLE, Landing
 
     found = Landing(settings.landing_root(), None)
     bad = again = 0

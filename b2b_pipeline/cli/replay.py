@@ -17,7 +17,7 @@ def replay(
     table: Annotated[str | None, typer.Option(help="Only this core table, and what is derived from it.")] = None,
 ) -> None:
     """Load the core tables from landing again and derive everything; tell what came out differently. No network."""
-    from b2b_pipeline import replay as replaying
+    from b2b_pipeline.operations import replay as replaying
     from b2b_pipeline.warehouse import tables
 
     known = {core.name: core for core in tables.CORE}

@@ -29,7 +29,7 @@ def installed() -> None:
 
 
 def _path(given: Path | None) -> Path:
-    from b2b_pipeline.settings import home
+    from b2b_pipeline.configuration.settings import home
 
     return given or home() / "sandbox" / "world.sqlite"
 
@@ -136,7 +136,7 @@ def _configured() -> dict[str, Any]:
     """What a reader chooses; nothing without a configuration."""
     import os
 
-    from b2b_pipeline.config import load_config
+    from b2b_pipeline.configuration.config import load_config
 
     if not Path(os.environ.get("B2B_CONFIG", "pipeline.yaml")).is_file():
         return {}

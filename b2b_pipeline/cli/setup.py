@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from b2b_pipeline import settings
 from b2b_pipeline.cli.common import say
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.settings import load_environment, moved_from
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.privacy import write_private
-from b2b_pipeline.settings import load_environment, moved_from
 
 CHECKOUT = Path(__file__).parents[2]
 DEMO_DAYS = 180

@@ -17,7 +17,7 @@ from b2b_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from b2b_pipeline.config import Config, SourceConfig
+    from b2b_pipeline.configuration.config import Config, SourceConfig
 
 Record = dict[str, Any]
 Kind = Literal["report", "changes", "snapshot", "sweep"]

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.currencies import OF_THE_ECB
+from b2b_pipeline.configuration.settings import base_url
 from b2b_pipeline.connectors.base import (
     Account,
     Accounts,
@@ -41,9 +43,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.core.mapping import column
-from b2b_pipeline.currencies import OF_THE_ECB
 from b2b_pipeline.errors import ConfigError, ContractError, PipelineError, SkippedError, TransientError
-from b2b_pipeline.settings import base_url
 
 if TYPE_CHECKING:
     import requests

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from b2b_pipeline.configuration.settings import base_url, credential_store, secret
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
     Account,
@@ -49,12 +50,11 @@ from b2b_pipeline.connectors.http import (
 )
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, SplitError, TransientError
 from b2b_pipeline.privacy import keep_secret
-from b2b_pipeline.settings import base_url, credential_store, secret
 
 if TYPE_CHECKING:
     import requests
 
-    from b2b_pipeline.config import Config
+    from b2b_pipeline.configuration.config import Config
 
 API = "https://googleads.googleapis.com"
 TOKEN_URL = "https://oauth2.googleapis.com/token"

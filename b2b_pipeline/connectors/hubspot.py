@@ -19,8 +19,8 @@ from typing import Any
 
 import requests
 
-from b2b_pipeline import settings
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import hubspot_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import MappingContext
 from b2b_pipeline.core.mapping import (
     channel_of,

@@ -16,7 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from b2b_pipeline.config import dimension_fields
+from b2b_pipeline.configuration.config import dimension_fields
+from b2b_pipeline.configuration.settings import base_url, credential_store, secret
 from b2b_pipeline.connectors import salesforce_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
@@ -36,10 +37,9 @@ from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
-from b2b_pipeline.settings import base_url, credential_store, secret
 
 if TYPE_CHECKING:
-    from b2b_pipeline.config import Config
+    from b2b_pipeline.configuration.config import Config
 
 SESSION = 7200.0  # seconds; Salesforce does not say how long a token lives, this is the default of an org
 _PERSON = "Id IsDeleted MasterRecordId Email CreatedDate SystemModstamp"

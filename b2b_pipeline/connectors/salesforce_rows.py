@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from b2b_pipeline.config import dimension_fields
+from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.core.mapping import (
     channel_of,
     column,

@@ -17,7 +17,7 @@ import pyarrow.csv
 from sqlalchemy import Connection, Table, delete, exists, select, tuple_
 
 from b2b_pipeline.core.mapped import Mapped
-from b2b_pipeline.slices import Slice
+from b2b_pipeline.landing.slices import Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import append

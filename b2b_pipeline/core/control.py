@@ -9,7 +9,7 @@ from typing import Any
 
 from b2b_pipeline.connectors.base import Control, Source
 from b2b_pipeline.errors import DamagedError
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.store import Landing
 
 
 @dataclass

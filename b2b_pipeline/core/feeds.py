@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 from sqlalchemy import Table
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Kind, Mapping_, MappingContext
 from b2b_pipeline.core.contract import enforce

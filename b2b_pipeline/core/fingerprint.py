@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 
 OURS = "b2b_pipeline"
 Place = tuple[str, str]  # a module, and a name of its top level

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
 
-from b2b_pipeline.currencies import FIXED_FOR_GOOD, Given
+from b2b_pipeline.configuration.currencies import FIXED_FOR_GOOD, Given
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import fx_rate
 from b2b_pipeline.warehouse.write import replace_rows

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, literal, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.file_coverage import why_nothing

@@ -22,7 +22,7 @@ import pyarrow as pa
 from sqlalchemy import Column, Connection, MetaData, Table, delete, insert, select
 from sqlalchemy.schema import CreateTable, DropTable
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import MERGED, Record
 from b2b_pipeline.core import audit
 from b2b_pipeline.core.feeds import Feed, feeds
@@ -33,8 +33,8 @@ from b2b_pipeline.core.mapped import Mapped, SliceMapping
 from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.core.plan import EVERYTHING, by_account, due
 from b2b_pipeline.errors import ContractError, DamagedError
-from b2b_pipeline.landing import Landing
-from b2b_pipeline.slices import Slice, outdated, refusal
+from b2b_pipeline.landing.slices import Slice, outdated, refusal
+from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema

@@ -10,7 +10,7 @@ from datetime import UTC, date, timedelta
 import pandas as pd
 from sqlalchemy import DateTime, Table
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
 from b2b_pipeline.core.contract import Enforced, enforce, fails_whole, joined, kinds
 from b2b_pipeline.core.feeds import Feed
@@ -18,8 +18,8 @@ from b2b_pipeline.core.fingerprint import look_at, watched
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.repeats import NOTES
-from b2b_pipeline.landing import day_of
-from b2b_pipeline.slices import Slice
+from b2b_pipeline.landing.slices import Slice
+from b2b_pipeline.landing.store import day_of
 from b2b_pipeline.warehouse import tables
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.config import Channels
+from b2b_pipeline.configuration.config import Channels
 from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import date
 from typing import NamedTuple
 
 from b2b_pipeline.connectors.base import MERGED, Kind
-from b2b_pipeline.slices import Slice
+from b2b_pipeline.landing.slices import Slice
 
 EVERYTHING = "*"  # the one "day" of a list
 

@@ -14,7 +14,7 @@ from sqlalchemy import CTE, ColumnElement, Connection, Select, Table, func, sele
 from sqlalchemy.sql.elements import ClauseElement
 from sqlalchemy.sql.visitors import iterate
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 
 Row = dict[str, Any]
 Trace = Iterator[tuple[Table, ColumnElement[bool]]]  # core table, and which of its rows

@@ -9,18 +9,18 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, or_, select
 
-from b2b_pipeline.absences import absences
-from b2b_pipeline.config import Config, plain_id
+from b2b_pipeline.configuration.config import Config, plain_id
+from b2b_pipeline.configuration.currencies import why_not_converted
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
-from b2b_pipeline.currencies import why_not_converted
 from b2b_pipeline.derived.made_of import COVERAGE, EVERY, Loads
 from b2b_pipeline.derived.registry import inputs
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.absences import absences
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse

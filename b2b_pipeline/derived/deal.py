@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Table, and_, case, false, func, null, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, first_by, text_order
 from b2b_pipeline.derived.campaigns import NAMED
 from b2b_pipeline.derived.records import (

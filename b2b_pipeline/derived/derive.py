@@ -10,7 +10,7 @@ from datetime import date
 
 from sqlalchemy import Table
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.derived.registry import DERIVED
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -33,7 +33,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.warehouse.tables import (

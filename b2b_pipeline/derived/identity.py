@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Connection, MetaData, Select, Table, 
 from sqlalchemy.schema import DropTable
 from sqlalchemy.sql.elements import ClauseElement
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, text_order
 from b2b_pipeline.derived.gone import deleted
 from b2b_pipeline.warehouse.engine import Warehouse

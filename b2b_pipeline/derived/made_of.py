@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.derived.registry import DERIVED, reads
 from b2b_pipeline.warehouse.tables import CORE, load_audit, made_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Select, Table, and_, case, cast, false, func, or_, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, first_by, text_order
 from b2b_pipeline.derived.campaigns import NAMED
 from b2b_pipeline.derived.gone import deleted

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.elements import ClauseElement
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import first_by, text_order
 from b2b_pipeline.derived.campaigns import NAMED, named_campaigns
 from b2b_pipeline.derived.gone import GONE, deleted, gone, gone_records, is_gone, is_merged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, tables_in
 from b2b_pipeline.derived.deal import DEAL
 from b2b_pipeline.derived.email_recipient import EMAIL_RECIPIENT

@@ -26,7 +26,7 @@ from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.tables import metadata
 
 if TYPE_CHECKING:
-    from b2b_pipeline.config import Config
+    from b2b_pipeline.configuration.config import Config
 
 LINES = 5  # that are named of each reason
 

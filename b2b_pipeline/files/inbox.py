@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from b2b_pipeline import settings
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import settled, signature
 from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.files.refusals import Refusal, Refusals
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.store import Landing
 
 FRESH = 2.0  # seconds since a file was last changed, below which it may still be written to
 FIT_IT = "correct a `match`, add a mapping (`b2b files check FILE` proposes one), or remove the file"

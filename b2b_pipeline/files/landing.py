@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import ContractError, PermanentError, TransientError
 from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
 from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import mapped_columns, read_records
 from b2b_pipeline.files.refusals import Refusal, Refusals, meaning_of
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.store import Landing, Slice
 
 
 def land_file(path: Path, mapping: FileMapping, stream: str, landing: Landing, config: Config, run_id: str) -> Slice:

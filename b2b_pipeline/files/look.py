@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 
 import charset_normalizer
 
-from b2b_pipeline.currencies import KNOWN
+from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.formats import Grid, Row, grids, unpacked

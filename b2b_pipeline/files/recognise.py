@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from b2b_pipeline.currencies import KNOWN
+from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.files import sends
 from b2b_pipeline.files.cells import cited
 from b2b_pipeline.files.look import Export, Seen

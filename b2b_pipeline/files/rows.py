@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
+from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.core.mapping import channel_of, described, email_domain, email_key, excluded_by, local_day
-from b2b_pipeline.currencies import KNOWN
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.mapping import (

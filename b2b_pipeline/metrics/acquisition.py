@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics.base import Family, Metric
 
 

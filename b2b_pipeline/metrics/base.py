@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Column, ColumnElement, Select, Table, cast, literal, null, select
 from sqlalchemy.types import Text
 
-from b2b_pipeline.config import Channels, Config, Dimensions
+from b2b_pipeline.configuration.config import Channels, Config, Dimensions
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.warehouse.dialects import entry
 

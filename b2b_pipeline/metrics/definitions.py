@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.query import why_incomplete

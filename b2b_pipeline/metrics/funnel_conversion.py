@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.metrics.lead_generation import LEADS, MQLS, PERSON_DIMENSIONS, SQLS, counts

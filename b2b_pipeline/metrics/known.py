@@ -11,7 +11,7 @@ from functools import cached_property
 
 from sqlalchemy import Connection, literal, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.derived.made_of import BEHIND, Loads
 from b2b_pipeline.metrics.base import Leg, Metric

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
 from b2b_pipeline.metrics.paid_media import AD_SPEND

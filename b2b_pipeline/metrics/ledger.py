@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import select
 
-from b2b_pipeline.journal import Journal, locked
+from b2b_pipeline.landing.journal import Journal, locked
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import kpi_change, kpi_component_daily

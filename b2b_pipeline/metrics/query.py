@@ -30,7 +30,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from b2b_pipeline.config import Config, Dimensions
+from b2b_pipeline.configuration.config import Config, Dimensions
 from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX, amounts_behind, streams_behind

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union, union_all
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.derived.registry import inputs
 from b2b_pipeline.metrics.base import Component, Family

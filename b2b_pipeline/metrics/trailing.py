@@ -8,7 +8,7 @@ from datetime import date
 from fractions import Fraction
 from itertools import accumulate
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics.query import Answer, Counts, combine, without_value
 
 

@@ -10,13 +10,13 @@ from statistics import median
 import dagster as dg
 from sqlalchemy import Table, func, select
 
-from b2b_pipeline.absences import still_absent
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
+from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES

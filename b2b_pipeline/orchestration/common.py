@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError

@@ -9,9 +9,8 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import func, select
 
-from b2b_pipeline import settings
-from b2b_pipeline.config import Config
-from b2b_pipeline.export import KPI_DAILY, export_parquet
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.definitions import publish_definitions
@@ -20,6 +19,7 @@ from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_familie
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
 from b2b_pipeline.metrics.trailing import Trailing
+from b2b_pipeline.operations.export import KPI_DAILY, export_parquet
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.pipeline import Pipeline

@@ -11,7 +11,7 @@ from b2b_pipeline.connectors.base import Source, Stream
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.files.mapping import FileMapping
-from b2b_pipeline.landing import Slice
+from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.orchestration.common import (
     AGAIN,
     EARLY,

@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from b2b_pipeline.alerts import tell
 from b2b_pipeline.files.inbox import Trouble, decide_files, held, list_inbox, note_ambiguous, troubles
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.operations.alerts import tell
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days

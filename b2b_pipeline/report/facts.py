@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from sqlalchemy import case, func, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.file_coverage import FILES

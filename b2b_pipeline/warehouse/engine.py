@@ -19,8 +19,8 @@ from sqlalchemy import Connection, Engine, Executable, create_engine, event, fun
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from b2b_pipeline.configuration.settings import home, warehouse_url
 from b2b_pipeline.errors import ConfigError
-from b2b_pipeline.settings import home, warehouse_url
 from b2b_pipeline.warehouse import failures
 
 # DuckDB's file lock is per process and refuses at once; threads of one process share it. Both queue up here instead.

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from b2b_pipeline.currencies import FIXED_DAILY, KNOWN, Given
+from b2b_pipeline.configuration.currencies import FIXED_DAILY, KNOWN, Given
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.files.mapping import FileMapping
 

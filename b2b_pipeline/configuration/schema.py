@@ -1,4 +1,4 @@
-"""JSON Schema of `pipeline.yaml`, for editors: `python -m b2b_pipeline.schema > docs/pipeline.schema.json`.
+"""JSON Schema of `pipeline.yaml`, for editors: `make docs` writes it to `docs/pipeline.schema.json`.
 
 It knows names, shapes and descriptions; what only the whole file shows (`config.py`) it does not judge.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.files import mapping
 from b2b_pipeline.files.mapping import Cell, When
 

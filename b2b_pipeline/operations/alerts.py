@@ -8,7 +8,7 @@ from html import escape
 
 import requests
 
-from b2b_pipeline.config import Alerts
+from b2b_pipeline.configuration.config import Alerts
 from b2b_pipeline.connectors.http import TIMEOUT
 from b2b_pipeline.connectors.transport import Transport
 from b2b_pipeline.errors import TransientError

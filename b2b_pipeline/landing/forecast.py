@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil
 
-from b2b_pipeline.config import Config, SourceConfig
+from b2b_pipeline.configuration.config import Config, SourceConfig
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.store import Landing, Slice
 
 SECONDS_PER_CALL = 0.6  # a usual round trip of a full page; what comes sooner comes sooner
 OPENING_CALLS = 2  # of every run of a stream: to log in, and to ask for the accounts

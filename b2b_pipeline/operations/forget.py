@@ -12,16 +12,16 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, ColumnElement, Table, Text, func, or_, select, update
 
-from b2b_pipeline import settings
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.core.load import drop_reload
 from b2b_pipeline.errors import ConfigError, DamagedError
-from b2b_pipeline.export import export_parquet
 from b2b_pipeline.files.formats import searchable
-from b2b_pipeline.landing import Landing
+from b2b_pipeline.landing.shared import forgotten_line, tell_forgotten
+from b2b_pipeline.landing.store import Landing
+from b2b_pipeline.operations.export import export_parquet
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, normalise_email
-from b2b_pipeline.replay import rebuild
-from b2b_pipeline.shared import forgotten_line, tell_forgotten
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -14,19 +14,19 @@ from pathlib import Path
 
 from sqlalchemy import select, text
 
-from b2b_pipeline import settings
-from b2b_pipeline.config import Config, load_config
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config, load_config
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Finding, Source
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
 from b2b_pipeline.files.inbox import troubles
-from b2b_pipeline.ingest import MISSHAPEN, misshapen
-from b2b_pipeline.landing import UNREADABLE, Landing
+from b2b_pipeline.landing.ingest import MISSHAPEN, misshapen
+from b2b_pipeline.landing.slices import refusal
+from b2b_pipeline.landing.store import UNREADABLE, Landing
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX
-from b2b_pipeline.slices import refusal
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import coverage

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import delete, insert, inspect, select
 
 from b2b_pipeline.errors import ConfigError, DamagedError
-from b2b_pipeline.landing import Landing, as_line, of_line
+from b2b_pipeline.landing.store import Landing, as_line, of_line
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, names_somebody, write_private
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from b2b_pipeline import settings
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.errors import ConfigError, PermanentError
-from b2b_pipeline.journal import locked
+from b2b_pipeline.landing.journal import locked
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from b2b_pipeline.absences import note_absences
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Stream, Window
 from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.absences import note_absences
+from b2b_pipeline.landing.store import Landing, Slice
 
 # What Python says when an answer is not what the vendor documents.
 MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)

@@ -39,10 +39,9 @@ import zstandard
 
 from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import DamagedError, TransientError
-from b2b_pipeline.journal import Journal, locked
-from b2b_pipeline.privacy import Pseudonyms, names_somebody
-from b2b_pipeline.slices import Slice as Slice
-from b2b_pipeline.slices import (
+from b2b_pipeline.landing.journal import Journal, locked
+from b2b_pipeline.landing.slices import Slice as Slice
+from b2b_pipeline.landing.slices import (
     in_time,
     journalled,
     number_of,
@@ -54,6 +53,7 @@ from b2b_pipeline.slices import (
     unknown,
     with_windows,
 )
+from b2b_pipeline.privacy import Pseudonyms, names_somebody
 
 UNREADABLE = "restore it from a backup, or delete it: the next pulls enter every slice that is there again"
 UNDATED = ""  # the day of a record whose date field is empty

@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 
-from b2b_pipeline.config import Config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.derived.registry import trace
 from b2b_pipeline.errors import DamagedError
-from b2b_pipeline.landing import Landing, Slice
+from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums, decimal_text, named
