@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import hypothesis
 import pytest
 
-from b2b_pipeline_tests import postgres
+from b2b_pipeline_tests.support import postgres
 
 # Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
 THOROUGH = (

@@ -30,8 +30,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline_tests import postgres
-from b2b_pipeline_tests.compose import DOCKER, PORTS, TOP, Host, example_environment, load
+from b2b_pipeline_tests.support import postgres
+from b2b_pipeline_tests.support.compose import DOCKER, PORTS, TOP, Host, example_environment, load
 
 ENVIRONMENT = example_environment()
 COMPOSE = load(ENVIRONMENT)

@@ -20,9 +20,9 @@ from sqlalchemy.pool import NullPool
 from b2b_pipeline.warehouse import engine as engines
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import SESSION, Warehouse
-from b2b_pipeline_tests import postgres
-from b2b_pipeline_tests.dagster_home import set_up
-from b2b_pipeline_tests.installation import Installation, copy
+from b2b_pipeline_tests.support import postgres
+from b2b_pipeline_tests.support.dagster_home import set_up
+from b2b_pipeline_tests.support.installation import Installation, copy
 
 
 def admin(url: object) -> Engine:

@@ -20,7 +20,7 @@ from typing import Any
 import requests
 
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline_tests.postgres import free_port
+from b2b_pipeline_tests.support.postgres import free_port
 from b2b_sandbox.server import VENDORS
 
 CHECKOUT = Path(__file__).resolve().parents[1]

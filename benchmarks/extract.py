@@ -26,7 +26,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from b2b_pipeline_tests.postgres import free_port
+from b2b_pipeline_tests.support.postgres import free_port
 from benchmarks.common import CHECKOUT, load, show
 from benchmarks.static import ACCOUNT, PAGE, windows
 

@@ -23,7 +23,7 @@ from sqlalchemy import Table
 from b2b_pipeline.operations.replay import Fingerprints, fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline_tests.postgres import database, server
+from b2b_pipeline_tests.support.postgres import database, server
 from benchmarks.common import Installation, installation, kill, load, show, yesterday
 
 COMPARED = (*tables.CORE, *tables.DERIVED, tables.kpi_component_daily, tables.coverage, tables.quarantine)

@@ -32,7 +32,7 @@ from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import append
-from b2b_pipeline_tests.postgres import database, server
+from b2b_pipeline_tests.support.postgres import database, server
 from benchmarks.common import load, show
 
 FIRST_DAY = date(2023, 1, 1)

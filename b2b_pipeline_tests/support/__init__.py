@@ -1,0 +1,1 @@
+"""What tests share: installations, servers, warehouses, the world at rest."""

@@ -1,0 +1,42 @@
+"""A warehouse of an earlier release is brought up to date with what it holds."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import inspect, select, text
+
+from b2b_pipeline.warehouse import migrate
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import coverage, metadata
+from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
+
+
+@pytest.fixture(params=ENGINES)
+def warehouse(request: pytest.FixtureRequest) -> Warehouse:
+    return Warehouse(new_warehouses(request)())
+
+
+def test_tables_and_columns_that_an_earlier_release_lacked_are_added_and_its_rows_stay(warehouse: Warehouse) -> None:
+    migrate.upgrade(warehouse)
+    with warehouse.write() as connection:
+        connection.execute(coverage.insert().values(source="hubspot", stream="contact", reason="was not read"))
+        connection.execute(text("drop view kpi_daily"))
+        connection.execute(text("alter table coverage drop column is_complete"))
+        connection.execute(text("alter table lead drop column capture_type"))
+        connection.execute(text("drop table cost_ledger"))
+        connection.execute(text("update alembic_version set version_num = '0001'"))
+    assert migrate.upgrade(warehouse) == "0001"
+    assert migrate.state(warehouse) == migrate.HEAD
+    with warehouse.read() as connection:
+        there = inspect(connection)
+        for table in metadata.sorted_tables:
+            assert {column["name"] for column in there.get_columns(table.name)} == set(table.columns.keys())
+        assert connection.execute(text("select count(*) from kpi_daily")).scalar_one() == 0
+    assert warehouse.rows(select(coverage.c.reason, coverage.c.is_complete)) == [
+        {"reason": "was not read", "is_complete": None}
+    ]
+
+
+def test_a_new_warehouse_has_everything_and_upgrading_it_again_changes_nothing(warehouse: Warehouse) -> None:
+    assert migrate.upgrade(warehouse) is None
+    assert migrate.upgrade(warehouse) == migrate.HEAD
