@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _ROW = """select {day} as date_day, '{family}' as family, '{component}' as component, {channel} as channel,
     {campaign} as campaign_id, {currency} as currency, cast({value} as numeric(20, 6)) as value, count(*) as n_rows,
-    count({valued}) as n_values, 'v1' as definition
+    count({valued}) as n_values
 from {table} where {where} group by {keys}"""
 
 

@@ -68,6 +68,7 @@ def catalogue(further: Dimensions) -> list[dict[str, Any]]:
     return [
         {
             "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": metric.additivity,
+            "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
             "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions_of(metric, further))]),
         }
         for family in FAMILIES.values()

@@ -30,7 +30,6 @@ FAMILY = Family(
             {"new_customers": 1},
             "ratio",
             "revenue",
-            documents="S1 S3 S4",
             example=({"marketing_cost": "9000", "new_customers": "3"}, "3000"),
         ),
         Metric(
@@ -42,7 +41,6 @@ FAMILY = Family(
             "ratio",
             "revenue",
             "revenue operations",
-            documents="S0 S1 S4",
             example=({"marketing_cost": "9000", "sales_cost": "6000", "new_customers": "3"}, "5000"),
         ),
         Metric(
@@ -53,7 +51,6 @@ FAMILY = Family(
             {"spend": 1},
             "ratio",
             "revenue",
-            documents="S1",
             example=({"paid_revenue": "5000", "spend": "1000"}, "5"),
         ),
         Metric(
@@ -64,7 +61,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             "ratio",
             "revenue",
-            documents="S0",
             example=({"bookings": "50000", "marketing_cost": "10000"}, "5"),
         ),
         Metric(
@@ -75,7 +71,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             "ratio",
             "revenue",
-            documents="S0",
             example=({"marketing_revenue": "30000", "marketing_cost": "10000"}, "3"),
         ),
         Metric(
@@ -86,7 +81,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             "ratio",
             "revenue",
-            documents="S0 S2",
             example=({"marketing_revenue": "30000", "marketing_cost": "10000", "gross_margin": "0.8"}, "1.4"),
         ),
         Metric(
@@ -98,7 +92,6 @@ FAMILY = Family(
             "ratio",
             "revenue",
             "revenue operations",
-            documents="S1 S2 S4",
             example=(
                 {"marketing_revenue": "30000", "marketing_cost": "10000", "sales_cost": "2000", "gross_margin": "0.8"},
                 "1",

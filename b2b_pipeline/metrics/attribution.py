@@ -79,7 +79,6 @@ FAMILY = Family(
             "money",
             {"revenue_first_touch": 1},
             stage="revenue",
-            documents="S4",
         ),
         Metric(
             "revenue_last_touch",
@@ -87,7 +86,6 @@ FAMILY = Family(
             "money",
             {"revenue_last_touch": 1},
             stage="revenue",
-            documents="S4",
         ),
     ),
 )

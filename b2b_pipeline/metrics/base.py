@@ -53,7 +53,7 @@ class Leg:
 class Component:
     """An additive quantity, stored per day, channel, campaign and currency in `kpi_component_daily`.
 
-    Any split of it sums to its total. Money is in the reporting currency. `version` changes with its meaning.
+    Any split of it sums to its total. Money is in the reporting currency.
     bought: money spent, or what it bought at once: in a channel or campaign of which no row was ever given it is
     unknown, not 0.
     of: what its rows are called, where a row counts elsewhere even without the amount that is summed here.
@@ -67,7 +67,6 @@ class Component:
     bought: bool = False
     of: str = ""
     left_out: Callable[[Channels, str], str] | None = None
-    version: int = 1
 
     @property
     def tables(self) -> set[str]:
@@ -80,6 +79,7 @@ class Metric:
 
     numerator, denominator: component -> coefficient; a metric without a denominator is a sum.
     median_of: the leg whose values' median it is, for a metric that is no sum and no ratio.
+    stage, owner, tier: where in the funnel it stands, whose it is, and whether it is watched or asked for a reason.
     additivity: additive, ratio, cohort (a ratio over those who entered on the day), distinct, snapshot or model.
     example: a worked example, components -> value, which a test computes.
     """
@@ -92,12 +92,9 @@ class Metric:
     additivity: Literal["additive", "ratio", "cohort", "distinct", "snapshot", "model"] = "additive"
     stage: Literal["awareness", "leads", "pipeline", "revenue"] = "leads"
     owner: Literal["marketing", "sales", "revenue operations"] = "marketing"
-    kind: Literal["specialist", "system"] = "specialist"
     tier: Literal["primary", "diagnostic"] = "primary"
-    documents: str = ""
     median_of: Leg | None = None
     example: tuple[Mapping[str, str], str] | None = None
-    version: int = 1
 
     @property
     def components(self) -> set[str]:

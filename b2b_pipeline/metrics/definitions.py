@@ -12,10 +12,13 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
+from b2b_pipeline.metrics.base import Metric
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.query import why_incomplete
-from b2b_pipeline.metrics.registry import FAMILIES, METRICS
+from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, METRICS
+from b2b_pipeline.metrics.store import definition
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -77,6 +80,13 @@ def _day_gaps(connection: Connection, config: Config, known: Known) -> Iterator[
         yield {"metric": name, "date_day": day, "because": "; ".join(reasons)}
 
 
+def _version(metric: Metric, config: Config) -> str:
+    """A digest of all that a metric is computed by; coefficients stand in `metric_term`."""
+    parts = [f"{name} {definition(COMPONENTS[name], config)}" for name in sorted(metric.components)]
+    parts += [str(metric.median_of.rows(config, ()))] if metric.median_of else []
+    return digest(metric.formula, *parts)
+
+
 def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of `metric_def` and of `metric_term`."""
     definitions, terms = [], []
@@ -85,7 +95,8 @@ def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], li
             definitions.append(
                 {
                     "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
-                    "additivity": metric.additivity, "version": f"v{metric.version}",
+                    "additivity": metric.additivity, "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
+                    "version": _version(metric, config),
                     "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
                 }
             )  # fmt: skip

@@ -18,7 +18,7 @@ def page() -> str:
     ]
     for family in FAMILIES.values():
         lines += ["", f"## {family.title} (`kpi/{family.name}`)", "", family.description, ""]
-        lines += ["| metric | formula | components | split by | example |", "|---|---|---|---|---|"]
+        lines += ["| metric | formula | components | split by | whose | example |", "|---|---|---|---|---|---|"]
         lines += [_row(metric) for metric in family.metrics]
     lines += [
         "",
@@ -47,7 +47,9 @@ def _row(metric: Metric) -> str:
     if metric.example:
         given, value = metric.example
         example = ", ".join(f"{name} {number}" for name, number in given.items()) + f": {value}"
-    return f"| `{metric.name}` | {metric.formula}.{needs} | {parts} | {', '.join(sorted(split))} | {example} |"
+    whose = f"{metric.owner}, {metric.stage}, {metric.tier}"
+    cells = (f"`{metric.name}`", f"{metric.formula}.{needs}", parts, ", ".join(sorted(split)), whose, example)
+    return f"| {' | '.join(cells)} |"
 
 
 def _side(terms: Mapping[str, object]) -> str:

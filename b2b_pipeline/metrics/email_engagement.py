@@ -49,7 +49,7 @@ def _unique(summed: str) -> tuple[Leg, ...]:
     )
 
 
-def _rate(name: str, numerator: str, denominator: str, words: str, documents: str = "S1 S4") -> Metric:
+def _rate(name: str, numerator: str, denominator: str, words: str) -> Metric:
     return Metric(
         name,
         words,
@@ -58,7 +58,6 @@ def _rate(name: str, numerator: str, denominator: str, words: str, documents: st
         {denominator: 1},
         "ratio",
         "leads",
-        documents=documents,
         example=({numerator: "5", denominator: "20"}, "0.25"),
     )
 
@@ -81,15 +80,14 @@ FAMILY = Family(
         Metric(
             "email_deliveries", "unique recipients delivered to", "count", {"email_deliveries": 1}, tier="diagnostic"
         ),
-        _rate("email_open_rate", "email_opens", "email_deliveries", "unique opens / unique deliveries", "S1 S2 S4"),
-        _rate("email_click_rate", "email_clicks", "email_deliveries", "unique clicks / unique deliveries", "S4"),
+        _rate("email_open_rate", "email_opens", "email_deliveries", "unique opens / unique deliveries"),
+        _rate("email_click_rate", "email_clicks", "email_deliveries", "unique clicks / unique deliveries"),
         _rate("email_bounce_rate", "email_bounces", "email_sends", "unique bounces / unique sends"),
         _rate(
             "email_unsubscribe_rate",
             "email_unsubscribes",
             "email_deliveries",
             "unique unsubscribes / unique deliveries",
-            "S2 S4",
         ),
     ),
 )

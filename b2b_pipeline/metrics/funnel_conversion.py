@@ -40,7 +40,6 @@ def _cohort(name: str, numerator: str, denominator: str, words: str) -> Metric:
         {denominator: 1},
         "cohort",
         owner="revenue operations",
-        documents="S0 S1 S4",
         example=({numerator: "3", denominator: "12"}, "0.25"),
     )
 
@@ -55,7 +54,6 @@ def _period(name: str, numerator: str, denominator: str, words: str) -> Metric:
         "ratio",
         owner="revenue operations",
         tier="diagnostic",
-        documents="S1 S4",
         example=({numerator: "3", denominator: "4"}, "0.75"),
     )
 

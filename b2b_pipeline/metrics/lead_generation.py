@@ -96,12 +96,9 @@ FAMILY = Family(
             "distinct persons by the day of their first lead record",
             "count",
             {"leads": 1},
-            documents="S0 S2 S4",
         ),
-        Metric(
-            "mqls", "persons by the day of their first entry into MQL", "count", {"mqls": 1}, documents="S0 S1 S3 S4"
-        ),
-        Metric("sqls", "persons by the day of their first entry into SQL", "count", {"sqls": 1}, documents="S1 S3 S4"),
+        Metric("mqls", "persons by the day of their first entry into MQL", "count", {"mqls": 1}),
+        Metric("sqls", "persons by the day of their first entry into SQL", "count", {"sqls": 1}),
         Metric(
             "cost_per_lead",
             "(ad spend + marketing costs) / leads",
@@ -109,7 +106,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             {"leads": 1},
             "ratio",
-            documents="S0 S1",
             example=({"marketing_cost": "1250.00", "leads": "8"}, "156.25"),
         ),
         Metric(
@@ -119,7 +115,6 @@ FAMILY = Family(
             {"spend": 1},
             {"leads": 1},
             "ratio",
-            documents="S0 S1",
             example=({"spend": "1000.00", "leads": "8"}, "125"),
         ),
         Metric(
@@ -129,7 +124,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             {"mqls": 1},
             "ratio",
-            documents="S1 S4",
             example=({"marketing_cost": "1250.00", "mqls": "4"}, "312.5"),
         ),
         Metric(
@@ -139,7 +133,6 @@ FAMILY = Family(
             {"marketing_cost": 1},
             {"sqls": 1},
             "ratio",
-            documents="S1 S4",
             example=({"marketing_cost": "1250.00", "sqls": "2"}, "625"),
         ),
     ),

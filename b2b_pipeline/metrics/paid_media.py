@@ -44,9 +44,9 @@ FAMILY = Family(
         ),
     ),
     metrics=(
-        Metric("spend", "sum of ad spend", "money", {"spend": 1}, stage="awareness", documents="S0 S1 S2"),
-        Metric("impressions", "sum of impressions", "count", {"impressions": 1}, stage="awareness", documents="S3 S4"),
-        Metric("clicks", "sum of clicks", "count", {"clicks": 1}, stage="awareness", tier="diagnostic", documents="S4"),
+        Metric("spend", "sum of ad spend", "money", {"spend": 1}, stage="awareness"),
+        Metric("impressions", "sum of impressions", "count", {"impressions": 1}, stage="awareness"),
+        Metric("clicks", "sum of clicks", "count", {"clicks": 1}, stage="awareness", tier="diagnostic"),
         Metric(
             "ctr",
             "clicks / impressions",
@@ -56,7 +56,6 @@ FAMILY = Family(
             "ratio",
             "awareness",
             tier="diagnostic",
-            documents="S4",
             example=({"clicks": "12", "impressions": "480"}, "0.025"),
         ),
         Metric(
@@ -67,7 +66,6 @@ FAMILY = Family(
             {"clicks": 1},
             "ratio",
             "awareness",
-            documents="S4",
             example=({"spend": "30.60", "clicks": "12"}, "2.55"),
         ),
         Metric(
@@ -78,7 +76,6 @@ FAMILY = Family(
             {"impressions": 1},
             "ratio",
             "awareness",
-            documents="S4",
             example=({"spend": "30.60", "impressions": "4800"}, "6.375"),
         ),
         Metric(
@@ -88,7 +85,6 @@ FAMILY = Family(
             {"platform_conversions": 1},
             stage="awareness",
             tier="diagnostic",
-            documents="S4",
         ),
         Metric(
             "platform_conversion_value",
@@ -97,7 +93,6 @@ FAMILY = Family(
             {"platform_conversion_value": 1},
             stage="awareness",
             tier="diagnostic",
-            documents="S4",
         ),
         Metric(
             "platform_roas",
@@ -108,7 +103,6 @@ FAMILY = Family(
             "ratio",
             "awareness",
             tier="diagnostic",
-            documents="S4",
             example=({"platform_conversion_value": "91.80", "spend": "30.60"}, "3"),
         ),
         Metric(
@@ -120,7 +114,6 @@ FAMILY = Family(
             "ratio",
             "awareness",
             tier="diagnostic",
-            documents="S4",
             example=({"spend": "30.60", "platform_conversions": "4"}, "7.65"),
         ),
     ),

@@ -101,7 +101,6 @@ FAMILY = Family(
             {"opportunities": 1},
             stage="pipeline",
             owner="sales",
-            documents="S1 S4",
         ),
         Metric(
             "pipeline",
@@ -110,7 +109,6 @@ FAMILY = Family(
             {"pipeline": 1},
             stage="pipeline",
             owner="sales",
-            documents="S3 S4",
         ),
         Metric(
             "won",
@@ -119,7 +117,6 @@ FAMILY = Family(
             {"won": 1},
             stage="revenue",
             owner="sales",
-            documents="S3 S4",
         ),
         Metric(
             "lost",
@@ -139,7 +136,6 @@ FAMILY = Family(
             "ratio",
             "pipeline",
             "sales",
-            documents="S3 S4",
             example=({"won": "3", "lost": "2"}, "0.6"),
         ),
         Metric(
@@ -152,7 +148,6 @@ FAMILY = Family(
             "pipeline",
             "sales",
             tier="diagnostic",
-            documents="S3 S4",
             example=({"bookings": "900", "lost_amount": "100"}, "0.9"),
         ),
         Metric(
@@ -164,7 +159,6 @@ FAMILY = Family(
             "cohort",
             "pipeline",
             "sales",
-            documents="S3 S4",
             example=({"opened_won": "1", "opportunities": "4"}, "0.25"),
         ),
         Metric(
@@ -176,7 +170,6 @@ FAMILY = Family(
             "ratio",
             "revenue",
             "sales",
-            documents="S3 S4",
             example=({"bookings": "90000", "won_with_amount": "4"}, "22500"),
         ),
         Metric(
@@ -186,7 +179,6 @@ FAMILY = Family(
             {"bookings": 1},
             stage="revenue",
             owner="sales",
-            documents="S0 S1",
         ),
         Metric(
             "cycle_days_mean",
@@ -197,7 +189,6 @@ FAMILY = Family(
             "ratio",
             "pipeline",
             "sales",
-            documents="S0",
             example=({"cycle_days": "135", "won_with_cycle": "3"}, "45"),
         ),
         Metric(
@@ -208,7 +199,6 @@ FAMILY = Family(
             stage="pipeline",
             owner="sales",
             tier="diagnostic",
-            documents="S0",
             median_of=_leg(_CLOSED, deal.c.cycle_days, _CYCLE, _DATES),
         ),
         Metric(
@@ -218,7 +208,6 @@ FAMILY = Family(
             {"new_customers": 1},
             stage="revenue",
             owner="sales",
-            documents="S1 S4",
         ),
     ),
 )

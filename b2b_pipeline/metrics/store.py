@@ -9,12 +9,27 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Connection, DateTime, Select, Text, cast, func, literal, select, union, union_all
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    DateTime,
+    Dialect,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    union,
+    union_all,
+)
+from sqlalchemy.dialects import postgresql
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.derived.registry import inputs
-from b2b_pipeline.metrics.base import Component, Family
+from b2b_pipeline.metrics.base import STANDARD, Component, Family
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
@@ -25,6 +40,7 @@ from b2b_pipeline.warehouse.tables import (
 )
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
 
 
@@ -42,11 +58,17 @@ def component_rows(component: Component, config: Config, dimensions: tuple[str, 
     ).group_by(*keys)
 
 
+def definition(component: Component, config: Config) -> str:
+    """A digest of the query that a component is: what changes it, in code or configuration, cannot pass as the same."""
+    query = component_rows(component, config, STANDARD)
+    return digest(str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})))
+
+
 def family_rows(family: Family, config: Config) -> Select[Any]:
     """The rows of `kpi_component_daily` that a family stores, without their stamps."""
     parts = []
     for component in family.components:
-        rows = component_rows(component, config, ("channel", "campaign", "currency")).subquery()
+        rows = component_rows(component, config, STANDARD).subquery()
         parts.append(
             select(
                 rows.c.date_day,
@@ -58,7 +80,7 @@ def family_rows(family: Family, config: Config) -> Select[Any]:
                 rows.c.value,
                 rows.c.n_rows,
                 rows.c.n_values,
-                cast(literal(f"v{component.version}"), Text).label("definition"),
+                cast(literal(definition(component, config)), Text).label("definition"),
             )
         )
     everything = union_all(*parts).subquery()

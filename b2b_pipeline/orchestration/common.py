@@ -43,7 +43,7 @@ class Calendar:
     def asset(self, **about: Any) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
         """`dg.asset` for an asset with a partition a day."""
         decorator: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-            **about, **self._shared, owners=[OWNER]
+            **{"owners": [OWNER], **about}, **self._shared
         )
         return decorator
 

@@ -49,6 +49,7 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
         description=_description(family),
         group_name="kpi",
         kinds={"table", "sql"},
+        owners=owners_of(family),
         freshness_policy=dg.FreshnessPolicy.cron(
             deadline_cron=f"0 {READY_HOUR} * * *",
             lower_bound_delta=timedelta(hours=READY_HOUR),
@@ -75,6 +76,11 @@ def _about_components() -> dict[str, Any]:
     """The columns under a key of our own: under its own, Dagster shows them above the number that people come for."""
     about = about_table(tables.kpi_component_daily)
     return {"dagster/table_name": about["dagster/table_name"], "table_columns": about["dagster/column_schema"]}
+
+
+def owners_of(family: Family) -> list[str]:
+    """The teams whose metrics a family has, as Dagster names them."""
+    return sorted({f"team:{metric.owner.replace(' ', '-')}" for metric in family.metrics})
 
 
 def _description(family: Family) -> str:

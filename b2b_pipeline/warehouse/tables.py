@@ -253,7 +253,8 @@ kpi_change = Table(
 
 metric_def = Table(
     "metric_def", metadata,
-    *_text("metric", "family", "formula", "unit", "additivity", "version", "unavailable_because"),
+    *_text("metric", "family", "formula", "unit", "additivity", "stage", "owner", "tier", "version"),
+    *_text("unavailable_because"),
     info={"grain": "One row per metric: what it is.", "key": ("metric",)},
 )  # fmt: skip
 

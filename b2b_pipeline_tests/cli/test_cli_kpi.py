@@ -161,6 +161,8 @@ def test_every_metric_is_listed_without_any_configuration(tmp_path: Path, monkey
     installation.settle(found, monkeypatch)
     listed = json.loads(found.b2b("kpi", "--list", "--format", "json").stdout)
     assert [row["metric"] for row in listed] == list(METRICS)
+    (cac,) = (row for row in listed if row["metric"] == "cac")
+    assert (cac["stage"], cac["owner"], cac["tier"]) == ("revenue", "revenue operations", "primary")
     assert not found.home.exists()
 
 

@@ -231,3 +231,8 @@ def test_a_list_that_is_read_once_a_week_is_not_read_again_before_that(landing: 
     assert read == [1, 0, 0, 1, 0]
     now = NOW + timedelta(days=9)
     assert run(landing, what, now=now, start=CONFIG.start_date, run_id="by hand", early=True).slices
+
+
+def test_a_window_without_a_day_is_none() -> None:
+    with pytest.raises(ValueError, match="start < end"):
+        Window.of_days(date(2026, 5, 4), date(2026, 5, 4), ZoneInfo("UTC"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -11,8 +12,10 @@ import pytest
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import docs
+from b2b_pipeline.metrics.base import Component
 from b2b_pipeline.metrics.query import Answer, combine
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, METRICS, borrowed_families
+from b2b_pipeline.metrics.store import definition
 
 FIXED_NAMES = (  # noqa: SIM905 - readable
     "spend impressions clicks ctr cpc cpm leads cost_per_lead cost_per_lead_ads mqls sqls cost_per_mql cost_per_sql "
@@ -78,3 +81,18 @@ def test_a_metric_that_lacks_the_gross_margin_has_no_numerator() -> None:
 def test_the_page_of_metrics_is_what_the_registry_says() -> None:
     written = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert written == docs.page(), "run: python -m b2b_pipeline.metrics.docs > docs/metrics.md"
+
+
+def test_a_changed_formula_or_setting_that_a_component_takes_is_another_definition_and_no_other_setting() -> None:
+    now = config(None)
+    before = {name: definition(component, now) for name, component in COMPONENTS.items()}
+    assert len({*before.values()}) == len(before)
+    channels = now.channels.model_copy(update={"paid": [*now.channels.paid, "events"]})
+    other = now.model_copy(update={"channels": channels})
+    altered = {name for name, component in COMPONENTS.items() if definition(component, other) != before[name]}
+    assert "paid_revenue" in altered
+    assert not altered & {"leads", "spend", "bookings"}
+    spend = COMPONENTS["spend"]
+    (leg,) = spend.legs
+    doubled: Component = replace(spend, legs=(replace(leg, value=leg.value * 2),))
+    assert definition(doubled, now) != before["spend"]

@@ -21,6 +21,13 @@ from b2b_pipeline_tests.support.installation import DEMO
 KINDS_OF_TABLE = {"pandas", "sql"}
 
 
+OWNERS = {
+    "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
+    "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
+    "kpi/email_engagement": ["team:marketing"],
+}  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     with pytest.MonkeyPatch.context() as patch:
@@ -60,7 +67,7 @@ def test_every_asset_says_whose_it_is_what_it_is_and_how_it_is_partitioned_and_r
     assert len(daily) == 1, "one partition a day, the very same everywhere, so that assets share a run"
     assert isinstance(daily.pop(), dg.DailyPartitionsDefinition)
     for name, spec in specs(defs).items():
-        assert spec.owners == ["team:revenue-operations"], name
+        assert spec.owners == OWNERS.get(name, ["team:revenue-operations"]), name
         assert spec.group_name not in (None, "default"), name
         assert 1 <= len(spec.kinds) <= 3, name
         assert len(spec.description or "") > 20, name
