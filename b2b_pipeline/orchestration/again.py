@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from b2b_pipeline.orchestration.assets.raw import raw_key
 from b2b_pipeline.orchestration.common import AGAIN, EARLY, WAIT_UNTIL, Calendar
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START, ingest_job_name, tagged_days
-from b2b_pipeline.orchestration.raw_assets import raw_key
 
 LOOK_BACK = timedelta(days=8)  # a day longer than the longest wait
 LINEAGE = 20  # runs before it that a run knows of

@@ -9,12 +9,12 @@ from multiprocessing.context import ForkServerProcess
 
 import dagster as dg
 
+from b2b_pipeline.orchestration.assets.core import core_assets
+from b2b_pipeline.orchestration.assets.kpi import kpi_assets
+from b2b_pipeline.orchestration.assets.raw import raw_assets
 from b2b_pipeline.orchestration.checks import checks
 from b2b_pipeline.orchestration.common import Calendar
-from b2b_pipeline.orchestration.core_assets import core_assets
 from b2b_pipeline.orchestration.jobs import jobs, schedules
-from b2b_pipeline.orchestration.kpi_assets import kpi_assets
-from b2b_pipeline.orchestration.raw_assets import raw_assets
 from b2b_pipeline.orchestration.sensors import sensors
 from b2b_pipeline.orchestration.storage import relax_sqlite  # noqa: F401 - listens from now on
 from b2b_pipeline.pipeline import Pipeline

@@ -20,9 +20,9 @@ from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.base import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.assets.kpi import kpi_key
+from b2b_pipeline.orchestration.assets.raw import file_streams, raw_key
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, expected_day, missing_days
-from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 

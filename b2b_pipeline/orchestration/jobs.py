@@ -9,9 +9,9 @@ from dagster import AssetSelection
 
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.assets.kpi import kpi_key
+from b2b_pipeline.orchestration.assets.raw import raw_key
 from b2b_pipeline.orchestration.common import Calendar
-from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import raw_key
 from b2b_pipeline.orchestration.retention import RETENTION_DAYS, retention
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

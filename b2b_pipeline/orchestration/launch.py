@@ -15,10 +15,10 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.assets.kpi import kpi_key
+from b2b_pipeline.orchestration.assets.raw import file_partitions, raw_key
 from b2b_pipeline.orchestration.common import EARLY
 from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
-from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import file_partitions, raw_key
 from b2b_pipeline.pipeline import Pipeline
 
 # Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.

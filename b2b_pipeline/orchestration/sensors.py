@@ -13,6 +13,8 @@ from b2b_pipeline.files.inbox import Trouble, decide_files, held, list_inbox, no
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.operations.alerts import tell
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
+from b2b_pipeline.orchestration.assets.kpi import kpi_key
+from b2b_pipeline.orchestration.assets.raw import file_partitions, file_streams, raw_key
 from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import (
@@ -22,8 +24,6 @@ from b2b_pipeline.orchestration.jobs import (
     range_request,
     tagged_days,
 )
-from b2b_pipeline.orchestration.kpi_assets import kpi_key
-from b2b_pipeline.orchestration.raw_assets import file_partitions, file_streams, raw_key
 from b2b_pipeline.pipeline import Pipeline
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)

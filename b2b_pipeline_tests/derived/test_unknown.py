@@ -16,7 +16,7 @@ from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS
-from b2b_pipeline.orchestration.kpi_assets import describe_days
+from b2b_pipeline.orchestration.assets.kpi import describe_days
 from b2b_pipeline_tests.support.dropped import Dropped
 
 DAY = 'date: "%Y-%m-%d"'

@@ -20,10 +20,10 @@ from sqlalchemy import Column, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.orchestration.assets.core import core_assets
+from b2b_pipeline.orchestration.assets.raw import raw_assets
 from b2b_pipeline.orchestration.common import Calendar
-from b2b_pipeline.orchestration.core_assets import core_assets
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
-from b2b_pipeline.orchestration.raw_assets import raw_assets
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.migrate import upgrade
