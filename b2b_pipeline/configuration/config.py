@@ -337,8 +337,11 @@ _Words.yaml_implicit_resolvers = {
 }
 
 
+COMPONENT = "B2BPipelineComponent"
+
+
 def load_config(path: Path | None = None) -> Config:
-    """Read and validate `pipeline.yaml` (default: `B2B_CONFIG`, else ./pipeline.yaml).
+    """Read and validate `pipeline.yaml` (default: `B2B_CONFIG`, else ./pipeline.yaml), or a component's `defs.yaml`.
 
     Raises ConfigError with file, line, what is wrong and what would be right, a line for each mistake.
     """
@@ -369,6 +372,7 @@ def _read(path: Path) -> tuple[yaml.Node, Any]:
             raise ConfigError(
                 f"{path}:1: expected settings such as `timezone: Europe/Berlin`; `make setup` writes them"
             )
+        node = _of_component(node)
         return node, loader.construct_document(node)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
@@ -381,6 +385,13 @@ def _read(path: Path) -> tuple[yaml.Node, Any]:
         mark = error.context_mark if "expected ':'" in why else error.problem_mark  # where the key is, not what follows
         hint = ": indent with spaces" if "\\t" in why else ""
         raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {why}{hint}") from None
+
+
+def _of_component(node: yaml.MappingNode) -> yaml.Node:
+    """The settings in the `defs.yaml` of the Dagster component, else the file's own."""
+    parts = {key.value: value for key, value in node.value}
+    kind = parts.get("type")
+    return parts.get("attributes", node) if kind and str(kind.value).endswith(COMPONENT) else node
 
 
 def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:

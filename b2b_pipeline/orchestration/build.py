@@ -38,7 +38,8 @@ def end_with_the_run() -> None:
         threading.Thread(target=follow, daemon=True).start()
 
 
-def build_defs(pipeline: Pipeline, executor: dg.ExecutorDefinition = EXECUTOR) -> dg.Definitions:
+def build_defs(pipeline: Pipeline, executor: dg.ExecutorDefinition | None = EXECUTOR) -> dg.Definitions:
+    """`executor`: of what has none of its own; none where somebody else's definitions have one."""
     calendar = Calendar(pipeline.config)
     asset_checks = list(checks(calendar))
     return dg.Definitions(
