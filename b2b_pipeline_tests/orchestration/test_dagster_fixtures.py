@@ -64,11 +64,12 @@ class Materialised:
         upgrade(self.pipeline.warehouse)
         calendar = Calendar(config)
         self.names = {name for stream in SOURCES[source].streams for name in stream.feeds}
-        core = [asset for asset in core_assets(calendar) if asset.key.path[-1] in self.names]
+        raw = list(raw_assets(calendar))
         with dg.DagsterInstance.ephemeral() as instance:
             result = dg.materialize(
-                [*raw_assets(calendar), *core],
+                [*raw, *core_assets(calendar)],
                 instance=instance,
+                selection=[*(key for asset in raw for key in asset.keys), *map(dg.AssetKey, sorted(self.names))],
                 resources={"pipeline": self.pipeline},
                 tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat()},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
