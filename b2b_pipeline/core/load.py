@@ -240,6 +240,7 @@ class _Load:
         self.versions = {feed: feed.version(table) for feed in feeds(table.name, config)}
         self.there = self.into = _place(table)
         self.done: dict[str, Feed | None] = {}
+        self.files_anew = False  # whether all files are loaded, in the place of those that are there
         self.batch: list[Mapped] = []
         self.failed: list[Slice] = []
         self.report = LoadReport()

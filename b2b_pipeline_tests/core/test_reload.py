@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Connection, Table, inspect, select
@@ -16,6 +17,7 @@ from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import Record
 from b2b_pipeline.core import fingerprint, load
 from b2b_pipeline.core.fingerprint import code, is_as_seen, watched
+from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import LoadReport, load_table, load_tables
 from b2b_pipeline.core.mapped import Mapped, SliceMapping
 from b2b_pipeline.landing.slices import Slice
@@ -215,6 +217,13 @@ def test_a_table_that_breaks_is_named_in_its_report_and_stops_no_other(
     assert leads.count(tables.touchpoint) == touches
     with pytest.raises(ZeroDivisionError):
         rebuild(leads.pipeline, "again", replay=True)
+
+
+def test_a_table_that_breaks_before_it_has_begun_stops_no_other(leads: Leads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "load_rates", Mock(side_effect=ZeroDivisionError))
+    reports = leads.load_all()
+    assert {name for name, report in reports.items() if report.broken} == {*CONVERTED}
+    assert reports["lead"].loaded
 
 
 # -- what a mapping saw
