@@ -15,11 +15,12 @@ import argparse
 import json
 import random
 import resource
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
@@ -92,11 +93,20 @@ def serving(folder: Path) -> Iterator[str]:
     port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "benchmarks.static", str(folder), str(port)], cwd=CHECKOUT)
     try:
-        time.sleep(1)
+        wait_for_port(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
+
+
+def wait_for_port(port: int, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError("the static server does not answer")
 
 
 def measured(way: str, python: str, source: str, target: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import gc
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -83,9 +83,7 @@ def load_tables(
     """
     landing.in_step()
     reports: dict[str, LoadReport] = {}
-    with ExitStack() as turns:
-        for table in sorted(wanted, key=lambda table: table.name):
-            turns.enter_context(warehouse.turn(table.name))
+    with warehouse.turn(*(table.name for table in wanted)):
         for first in (True, False):  # amounts are converted as they are loaded
             some = [table for table in wanted if (table is tables.fx_rate) is first]
             loads = [_Load(warehouse, config, table, run_id) for table in some]

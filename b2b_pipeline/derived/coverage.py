@@ -17,8 +17,9 @@ from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
+from b2b_pipeline.core.plan import by_account
 from b2b_pipeline.derived.made_of import COVERAGE, EVERY, Loads
-from b2b_pipeline.derived.registry import inputs
+from b2b_pipeline.derived.registry import behind, inputs
 from b2b_pipeline.landing.absences import absences
 from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.warehouse import tables
@@ -35,14 +36,15 @@ FX = "exchange rates"  # the stream under which rows without a rate are reported
 def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
     """(source, stream, core table) of everything that a table, core or derived, is made of.
 
-    What a vendor tells without days stays out. A stream of another source's opportunities is left out whole: of
+    What a vendor tells without days counts where it is read, if only to decide which rows stand: it is there only while
+    it is not whole. A stream of another source's opportunities is left out whole: of
     what else it gives, their stages, nothing is used. Of a file only its opportunities are.
     """
     found = {
         (feed.source, feed.stream, part)
-        for part in inputs(table)
+        for part in behind(table)
         for feed in feeds(part, config)
-        if feed.kind not in OF_NOW or feed.files
+        if (feed.kind in OF_NOW and not feed.files) or part in inputs(table)
     }
     others = {
         (feed.source, feed.stream)
@@ -87,8 +89,27 @@ def _of_vendors(landing: Landing, config: Config, books: Books, today: date) -> 
     days = [config.start_date + timedelta(days=n) for n in range((today - config.start_date).days)]
     for name in config.sources:
         for stream in SOURCES[name].switched_on(config):
-            if stream.feeds and stream.kind not in OF_NOW:
+            if stream.kind in OF_NOW:
+                yield from _of_list(landing, name, stream, days, books)
+            else:
                 yield from _of_stream(landing, config, name, stream, days, books)
+
+
+def _of_list(landing: Landing, source: str, stream: Stream, days: list[date], books: Books) -> Iterator[dict[str, Any]]:
+    """A list has no days of its own: while it is damaged, or a row of its newest is in quarantine, no day is whole."""
+    for items in by_account(landing.slices(source, stream.name)):
+        account = items[-1].account["id"]
+        for table in stream.feeds:
+            errors = books.errors.get(table, {})
+            reasons = [errors[item.slice_id] for item in items if item.slice_id in errors]
+            rows = books.quarantined.get((source, stream.name, account, table), [])
+            if bad := sum(slice_id == items[-1].holder for slice_id, _ in rows):
+                reasons.append(in_quarantine(table, f"{source}/{stream.name}", bad))
+            for day in days if reasons else ():
+                yield {
+                    "source": source, "stream": stream.name, "source_account": account, "target_table": table,
+                    "date_day": day, "is_complete": False, "reason": reasons[-1],
+                }  # fmt: skip
 
 
 def _of_stream(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, and_, case, false, func, null, select
+from sqlalchemy import Select, Table, and_, case, false, func, null, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, first_by, text_order
@@ -16,8 +14,8 @@ from b2b_pipeline.derived.records import (
     first_touches,
     opportunity_persons,
     person_touches,
-    prepared,
     prepared_from,
+    rows_of,
 )
 from b2b_pipeline.warehouse.dialects import days_between, minus_days
 from b2b_pipeline.warehouse.tables import deal, lead, opp_contact_role, opportunity, touchpoint
@@ -72,12 +70,6 @@ def deals(config: Config, named: Table) -> Select[Any]:
     )  # fmt: skip
 
 
-@contextmanager
-def _rows(connection: Connection, config: Config) -> Iterator[Select[Any]]:
-    with prepared(connection, config) as named:
-        yield deals(config, named)
-
-
 def _trace(config: Config, rows: list[Row]) -> Trace:
     """A deal: its opportunity, the records that tie a person to it, and its first and last touch."""
     opps = [row["opp_id"] for row in rows]
@@ -88,4 +80,4 @@ def _trace(config: Config, rows: list[Row]) -> Trace:
     yield touchpoint, touchpoint.c.touch_id.in_(sorted(touches))
 
 
-DEAL = Derived(deal, _rows, lambda config: [deals(config, NAMED)], prepared_from, _trace)
+DEAL = Derived(deal, rows_of(deals), lambda config: [deals(config, NAMED)], prepared_from, _trace)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, false, func, or_, select
+from sqlalchemy import Select, and_, false, func, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, text_order
@@ -25,11 +24,6 @@ def recipients() -> Select[Any]:
     )
 
 
-@contextmanager
-def _rows(connection: Connection, config: Config) -> Iterator[Select[Any]]:
-    yield recipients()
-
-
 def _trace(config: Config, rows: list[Row]) -> Trace:
     """A recipient of a send: what happened there."""
     event = email_event.c
@@ -37,4 +31,6 @@ def _trace(config: Config, rows: list[Row]) -> Trace:
     yield email_event, or_(*(and_(*(event[name] == row[name] for name in keys)) for row in rows))
 
 
-EMAIL_RECIPIENT = Derived(email_recipient, _rows, lambda config: [recipients()], trace=_trace)
+EMAIL_RECIPIENT = Derived(
+    email_recipient, lambda connection, config: nullcontext(recipients()), lambda config: [recipients()], trace=_trace
+)

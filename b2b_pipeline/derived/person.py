@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, Select, Table, and_, case, cast, false, func, or_, select
+from sqlalchemy import BigInteger, Boolean, Select, Table, and_, case, cast, false, func, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, first_by, text_order
@@ -18,8 +16,8 @@ from b2b_pipeline.derived.records import (
     first_touches,
     opportunity_persons,
     person_touches,
-    prepared,
     prepared_from,
+    rows_of,
 )
 from b2b_pipeline.warehouse.tables import deal, identity_cluster, lead, opportunity, person, stage_event, touchpoint
 
@@ -88,12 +86,6 @@ def persons(config: Config, named: Table) -> Select[Any]:
     )  # fmt: skip
 
 
-@contextmanager
-def _rows(connection: Connection, config: Config) -> Iterator[Select[Any]]:
-    with prepared(connection, config) as named:
-        yield persons(config, named)
-
-
 def _trace(config: Config, rows: list[Row]) -> Trace:
     """A person: their lead records, stages, first touch, and the opportunities of their deals."""
     keys, stage = [row["person_key"] for row in rows], stage_event.c
@@ -109,4 +101,4 @@ def _trace(config: Config, rows: list[Row]) -> Trace:
         yield opportunity, and_(opportunity.c.source == config.system_of_record, opportunity.c.opp_id.in_(opps))
 
 
-PERSON = Derived(person, _rows, lambda config: [persons(config, NAMED)], prepared_from, _trace)
+PERSON = Derived(person, rows_of(persons), lambda config: [persons(config, NAMED)], prepared_from, _trace)

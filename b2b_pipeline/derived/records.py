@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from sqlalchemy import (
     CTE,
     Connection,
+    Select,
     Table,
     and_,
     case,
@@ -41,6 +43,19 @@ def prepared(connection: Connection, config: Config) -> Iterator[Table]:
     """NAMED, and GONE beside it: what the queries here take."""
     with stage(connection, NAMED, named_campaigns(connection)) as named, gone(connection, config):
         yield named
+
+
+def rows_of(
+    query: Callable[[Config, Table], Select[Any]],
+) -> Callable[[Connection, Config], AbstractContextManager[Select[Any]]]:
+    """`Derived.rows` of a query that takes NAMED and GONE."""
+
+    @contextmanager
+    def rows(connection: Connection, config: Config) -> Iterator[Select[Any]]:
+        with prepared(connection, config) as named:
+            yield query(config, named)
+
+    return rows
 
 
 def prepared_from(config: Config) -> list[ClauseElement]:

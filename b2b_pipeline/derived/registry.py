@@ -25,6 +25,14 @@ def inputs(table: str) -> frozenset[str]:
 
 
 @cache
+def behind(table: str) -> frozenset[str]:
+    """The core tables that a table, core or derived, is computed from in any way, all the way down."""
+    if table not in DERIVED:
+        return frozenset({table})
+    return frozenset[str]().union(*(behind(part) for part in reads(table)))
+
+
+@cache
 def reads(table: str) -> frozenset[str]:
     """All tables, core or derived, that a derived table is computed from, those beside its queries too."""
     found = DERIVED[table]

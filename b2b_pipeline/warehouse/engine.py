@@ -94,20 +94,23 @@ class Warehouse:
             yield
 
     @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
+    def turn(self, *names: str) -> Iterator[None]:
         """Those who do the same thing take turns, over all processes; everybody else reads and writes meanwhile.
 
-        Unlike a transaction it may be held for long. A process that dies gives it back.
+        Unlike a transaction it may be held for long. A process that dies gives it back. Several are taken in one order,
+        so that nobody waits for another who waits for them; on a server, with one connection.
         """
-        if self.dialect == "duckdb":
-            lock = fasteners.InterProcessLock(f"{self._path}.{name}.lock")
-            with _turns[f"{self._path} {name}"], self._explained(), lock:
-                yield
-        else:
-            with self._explained(), self._writer.connect() as connection:
+        with ExitStack() as stack, self._explained():
+            if self.dialect == "duckdb":
+                for name in sorted(names):
+                    stack.enter_context(_turns[f"{self._path} {name}"])
+                    stack.enter_context(fasteners.InterProcessLock(f"{self._path}.{name}.lock"))
+            else:
+                connection = stack.enter_context(self._writer.connect())
                 connection.execution_options(isolation_level="AUTOCOMMIT")
-                connection.execute(select(func.pg_advisory_lock(func.hashtextextended(f"turn {name}", 0))))
-                yield
+                for name in sorted(names):
+                    connection.execute(select(func.pg_advisory_lock(func.hashtextextended(f"turn {name}", 0))))
+            yield
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
 import pyarrow as pa
+import pytest
 from sqlalchemy import select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.gone import sweeps
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
@@ -23,6 +29,8 @@ from b2b_pipeline.warehouse.tables import (
     touchpoint,
 )
 from b2b_pipeline.warehouse.write import merge_newest
+from b2b_pipeline_tests.support import installation
+from b2b_pipeline_tests.support.installation import UNTIL, served
 from b2b_pipeline_tests.warehouse.test_write import CONFIG, DAY, at, put, warehouse
 
 __all__ = ["warehouse"]  # the fixture: on both engines
@@ -188,3 +196,24 @@ def test_a_contact_that_hubspot_archived_is_on_no_deal_any_more(warehouse: Wareh
         put(warehouse, opp_contact_role, {**origin, **role, "updated_at": at(1)})
     derive_table(warehouse, CONFIG.model_copy(update={"system_of_record": "hubspot"}), deal)
     assert warehouse.rows(select(deal.c.person_key)) == [{"person_key": "9"}]
+
+
+def test_while_a_sweep_is_damaged_no_number_that_it_decides_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = installation.copy(tmp_path, monkeypatch)
+    pipeline = found.pipeline()
+
+    def reasons(metric: str) -> str:
+        (answer,) = ask(pipeline.warehouse, pipeline.config, [metric], installation.START, installation.UNTIL)
+        return "; ".join(answer.reasons)
+
+    (body,) = (pipeline.landing.root / "raw" / "hubspot" / "present").rglob("*.zst")
+    body.unlink()
+    rebuild(pipeline, "damaged", replay=True)
+    assert "hubspot/present" in reasons("leads")
+    assert "hubspot/present" not in reasons("spend")
+    with served(found.world):
+        pipeline.ingest("hubspot", "present", UNTIL, UNTIL + timedelta(days=1), "again", early=True)
+    rebuild(pipeline, "again", replay=False)
+    assert "hubspot/present" not in reasons("leads")

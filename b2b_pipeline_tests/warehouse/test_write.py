@@ -256,3 +256,11 @@ def test_postgresql_plans_with_what_has_just_been_written(postgres_database: Cal
         query = "select n_distinct from pg_stats where tablename = 'identity_cluster' and attname = 'person_key'"
         (distinct,) = connection.execute(text(query)).scalars()
     assert distinct in (700, -0.7)
+
+
+def test_many_turns_take_one_connection_of_a_server(warehouse: Warehouse) -> None:
+    if warehouse.dialect != "postgresql":
+        pytest.skip("a file has no connections")
+    mine = text("select count(*) from pg_stat_activity where datname = current_database()")
+    with warehouse.turn("a", "b", "c"), warehouse.read() as connection:
+        assert connection.scalar(mine) == 2
