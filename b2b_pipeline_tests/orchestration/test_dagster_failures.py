@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +15,7 @@ from b2b_pipeline import privacy
 from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.core.mapped import SliceMapping
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.orchestration.common import failure, translated
@@ -138,6 +140,28 @@ def test_a_stream_whose_scope_is_not_granted_is_left_out_and_the_others_go_on(or
     pipeline = orchestra.pipeline
     (answer,) = ask(pipeline.warehouse, pipeline.config, ["email_sends"], UNTIL, UNTIL)
     assert "missing scopes: content" in answer.reasons[0]
+
+
+def test_a_table_that_breaks_fails_the_step_once_the_others_are_told(
+    orchestra: Orchestra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestra.run("ingest_hubspot", UNTIL)
+    add = SliceMapping.add
+
+    def breaking(self: SliceMapping, *given: Any) -> None:
+        if self.table is tables.touchpoint:
+            raise ZeroDivisionError("a fault of ours")
+        add(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SliceMapping, "add", breaking)
+        result = orchestra.materialise("lead", "touchpoint", "identity_link", start=UNTIL, fails=True)
+    assert "a fault of ours" in str(failures(result))
+    assert orchestra.metadata("lead")
+    assert orchestra.metadata("identity_link")
+    assert not orchestra.metadata("touchpoint")
+    orchestra.materialise("lead", "touchpoint", "identity_link", start=UNTIL)
+    assert orchestra.metadata("touchpoint")
 
 
 def accounts(orchestra: Orchestra) -> Sequence[Account]:
