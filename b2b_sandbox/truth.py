@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from statistics import median
+from itertools import product
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -46,6 +46,9 @@ class Metric:
     denominator: Terms | None = None
     margin: frozenset[str] = frozenset()
     needs_sales_costs: bool = False
+    is_level: bool = False  # of all up to the end of the period
+    is_distinct: bool = False
+    within: int | None = None  # days that all who entered must have had
 
 
 def metric(unit: str, numerator: str, denominator: str | None = None, **more: Any) -> Metric:
@@ -64,6 +67,7 @@ def metric(unit: str, numerator: str, denominator: str | None = None, **more: An
 MONEY = {
     "spend", "marketing_costs", "sales_costs", "pipeline", "bookings", "lost_amount",
     "first_touch_revenue", "last_touch_revenue", "paid_revenue", "marketing_revenue", "conversion_value",
+    "open_pipeline",
 }  # fmt: skip
 MARGIN = {"margin": frozenset({"marketing_revenue"})}
 COST = "spend marketing_costs"
@@ -90,6 +94,7 @@ METRICS = {
     "cost_per_mql": metric("money", COST, "mqls"),
     "cost_per_sql": metric("money", COST, "sqls"),
     "lead_to_mql_rate": metric("rate", "leads_reached_mql", "leads"),
+    "lead_to_mql_rate_30d": metric("rate", "leads_reached_mql_30d", "leads", within=30),
     "mql_to_sql_rate": metric("rate", "mqls_reached_sql", "mqls"),
     "sql_to_opportunity_rate": metric("rate", "sqls_with_opportunity", "sqls"),
     "opportunity_to_won_rate": metric("rate", "opened_won", "opportunities"),
@@ -102,6 +107,9 @@ METRICS = {
     "lead_to_customer_rate_period": metric("rate", "new_customers", "leads"),
     "opportunities": metric("count", "opportunities"),
     "pipeline": metric("money", "pipeline"),
+    "open_opportunities": metric("count", "open_opportunities", is_level=True),
+    "open_pipeline": metric("money", "open_pipeline", is_level=True),
+    "accounts_with_opportunities": metric("count", "accounts", is_distinct=True),
     "won": metric("count", "won"),
     "lost": metric("count", "lost"),
     "bookings": metric("money", "bookings"),
@@ -129,8 +137,8 @@ METRICS = {
     "email_unsubscribe_rate": metric("rate", "unsubscribes", "deliveries"),
     "email_bounce_rate": metric("rate", "bounces", "sends"),
 }  # fmt: skip
-MEDIAN = "cycle_days_median"
-NAMES = (*METRICS, MEDIAN)
+QUANTILES = {"cycle_days_median": Fraction(1, 2), "cycle_days_p90": Fraction(9, 10)}  # of `cycle_days`
+NAMES = (*METRICS, *QUANTILES)
 GRAINS = ("day", "week", "month", "quarter", "year")
 
 
@@ -156,7 +164,7 @@ def truth(
     `channel` every period of the range appears (without a range: from the first to the last with something in it); with
     it, a period and channel appears where there is anything to count for the metric. Rows have the keys (`date`: first
     day of the period; `channel`), `metric`, `value`, `numerator`, `denominator`. Money is a decimal string, the value
-    in cents; counts are integers, rates and days floats, the undefined is null. The median is not split by channel.
+    in cents; counts are integers, rates and days floats, the undefined is null.
     `test_patterns` are glob patterns for the whole address, trimmed and in lower case.
     """
     unknown = [name for name in (*(metrics or ()), *by) if name not in (*NAMES, *GRAINS, "channel")]
@@ -181,16 +189,17 @@ def truth(
         ]
         bought = Bought(facts, {cost.channel for cost in costs if cost.category == "ads"})
         asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]
-        table = Table(asked, grain, by_channel, start, end, bought)
+        yesterday = datetime.fromtimestamp(now / 1000, zone).date() - timedelta(days=1)
+        table = Table(asked, facts, grain, by_channel, start, end, bought, yesterday)
         has_sales_costs = any(cost.category == "salaries_sales" for cost in costs)
         rows = []
         for name in metrics or NAMES:
-            if name != MEDIAN:
+            if name in QUANTILES:
+                rows += table.quantiles(name)
+            elif METRICS[name].is_level:
+                rows += table.levels(name, METRICS[name])
+            else:
                 rows += table.rows(name, METRICS[name], gross_margin, has_sales_costs)
-            elif not by_channel:
-                rows += table.medians()
-            elif metrics:
-                raise ValueError(f"{MEDIAN} is not split by channel")
         return rows
 
 
@@ -233,21 +242,28 @@ class Table:
     def __init__(
         self,
         facts: Sequence[Fact],
+        history: Sequence[Fact],
         grain: str | None,
         by_channel: bool,
         start: date | None,
         end: date | None,
         bought: Bought,
+        yesterday: date,
     ) -> None:
         self._grain, self._by_channel, self._range, self._bought = grain, by_channel, (start, end), bought
-        self._facts = facts
+        self._facts, self._history, self._yesterday = facts, history, yesterday
         self._cache: dict[frozenset[str], dict[str, dict[Key, Decimal | None]]] = {}
 
     def _sums(self, without: set[str]) -> dict[str, dict[Key, Decimal | None]]:
         """Component -> key -> sum, without the channels that are left out."""
         if (kept := frozenset(without)) not in self._cache:
             sums = self._cache[kept] = defaultdict(dict[Key, Decimal | None])
+            counted = set()
             for fact in self._facts:
+                if fact.who is not None:
+                    if (fact.component, self._key(fact), fact.who) in counted:
+                        continue
+                    counted.add((fact.component, self._key(fact), fact.who))
                 if fact.channel not in without:
                     key, so_far = self._key(fact), sums[fact.component]
                     before = so_far.get(key)
@@ -274,15 +290,43 @@ class Table:
             value = above
             if metric.denominator is not None:
                 value = None if above is None or not below else above / below
+            if metric.within and self._is_early(key, metric):
+                value = None
             rows.append(
                 self._row(key, name, shown(value, metric))
                 | {"numerator": part(above, metric.numerator), "denominator": part(below, metric.denominator or {})}
             )
         return rows
 
-    def medians(self) -> list[dict[str, Any]]:
+    def _is_early(self, key: Key, metric: Metric) -> bool:
+        """Whether one who entered has not had their time."""
+        limit = self._yesterday - timedelta(days=metric.within or 0)
+        entered = (fact for fact in self._facts if fact.component in (metric.denominator or {}))
+        return any(fact.day > limit and self._key(fact) == key for fact in entered)
+
+    def levels(self, name: str, metric: Metric) -> list[dict[str, Any]]:
+        """What there was at the end of each period."""
+        moves = [fact for fact in self._history if fact.component in metric.numerator]
+        channels = {fact.channel for fact in moves} if self._by_channel else {None}
+        rows = []
+        for period, channel in product(self._periods(moves), sorted(channels, key=str)):
+            end = min(
+                next_day(period, self._grain) - timedelta(days=1) if period else date.max, self._range[1] or date.max
+            )
+            mine = [fact for fact in moves if fact.day <= end and (not self._by_channel or fact.channel == channel)]
+            if not mine and self._by_channel:
+                continue
+            amounts = [fact.amount for fact in mine if fact.amount is not None]
+            total = None if mine and not amounts else Fraction(sum(amounts, Decimal(0)))
+            rows.append(
+                self._row((period, channel), name, shown(total, metric))
+                | {"numerator": part(total, metric.numerator), "denominator": None}
+            )
+        return rows
+
+    def quantiles(self, name: str) -> list[dict[str, Any]]:
         return [
-            self._row(key, MEDIAN, float(median(cycles[key])) if key in cycles else None)
+            self._row(key, name, quantile(cycles[key], QUANTILES[name]) if key in cycles else None)
             | {"numerator": None, "denominator": None}
             for cycles in [self._cycles()]
             for key in self._keys({"cycle_days": 1})
@@ -304,14 +348,20 @@ class Table:
         found = {key for name in terms for key in self._sums(set()).get(name, ())}
         if self._by_channel:
             return sorted(found, key=lambda key: (key[0] or date.min, key[1] or ""))
+        return [(period, None) for period in self._every([period for period, _ in found if period])]
+
+    def _periods(self, moves: Sequence[Fact]) -> list[date | None]:
+        return self._every([fact.day for fact in moves])
+
+    def _every(self, days: Sequence[date]) -> list[date | None]:
+        """Every period of the range."""
         if self._grain is None:
-            return [(None, None)]
-        days = [period for period, _ in found if period]
+            return [None]
         start, end = self._range[0] or min(days, default=None), self._range[1] or max(days, default=None)
         if start is None or end is None:
             return []
         every = (start + timedelta(days=number) for number in range((end - start).days + 1))
-        return [(period, None) for period in sorted({first_day(day, self._grain) for day in every})]
+        return [*sorted({first_day(day, self._grain) for day in every})]
 
     def _sum(
         self,
@@ -343,6 +393,23 @@ def first_day(day: date, grain: str) -> date:
         case "year":
             return day.replace(month=1, day=1)
     return day
+
+
+def next_day(period: date, grain: str | None) -> date:
+    """The first day after a period."""
+    day = period
+    while first_day(day, grain or "day") == period:
+        day += timedelta(days=1)
+    return day
+
+
+def quantile(values: Sequence[Decimal], share: Fraction) -> float:
+    """Between the two values that lie there, in proportion."""
+    ranked = sorted(Fraction(value) for value in values)
+    at = share * (len(ranked) - 1)
+    low = ranked[int(at)]
+    high = ranked[min(int(at) + 1, len(ranked) - 1)]
+    return float(low + (high - low) * (at - int(at)))
 
 
 def shown(value: Fraction | None, metric: Metric) -> str | int | float | None:

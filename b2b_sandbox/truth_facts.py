@@ -32,6 +32,7 @@ class Fact(NamedTuple):
     day: date
     channel: str | None
     amount: Decimal | None  # None: it is not given, or cannot be converted
+    who: str | None = None  # of what is counted once however often it comes
 
 
 class Money:
@@ -175,6 +176,8 @@ def person_facts(people: People, deals: Sequence[Opportunity], zone: ZoneInfo) -
         yield Fact("leads", day, channel, one)
         if person.reached("mql"):
             yield Fact("leads_reached_mql", day, channel, one)
+            if (person.since("mql") - day).days <= 30:
+                yield Fact("leads_reached_mql_30d", day, channel, one)
         if id(person) in with_won:
             yield Fact("leads_won", day, channel, one)
         if "mql" in person.entries:
@@ -196,10 +199,16 @@ def opportunity_facts(deals: Sequence[Opportunity]) -> Iterator[Fact]:
         channel = deal.person.channel if deal.person else None
         yield Fact("opportunities", deal.opened, channel, one)
         yield Fact("pipeline", deal.opened, channel, deal.amount)
+        yield Fact("open_opportunities", deal.opened, channel, one)
+        yield Fact("open_pipeline", deal.opened, channel, deal.amount)
+        if deal.account is not None:
+            yield Fact("accounts", deal.opened, channel, one, deal.account)
         if deal.is_won:
             yield Fact("opened_won", deal.opened, channel, one)
         if deal.closed is None:
             continue
+        yield Fact("open_opportunities", deal.closed, channel, -one)
+        yield Fact("open_pipeline", deal.closed, channel, None if deal.amount is None else -deal.amount)
         yield Fact("won" if deal.is_won else "lost", deal.closed, channel, one)
         yield Fact("bookings" if deal.is_won else "lost_amount", deal.closed, channel, deal.amount)
         if not deal.is_won:

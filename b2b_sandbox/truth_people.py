@@ -98,6 +98,10 @@ class Person:
     def enter(self, stage: str, day: date) -> None:
         self.entries[stage] = min(day, self.entries.get(stage, day))
 
+    def since(self, stage: str) -> date:
+        """The first day on which it was in a stage or beyond it."""
+        return min(day for entered, day in self.entries.items() if STAGES.index(entered) >= STAGES.index(stage))
+
     def reached(self, stage: str) -> bool:
         return any(STAGES.index(entered) >= STAGES.index(stage) for entered in self.entries)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from b2b_pipeline.configuration.config import Dimensions
-    from b2b_pipeline.metrics.query import Answer
+    from b2b_pipeline.metrics.answer import Answer
 
 
 def register(app: typer.Typer) -> None:
@@ -62,12 +62,13 @@ def kpi(
 
 def catalogue(further: Dimensions) -> list[dict[str, Any]]:
     """One row per metric, with what this installation can split it by, as its configuration says."""
-    from b2b_pipeline.metrics.query import GRAINS, dimensions_of
-    from b2b_pipeline.metrics.registry import FAMILIES
+    from b2b_pipeline.metrics.periods import GRAINS
+    from b2b_pipeline.metrics.query import dimensions_of
+    from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
 
     return [
         {
-            "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": metric.additivity,
+            "metric": metric.name, "family": family.name, "unit": metric.unit, "additivity": ADDITIVITY[metric.name],
             "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
             "formula": metric.formula, "by": ",".join([*GRAINS, *sorted(dimensions_of(metric, further))]),
         }

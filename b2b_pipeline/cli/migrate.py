@@ -11,8 +11,10 @@ def register(app: typer.Typer) -> None:
 
 def migrate() -> None:
     """Bring the warehouse's schema to the newest revision. Safe to repeat."""
+    from b2b_pipeline.metrics.view import make_view
     from b2b_pipeline.warehouse.engine import Warehouse
     from b2b_pipeline.warehouse.migrate import HEAD, upgrade
 
     before = upgrade(Warehouse())
+    make_view(Warehouse())
     typer.echo(f"schema {HEAD}: " + ("nothing to do" if before == HEAD else f"upgraded from {before or 'nothing'}"))

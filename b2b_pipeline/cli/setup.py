@@ -68,6 +68,7 @@ def _fresh_environment() -> str:
 
 def prepare() -> None:
     """Dagster's home with its settings, the inbox, and the schema at its newest revision."""
+    from b2b_pipeline.metrics.view import make_view
     from b2b_pipeline.pipeline import Pipeline
     from b2b_pipeline.warehouse.migrate import upgrade
 
@@ -83,4 +84,5 @@ def prepare() -> None:
         settings.write_text(text, encoding="utf-8")
     found.inbox.mkdir(parents=True, exist_ok=True)
     upgrade(found.warehouse)
+    make_view(found.warehouse)
     say(f"ready: home {found.home}, warehouse {found.warehouse.url.render_as_string(hide_password=True)}")

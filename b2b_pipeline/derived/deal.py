@@ -1,4 +1,4 @@
-"""`deal`: an opportunity that counts, whose it is, what brought it, and the touches that a won one is credited to."""
+"""`deal`: an opportunity that counts, whose it is and what brought it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from b2b_pipeline.derived.records import (
     prepared_from,
     rows_of,
 )
-from b2b_pipeline.warehouse.dialects import days_between, minus_days
-from b2b_pipeline.warehouse.tables import deal, lead, opp_contact_role, opportunity, touchpoint
-
-LOOK_BACK_DAYS = 365
+from b2b_pipeline.warehouse.dialects import days_between
+from b2b_pipeline.warehouse.tables import deal, lead, opp_contact_role, opportunity
 
 
 def deals(config: Config, named: Table) -> Select[Any]:
@@ -28,19 +26,6 @@ def deals(config: Config, named: Table) -> Select[Any]:
     standing, owners, touches = counting_opportunities(config), opportunity_persons(config), person_touches(named)
     channel = first_touches(touches)
     won, closed = func.coalesce(standing.c.is_won, false()), func.coalesce(standing.c.is_closed, false())
-    seen = (
-        select(standing.c.opp_id, touches.c.touch_id, touches.c.touched_at, touches.c.channel, touches.c.campaign_id)
-        .join(owners, owners.c.opp_id == standing.c.opp_id)
-        .join(touches, touches.c.person_key == owners.c.person_key)
-        .where(
-            touches.c.date_day.between(minus_days(standing.c.close_date, LOOK_BACK_DAYS), standing.c.close_date), won
-        )
-        .cte("seen")
-    )
-    first = first_by(select(seen), seen.c.opp_id, seen.c.touched_at, text_order(seen.c.touch_id), name="first_seen")
-    last = first_by(
-        select(seen), seen.c.opp_id, seen.c.touched_at.desc(), text_order(seen.c.touch_id).desc(), name="last_seen"
-    )
     customers = select(standing.c.opp_id, standing.c.account_id, standing.c.close_date).where(
         won, standing.c.account_id.is_not(None)
     )
@@ -58,26 +43,24 @@ def deals(config: Config, named: Table) -> Select[Any]:
             standing.c.region, standing.c.currency, standing.c.amount_reporting,
             won.label("is_won"), and_(closed, ~won).label("is_lost"),
             new.c.opp_id.is_not(None).label("is_new_customer"), case((won, cycle), else_=null()).label("cycle_days"),
-            first.c.touch_id, first.c.channel, first.c.campaign_id, last.c.touch_id, last.c.channel, last.c.campaign_id,
             standing.c.dimensions,
         )
         .outerjoin(owners, owners.c.opp_id == standing.c.opp_id)
         .outerjoin(named, named.c.name == standing.c.campaign_id)
         .outerjoin(channel, channel.c.person_key == owners.c.person_key)
-        .outerjoin(first, first.c.opp_id == standing.c.opp_id)
-        .outerjoin(last, last.c.opp_id == standing.c.opp_id)
         .outerjoin(new, new.c.opp_id == standing.c.opp_id)
     )  # fmt: skip
 
 
-def _trace(config: Config, rows: list[Row]) -> Trace:
-    """A deal: its opportunity, the records that tie a person to it, and its first and last touch."""
-    opps = [row["opp_id"] for row in rows]
+def of_deals(config: Config, opps: list[str]) -> Trace:
+    """The opportunities, and the records that tie a person to them."""
     ties = {opportunity: "opp_id", lead: "converted_opp_id", opp_contact_role: "opp_id"}
     for table, column in ties.items():
         yield table, and_(table.c.source == config.system_of_record, table.c[column].in_(opps))
-    touches = {row[name] for row in rows for name in ("first_touch_id", "last_touch_id") if row[name]}
-    yield touchpoint, touchpoint.c.touch_id.in_(sorted(touches))
+
+
+def _trace(config: Config, rows: list[Row]) -> Trace:
+    return of_deals(config, [row["opp_id"] for row in rows])
 
 
 DEAL = Derived(deal, rows_of(deals), lambda config: [deals(config, NAMED)], prepared_from, _trace)

@@ -100,6 +100,19 @@ def sweeps(connection: Connection, config: Config) -> dict[tuple[str, str], Swee
     }
 
 
+def unread_before(connection: Connection, config: Config) -> int | None:
+    """How many opportunities the system of record has that were never read: those of before the first day that nobody
+    has changed since. None where no sweep says what it has."""
+    present = _present().where(
+        record_present.c.source == config.system_of_record, record_present.c.object == "opportunity"
+    )
+    there = present.subquery().c
+    is_read = exists().where(opportunity.c.source == there.source, opportunity.c.opp_id == there.object_id)
+    unread = func.count().filter(there.object_id != SWEPT, ~is_read)
+    listed, number = connection.execute(select(func.count(), unread).select_from(there.source.table)).one()
+    return number if listed else None
+
+
 def gone_records(config: Config) -> CompoundSelect[Any]:
     """Rows of GONE: what a sweep that began after the record was last changed no longer found.
 

@@ -6,12 +6,16 @@ from functools import cache
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, tables_in
+from b2b_pipeline.derived.credit import CREDIT
 from b2b_pipeline.derived.deal import DEAL
 from b2b_pipeline.derived.email_recipient import EMAIL_RECIPIENT
 from b2b_pipeline.derived.identity import IDENTITY_CLUSTER
 from b2b_pipeline.derived.person import PERSON
+from b2b_pipeline.derived.stage_entry import STAGE_ENTRY
 
-DERIVED: dict[str, Derived] = {each.table.name: each for each in (IDENTITY_CLUSTER, PERSON, DEAL, EMAIL_RECIPIENT)}
+DERIVED: dict[str, Derived] = {
+    each.table.name: each for each in (IDENTITY_CLUSTER, PERSON, STAGE_ENTRY, DEAL, CREDIT, EMAIL_RECIPIENT)
+}
 # A configuration decides which rows a query takes, and not from which tables.
 ANY = Config.model_validate({"start_date": "2000-01-01", "system_of_record": "files", "sources": {}, "files": {}})
 

@@ -1,11 +1,10 @@
-"""What the view `kpi_daily` computes from: the registry as tables, and what of each metric is unknown or incomplete."""
+"""The registry as a table, the view `kpi_daily`, and what of each metric is unknown or incomplete there."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -14,32 +13,39 @@ from sqlalchemy import Connection, select
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
-from b2b_pipeline.metrics.base import Metric
+from b2b_pipeline.metrics.gaps import FoundGaps
 from b2b_pipeline.metrics.known import LOCATED, Known
+from b2b_pipeline.metrics.model import Metric
+from b2b_pipeline.metrics.plan import Asked, plan
 from b2b_pipeline.metrics.query import why_incomplete
-from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, METRICS
-from b2b_pipeline.metrics.store import definition
+from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, FAMILIES, METRICS
+from b2b_pipeline.metrics.store import definition, text_of
+from b2b_pipeline.metrics.view import refresh_view
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.tables import kpi_component_daily, metric_day_gap, metric_def, metric_gap, metric_term
+from b2b_pipeline.warehouse.tables import component_day_gap, kpi_component_daily, metric_day_gap, metric_def, metric_gap
 from b2b_pipeline.warehouse.write import serialise, synchronise
+
+Days = dict[str, set[date]]
 
 
 def publish_definitions(warehouse: Warehouse, config: Config) -> None:
-    """Write the registry into `metric_def` and `metric_term`, from which the view `kpi_daily` computes, and what is
-    unknown or not complete of each metric.
+    """Write the registry into `metric_def`, what is unknown or not complete of each metric beside it, and the view
+    `kpi_daily` anew where a metric is another.
 
     It comes after the families and coverage: a metric that needs costs is unavailable as long as there are none.
     """
     with warehouse.write() as connection:
         known = Known(connection, config)
-        definitions, terms = _definitions(known, config)
+        days = _days(connection, config)
         written = {
-            metric_def: definitions, metric_term: terms, metric_gap: _gaps(connection, known),
-            metric_day_gap: list(_day_gaps(connection, config, known)),
+            metric_def: _definitions(known, config), metric_gap: _gaps(connection, known),
+            metric_day_gap: list(_day_gaps(connection, config, known, days)),
+            component_day_gap: list(_component_gaps(connection, config, days)),
         }  # fmt: skip
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
+        refresh_view(connection, config)
         for table, rows in written.items():
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
@@ -66,13 +72,22 @@ def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _day_gaps(connection: Connection, config: Config, known: Known) -> Iterator[dict[str, Any]]:
-    """Rows of `metric_day_gap`: of each metric the days with a component that are not complete."""
+def _days(connection: Connection, config: Config) -> dict[str, set[date]]:
+    """Component -> the days on which it has rows."""
     stored = kpi_component_daily.c
     days: dict[str, set[date]] = defaultdict(set)
     query = select(stored.component, stored.date_day).where(stored.date_day.is_not(None)).distinct()
     for component, day in connection.execute(query):
         days[component].add(day)
+    for name, measure in COMPONENTS.items():
+        if not measure.is_stored:
+            day = measure.rows(config, ()).c.date_day
+            days[name] |= {*connection.execute(select(day).where(day.is_not(None)).distinct()).scalars()}
+    return days
+
+
+def _day_gaps(connection: Connection, config: Config, known: Known, days: Days) -> Iterator[dict[str, Any]]:
+    """Rows of `metric_day_gap`: of each metric the days with a component that are not complete."""
     asked = {
         metric.name: sorted(set().union(*(days[name] for name in metric.components))) for metric in METRICS.values()
     }
@@ -80,28 +95,31 @@ def _day_gaps(connection: Connection, config: Config, known: Known) -> Iterator[
         yield {"metric": name, "date_day": day, "because": "; ".join(reasons)}
 
 
+def _component_gaps(connection: Connection, config: Config, days: Days) -> Iterator[dict[str, Any]]:
+    """Rows of `component_day_gap`."""
+    gaps, every = FoundGaps(connection, config), sorted(set().union(*days.values()))
+    for name in COMPONENTS:
+        of = gaps.of([name])
+        yield from ({"component": name, "date_day": day} for day in every if of.nothing_whole(day, day))
+
+
 def _version(metric: Metric, config: Config) -> str:
-    """A digest of all that a metric is computed by; coefficients stand in `metric_term`."""
-    parts = [f"{name} {definition(COMPONENTS[name], config)}" for name in sorted(metric.components)]
-    parts += [str(metric.median_of.rows(config, ()))] if metric.median_of else []
-    return digest(metric.formula, *parts)
+    """A digest of all that a metric is computed by."""
+    by_day = plan(metric, config, Asked(grain="day", dimensions=LOCATED))
+    return digest(
+        metric.formula, text_of(by_day), *(definition(COMPONENTS[name], config) for name in sorted(metric.components))
+    )
 
 
-def _definitions(known: Known, config: Config) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `metric_def` and of `metric_term`."""
-    definitions, terms = [], []
-    for family in FAMILIES.values():
-        for metric in family.metrics:
-            definitions.append(
-                {
-                    "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
-                    "additivity": metric.additivity, "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
-                    "version": _version(metric, config),
-                    "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
-                }
-            )  # fmt: skip
-            for side, parts in (("numerator", metric.numerator), ("denominator", metric.denominator)):
-                for component, coefficient in parts.items():
-                    number = coefficient(config) if callable(coefficient) else Decimal(coefficient)
-                    terms.append({"metric": metric.name, "side": side, "component": component, "coefficient": number})
-    return definitions, terms
+def _definitions(known: Known, config: Config) -> list[dict[str, Any]]:
+    """Rows of `metric_def`."""
+    return [
+        {
+            "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
+            "additivity": ADDITIVITY[metric.name], "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
+            "version": _version(metric, config),
+            "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
+        }
+        for family in FAMILIES.values()
+        for metric in family.metrics
+    ]  # fmt: skip

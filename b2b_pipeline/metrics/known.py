@@ -13,8 +13,11 @@ from sqlalchemy import Connection, literal, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Facts, Need
+from b2b_pipeline.derived.gone import unread_before
 from b2b_pipeline.derived.made_of import BEHIND, Loads
-from b2b_pipeline.metrics.base import Leg, Metric
+from b2b_pipeline.derived.registry import DERIVED
+from b2b_pipeline.metrics.kinds import Cohort
+from b2b_pipeline.metrics.model import Aggregate, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, metric_def
 
@@ -34,12 +37,16 @@ class Known:
         self._facts = Facts(connection, config)
 
     def lacking(self, metric: Metric, *, dated: bool) -> dict[str, str]:
-        """Component -> why nothing is known of it. `dated`: also of its days; a cohort has no number without them."""
-        found = {name: why for name, leg in self._legs(metric) if (why := self._of_legs(name, leg, metric, dated))}
+        """Term -> why nothing is known of it. `dated`: also of its days; a cohort has no number without them."""
+        found = {
+            term.label: why
+            for term in metric.terms
+            if (why := self._of_legs(term.measure, COMPONENTS[term.measure].legs, metric, dated))
+        }
         if metric.takes_margin and self._config.gross_margin is None:
             found[MARGIN] = "gross_margin is not given in pipeline.yaml"
         if not self._is_derived:
-            return dict.fromkeys(found or metric.components or [metric.name], NOTHING_YET)
+            return dict.fromkeys(found or [term.label for term in metric.terms], NOTHING_YET)
         return found
 
     def partly(self, metric: Metric) -> list[str]:
@@ -48,21 +55,25 @@ class Known:
         if not self._is_derived:
             return [NOTHING_YET]
         made = {HOME[name]: FAMILIES[HOME[name]].tables for name in metric.components}
-        made |= {leg.table.name: {leg.table.name} for leg in [metric.median_of] if leg}
+        live = [COMPONENTS[name] for name in metric.components if not COMPONENTS[name].is_stored]
+        made |= {table: {table} for measure in live for table in measure.tables & DERIVED.keys()}
         if self._loads.behind(made):
             return [BEHIND]
-        needs = {need: None for _, legs in self._legs(metric) for leg in legs for need in (*leg.needs, *leg.dated)}
+        legs = [leg for term in metric.terms for leg in COMPONENTS[term.measure].legs]
+        needs = {need: None for leg in legs for need in (*leg.needs, *leg.dated)}
         silent = [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
-        return [*silent, *dict.fromkeys(why for _, why in self._one_sided(metric).values())]
+        is_level = any(COMPONENTS[name].aggregate is Aggregate.LEVEL for name in metric.components)
+        before = self._before if is_level else []
+        return [*silent, *before, *dict.fromkeys(why for _, why in self._one_sided(metric).values())]
 
     def _one_sided(self, metric: Metric) -> dict[str, tuple[str, str]]:
-        """Channel -> the component that does not count it, and why: the money that was spent on it does count."""
+        """Channel -> the term that does not count it, and why: the money that was spent on it does count."""
         places = {channel: name for name in _PAID if name in metric.components for channel in self._paid_for[name]}
         return {
-            channel: (name, f"the {_PAID[places[channel]]} of {channel} counts, its revenue does not: {cure}")
+            channel: (term.label, f"the {_PAID[places[channel]]} of {channel} counts, its revenue does not: {cure}")
             for channel in sorted(places)
-            for name in sorted(metric.components)
-            if (rule := COMPONENTS[name].left_out) and (cure := rule(self._config.channels, channel))
+            for term in metric.terms
+            if (rule := COMPONENTS[term.measure].left_out) and (cure := rule(self._config.channels, channel))
         }
 
     def unfed(self, metric: Metric) -> tuple[str, ...]:
@@ -81,7 +92,7 @@ class Known:
     def missing_at(
         self, metric: Metric, channel: str | None, campaign: str | None, by: Sequence[str]
     ) -> dict[str, str]:
-        """Component -> why it is unknown in a channel, a campaign, or a campaign's part of a channel."""
+        """Term -> why it is unknown in a channel, a campaign, or a campaign's part of a channel."""
         split = [name in by for name in LOCATED]
         if not any(split):
             return {}
@@ -91,11 +102,13 @@ class Known:
             for key, name, asked in zip((channel, campaign), LOCATED, split, strict=True)
             if asked
         )
+        not_fed = f"nothing feeds the ad spend of {channel}"
         one_sided = self._one_sided(metric).get(channel) if split[0] and channel is not None else None
         return dict([one_sided] if one_sided else []) | {
-            name: f"nothing feeds the ad spend of {channel}" if unfed else f"nothing gives {_WORDS[name]} of {where}"
-            for name in BOUGHT
-            if name in metric.components
+            term.label: not_fed if unfed else f"nothing gives {_WORDS[name]} of {where}"
+            for term in sorted(metric.terms, key=lambda term: term.measure)
+            for name in [term.measure]
+            if name in BOUGHT
             and ((unfed and name != "sales_cost") or not self._is_told(name, channel, campaign, split))
         }
 
@@ -143,14 +156,21 @@ class Known:
         rows = (select(literal(1)).select_from(table).limit(1) for table in written)
         return any(self._connection.execute(query).first() is not None for query in rows)
 
-    def _legs(self, metric: Metric) -> list[tuple[str, tuple[Leg, ...]]]:
-        if metric.median_of:
-            return [(metric.name, (metric.median_of,))]
-        return [(name, COMPONENTS[name].legs) for name in dict.fromkeys([*metric.numerator, *metric.denominator])]
+    @cached_property
+    def _before(self) -> list[str]:
+        """Why a level lacks what there was before the first day that is read."""
+        if self._config.system_of_record not in self._config.sources:
+            return []
+        unread = unread_before(self._connection, self._config)
+        start = self._config.start_date
+        if unread is None:
+            return [f"opportunities of before start_date {start} are read only where they have changed since"]
+        why = f"{unread} opportunities were never read: they have not changed since start_date {start}"
+        return [why] if unread else []
 
     def _of_legs(self, name: str, legs: tuple[Leg, ...], metric: Metric, dated: bool) -> str:
         """A sum of several legs is known with any of them."""
-        days = dated or metric.additivity == "cohort"
+        days = dated or isinstance(metric.kind, Cohort)
         reasons = [self._of_needs(name, leg.needs + (leg.dated if days else ())) for leg in legs]
         return reasons[0] if all(reasons) else ""
 

@@ -1,8 +1,8 @@
-"""Every metric, by name. To add a family: write `metrics/<family>.py` with a `FAMILY`, and list it here."""
+"""Every metric, by name. To add a family: write `metrics/families/<family>.py` with a `FAMILY`, and list it here."""
 
 from __future__ import annotations
 
-from b2b_pipeline.metrics import (
+from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
     email_engagement,
@@ -11,23 +11,23 @@ from b2b_pipeline.metrics import (
     paid_media,
     pipeline,
 )
-from b2b_pipeline.metrics.base import Component, Family, Metric
+from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
     for module in (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
 }
-COMPONENTS: dict[str, Component] = {c.name: c for family in FAMILIES.values() for c in family.components}
+COMPONENTS: dict[str, Measure] = {c.name: c for family in FAMILIES.values() for c in family.components}
 METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES.values() for m in family.metrics}
 HOME: dict[str, str] = {c.name: family.name for family in FAMILIES.values() for c in family.components}
+# Raises ModelError at once where a metric sums what cannot be.
+ADDITIVITY: dict[str, Additivity] = {name: metric.kind.additivity(COMPONENTS) for name, metric in METRICS.items()}
 
 DIMENSIONS: set[str] = {
     name
-    for leg in (
-        *(leg for component in COMPONENTS.values() for leg in component.legs),
-        *(metric.median_of for metric in METRICS.values() if metric.median_of),
-    )
-    for name in leg.dimensions
+    for component in COMPONENTS.values()
+    for leg in component.legs
+    for name in (*leg.dataset.dimensions, *([leg.dataset.axis.name] if leg.dataset.axis else []))
 }  # that every installation has
 
 

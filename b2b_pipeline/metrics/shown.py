@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from b2b_pipeline.metrics.query import Answer, decimal_text
+from b2b_pipeline.metrics.answer import Answer, decimal_text
 
 
 def shown(answer: Answer, currency: str) -> str:

@@ -6,11 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from sqlalchemy import (
-    BigInteger,
     Connection,
     DateTime,
     Dialect,
@@ -29,11 +28,11 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.derived.registry import inputs
-from b2b_pipeline.metrics.base import STANDARD, Component, Family
+from b2b_pipeline.metrics.model import STANDARD, Aggregate, Family, Measure
+from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import (
-    SUM,
     kpi_change,
     kpi_component_daily,
     load_audit,
@@ -41,48 +40,34 @@ from b2b_pipeline.warehouse.tables import (
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-TOLD = ("component", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
+TOLD = ("component", "axis", "age", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
 
 
-def component_rows(component: Component, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
-    """Columns date_day, the dimensions, value (sum), n_rows and n_values (rows with a value): one row per day and
-    combination that occurs."""
-    legs = [leg.rows(config, dimensions) for leg in component.legs]
-    rows = (union_all(*legs) if len(legs) > 1 else legs[0]).subquery()
-    keys = [rows.c.date_day, *(rows.c[name] for name in dimensions)]
-    counts = {"n_rows": func.count(), "n_values": func.count(rows.c.value)}
-    return select(
-        *keys,
-        cast(func.sum(rows.c.value), SUM).label("value"),
-        *(cast(count, BigInteger).label(name) for name, count in counts.items()),
-    ).group_by(*keys)
+def definition(measure: Measure, config: Config) -> str:
+    """A digest of the query that a measure is: what changes it, in code or configuration, cannot pass as the same."""
+    return digest(text_of(measure.cells(config, STANDARD)), measure.aggregate.value)
 
 
-def definition(component: Component, config: Config) -> str:
-    """A digest of the query that a component is: what changes it, in code or configuration, cannot pass as the same."""
-    query = component_rows(component, config, STANDARD)
-    return digest(str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True})))
+def text_of(query: Select[Any]) -> str:
+    """A query with its values written out, the same whatever the warehouse."""
+    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def family_rows(family: Family, config: Config) -> Select[Any]:
     """The rows of `kpi_component_daily` that a family stores, without their stamps."""
     parts = []
-    for component in family.components:
-        rows = component_rows(component, config, STANDARD).subquery()
+    for measure in family.stored:
+        cell = measure.cells(config, STANDARD).subquery().c
         parts.append(
             select(
-                rows.c.date_day,
+                cell.date_day,
                 cast(literal(family.name), Text).label("family"),
-                cast(literal(component.name), Text).label("component"),
-                rows.c.channel,
-                rows.c.campaign.label("campaign_id"),
-                rows.c.currency,
-                rows.c.value,
-                rows.c.n_rows,
-                rows.c.n_values,
-                cast(literal(definition(component, config)), Text).label("definition"),
+                cast(literal(measure.name), Text).label("component"),
+                cell.axis, cell.age, cell.channel, cell.campaign.label("campaign_id"), cell.currency,
+                cell.value, cell.n_rows, cell.n_values,
+                cast(literal(definition(measure, config)), Text).label("definition"),
             )
-        )
+        )  # fmt: skip
     everything = union_all(*parts).subquery()
     return select(everything)
 
@@ -93,7 +78,7 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
     A day that had been published before and now says something else is listed in `kpi_change`, with the streams that
     brought news since.
     """
-    if not family.components:
+    if not family.stored:
         return set()
     now = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
     stored = kpi_component_daily
@@ -132,24 +117,35 @@ def _note_changes(
     run_id: str,
 ) -> None:
     old, new = _totals(changes.gone), _totals(changes.came)
-    altered = [key for key in {*old, *new} if key[1] in published and old[key] != new[key]]
+    altered = [key for key in {*old, *new} if key.day in published and old[key] != new[key]]
     if not altered:
         return
     because = _news(connection, family, run_id, last)
     rows = [
         {
-            "date_day": day, "component": component, "channel": channel, "old_value": old[component, day, channel],
-            "new_value": new[component, day, channel], "changed_at": now, "run_id": run_id, "because": because,
+            "date_day": cell.day, "component": cell.component, "axis": cell.axis, "age": cell.age,
+            "channel": cell.channel, "old_value": old[cell], "new_value": new[cell], "changed_at": now,
+            "run_id": run_id, "because": because,
         }
-        for component, day, channel in sorted(altered, key=str)
+        for cell in sorted(altered, key=str)
     ]  # fmt: skip
     append(connection, kpi_change, pa.Table.from_pylist(rows, schema=arrow_schema(kpi_change)))
 
 
-def _totals(rows: Iterable[dict[str, Any]]) -> dict[tuple[str, date, str | None], Decimal]:
-    totals: dict[tuple[str, date, str | None], Decimal] = defaultdict(Decimal)
+class _Cell(NamedTuple):
+    component: str
+    day: date
+    channel: str | None
+    axis: str | None
+    age: int | None  # of a quantile only: of a cohort all ages are one sum
+
+
+def _totals(rows: Iterable[dict[str, Any]]) -> dict[_Cell, Decimal]:
+    totals: dict[_Cell, Decimal] = defaultdict(Decimal)
     for row in rows:
-        totals[row["component"], row["date_day"], row["channel"]] += row["value"] or Decimal(0)
+        age = row["age"] if COMPONENTS[row["component"]].aggregate is Aggregate.QUANTILE else None
+        cell = _Cell(row["component"], row["date_day"], row["channel"], row["axis"], age)
+        totals[cell] += row["value"] or Decimal(0)
     return totals
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, func, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
@@ -20,13 +20,13 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.derived.registry import trace
 from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing.store import Landing, Slice
-from b2b_pipeline.metrics.base import STANDARD, Leg, Metric
+from b2b_pipeline.metrics.answer import Answer, decimal_text
 from b2b_pipeline.metrics.known import Known
-from b2b_pipeline.metrics.query import Answer, QuestionError, ask, component_sums, decimal_text, named
+from b2b_pipeline.metrics.model import STANDARD, Aggregate, Leg, Metric, Term
+from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
+from b2b_pipeline.metrics.query import QuestionError, ask, named
 from b2b_pipeline.metrics.registry import COMPONENTS
-from b2b_pipeline.metrics.store import component_rows
 from b2b_pipeline.warehouse import tables
-from b2b_pipeline.warehouse.dialects import median
 from b2b_pipeline.warehouse.engine import Warehouse
 
 ALL = "*"  # every channel
@@ -146,14 +146,12 @@ def _in_channel(column: ColumnElement[Any], channel: str | None) -> list[ColumnE
 
 
 def _metric_sql(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> str:
-    if metric.median_of is not None:
-        rows = metric.median_of.rows(config, ("channel",)).subquery()
-        query = select(median(rows.c.value)).where(rows.c.date_day == day, *_in_channel(rows.c.channel, channel))
-    elif channel == ALL:
-        query = component_sums(config, metric, day, day, None, (), _unfed(warehouse, config, metric))
-    else:
-        sums = component_sums(config, metric, day, day, None, ("channel",)).subquery()
-        query = select(sums).where(*_in_channel(sums.c.channel, channel))
+    without = _unfed(warehouse, config, metric) if channel == ALL else ()
+    by = () if channel == ALL else ("channel",)
+    query = plan(metric, config, Asked(dimensions=by, without=without, periods=[Bounds(None, day, day)]))
+    if channel != ALL:
+        found = query.subquery()
+        query = select(found).where(*_in_channel(found.c.channel, channel))
     return sql_text(warehouse, query)
 
 
@@ -166,56 +164,66 @@ def _unfed(warehouse: Warehouse, config: Config, metric: Metric) -> tuple[str, .
 def _parts(warehouse: Warehouse, config: Config, answer: Answer, day: date, channel: str | None) -> Iterator[Part]:
     metric = answer.metric
     for side, terms in (("numerator", metric.numerator), ("denominator", metric.denominator)):
-        for name, coefficient in terms.items():
-            component = COMPONENTS[name]
+        for term, coefficient in terms.items():
+            measure, label = COMPONENTS[term.measure], term.label
             factor = coefficient(config) if callable(coefficient) else coefficient
-            live = component_rows(component, config, STANDARD).subquery()
-            definition = select(live).where(live.c.date_day == day, *_in_channel(live.c.channel, channel))
+            live = measure.cells(config, STANDARD).subquery()
+            days = in_range(live.c.date_day, *term.when.span(day, day))
+            definition = select(live).where(days, *_in_channel(live.c.channel, channel))
             shown = "not given" if factor is None else f"{factor:f}" if isinstance(factor, Decimal) else str(factor)
-            found = None if name in answer.missing else answer.parts.get(name, Fraction(0))
+            found = None if label in answer.missing else answer.parts.get(label, Fraction(0))
             value = None if found is None else Decimal(decimal_text(found, 6))
-            yield Part(name, component.description, side, shown, component.unit, value, sql_text(warehouse, definition))
+            yield Part(label, measure.description, side, shown, measure.unit, value, sql_text(warehouse, definition))
 
 
 # -- rows
 
 
-def _legs(metric: Metric) -> Iterator[tuple[str, Leg]]:
-    if metric.median_of is not None:
-        yield metric.name, metric.median_of
-    for name in dict.fromkeys([*metric.numerator, *metric.denominator]):
-        for leg in COMPONENTS[name].legs:
-            yield name, leg
-
-
 def _evidence(
     warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None, limit: int
 ) -> Iterator[Evidence]:
-    """The rows that the components sum, and of derived rows the core rows that they were derived from."""
+    """The rows that the components are of, and of derived rows the core rows that they were derived from."""
     traced: dict[str, dict[tuple[Any, ...], Row]] = {}
     without = _unfed(warehouse, config, metric)
-    for name, leg in _legs(metric):
-        # What is 0 adds nothing; what is NULL is what could not be converted, and shows why the sum is small.
-        conditions = [leg.day == day, or_(leg.value.is_(None), leg.value != 0)]
-        conditions += [leg.where(config)] if leg.where else []
-        if "channel" in leg.dimensions:
-            conditions += _in_channel(leg.dimensions["channel"], channel)
-            if channel == ALL and without:
-                conditions.append(func.coalesce(leg.dimensions["channel"], "").not_in(without))
-        total, found = _rows(warehouse, leg.table, and_(*conditions), limit)
-        yield Evidence(leg.table.name, name, total, found)
-        for table, condition in trace(leg.table.name, config, found) if found else ():
-            key = table.info["key"]
-            for row in _rows(warehouse, table, condition, 10 * limit)[1]:
-                traced.setdefault(table.name, {})[tuple(row[part] for part in key)] = row
+    legs = [(term, leg) for term in metric.terms for leg in COMPONENTS[term.measure].legs]
+    for term, leg in legs:
+        conditions = list(_of_leg(term, leg, day, channel, without if channel == ALL else ()))
+        counted = [(leg, term.label, conditions)]
+        for arrived in leg.into:
+            them = leg.select(config, leg.about, within=term.within).where(*conditions)
+            counted.append((arrived, f"{term.label}: where they got", [arrived.about.in_(them)]))
+        for of, because, which in counted:
+            within = term.within if of is leg else None
+            total, found = _rows(warehouse, of.select(config, of.table, within=within).where(*which), of.table, limit)
+            yield Evidence(of.table.name, because, total, found)
+            for table, condition in trace(of.table.name, config, found) if found else ():
+                for row in _rows(warehouse, select(table).where(condition), table, 10 * limit)[1]:
+                    traced.setdefault(table.name, {})[_key(table, row)] = row
     for table_name, core in traced.items():
         yield Evidence(table_name, "what these rows were derived from", len(core), list(core.values())[: 10 * limit])
 
 
-def _rows(warehouse: Warehouse, table: Table, condition: ColumnElement[bool], limit: int) -> tuple[int, list[Row]]:
-    total = warehouse.rows(select(func.count().label("n")).select_from(table).where(condition))[0]["n"]
+def _of_leg(
+    term: Term, leg: Leg, day: date, channel: str | None, without: Sequence[str]
+) -> Iterator[ColumnElement[bool]]:
+    yield in_range(leg.day, *term.when.span(day, day))
+    axis, splits = leg.dataset.axis, leg.dataset.dimensions
+    if COMPONENTS[term.measure].aggregate in (Aggregate.SUM, Aggregate.LEVEL):
+        # What is 0 adds nothing; what is NULL is what could not be converted, and shows why the sum is small.
+        yield or_(leg.value.is_(None), leg.value != 0)
+    if axis and term.axis:
+        yield axis.column == term.axis
+    if "channel" in splits:
+        yield from _in_channel(splits["channel"], channel)
+        if without:
+            yield func.coalesce(splits["channel"], "").not_in(without)
+
+
+def _rows(warehouse: Warehouse, query: Select[Any], table: Table, limit: int) -> tuple[int, list[Row]]:
+    """How many rows a query of the columns of `table` has, and the first of them."""
+    total = warehouse.rows(select(func.count().label("n")).select_from(query.subquery()))[0]["n"]
     order = [table.c[name] for name in table.info["key"]]
-    return total, warehouse.rows(select(table).where(condition).order_by(*order).limit(limit))
+    return total, warehouse.rows(query.order_by(*order).limit(limit))
 
 
 # -- what the vendor said

@@ -17,7 +17,7 @@ from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
 from b2b_pipeline.landing.absences import still_absent
-from b2b_pipeline.metrics.base import Family
+from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key

@@ -11,7 +11,7 @@ import altair as alt
 import pandas as pd
 from markupsafe import Markup
 
-from b2b_pipeline.metrics.query import Answer
+from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.report import words
 from b2b_pipeline.report.facts import FUNNEL, Compared, Facts, Split
 

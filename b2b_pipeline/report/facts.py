@@ -14,7 +14,8 @@ from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX
-from b2b_pipeline.metrics.query import Answer, QuestionError, ask
+from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.query import QuestionError, ask
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, coverage, kpi_component_daily, load_audit, metadata
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
-from b2b_pipeline.metrics.query import Answer
-from b2b_pipeline.metrics.registry import COMPONENTS
+from b2b_pipeline.metrics.answer import Answer, is_money
+from b2b_pipeline.metrics.model import Terms
 from b2b_pipeline.report.facts import Compared, Period
 
 LABELS = {
@@ -122,10 +122,10 @@ def worked(answer: Answer) -> str:
     return f"{numerator} / {part(answer.denominator, answer.metric.denominator)}"
 
 
-def part(value: Fraction | None, terms: Any) -> str:
+def part(value: Fraction | None, terms: Terms) -> str:
     if value is None:
         return "not given"
-    return _fixed(value, 2 if any(COMPONENTS[name].unit == "money" for name in terms) else 0)
+    return _fixed(value, 2 if is_money(terms) else 0)
 
 
 def day(value: date, *, year: bool = True) -> str:

@@ -210,10 +210,19 @@ person = Table(
     "person", metadata,
     *_text("person_key"), *_day("date_day"),
     *_text("channel", "campaign_id", "first_touch_id", "owner", "country", "region"),
-    *_day("mql_day", "sql_day"), *_count("stage_rank"), *_flag("has_opportunity", "has_won", "is_excluded"),
+    *_flag("is_excluded"),
     *_text("lead_source", "status", "company", "capture_type", "dimensions"),
     info={"grain": "One row per person who is a lead; `date_day` is the day they first became one.",
           "key": ("person_key",)},
+)  # fmt: skip
+
+stage_entry = Table(
+    "stage_entry", metadata,
+    *_text("person_key", "stage"), *_count("nth"), *_at("entered_at", "left_at", "recorded_at"), *_day("date_day"),
+    *_flag("is_implied"),
+    info={"grain": "One row per person, stage and entry into it; `date_day` is the day of the entry. A stage that was "
+                   "skipped has one that `is_implied`, of when the person first came beyond it.",
+          "key": ("person_key", "stage", "nth")},
 )  # fmt: skip
 
 deal = Table(
@@ -221,10 +230,17 @@ deal = Table(
     *_text("source", "opp_id", "person_key"), *_day("date_day", "close_date"),
     *_text("channel", "campaign_id", "account_id", "opp_type", "stage", "owner", "product", "region", "currency"),
     *_money("amount_reporting"), *_flag("is_won", "is_lost", "is_new_customer"), *_count("cycle_days"),
-    *_text("first_touch_id", "first_touch_channel", "first_touch_campaign_id",
-           "last_touch_id", "last_touch_channel", "last_touch_campaign_id", "dimensions"),
-    info={"grain": "One row per opportunity that counts, with its person, channel, and first and last touch.",
-          "key": ("source", "opp_id")},
+    *_text("dimensions"),
+    info={"grain": "One row per opportunity that counts, with its person and channel.", "key": ("source", "opp_id")},
+)  # fmt: skip
+
+credit = Table(
+    "credit", metadata,
+    *_text("source", "opp_id", "model", "touch_id"), *_count("window_days"), *_day("date_day"),
+    *_text("channel", "campaign_id"), Column("weight", RATE), *_text("currency"), *_money("amount_reporting"),
+    info={"grain": "One row per won opportunity, attribution model and touch that it is credited to; a deal without a "
+                   "touch in the `window_days` before its close has one row that names none. `date_day` is the close.",
+          "key": ("source", "opp_id", "model", "touch_id")},
 )  # fmt: skip
 
 email_recipient = Table(
@@ -236,19 +252,22 @@ email_recipient = Table(
 
 kpi_component_daily = Table(
     "kpi_component_daily", metadata,
-    *_day("date_day"), *_text("family", "component", "channel", "campaign_id", "currency"),
+    *_day("date_day"), *_text("family", "component", "axis"), *_count("age"),
+    *_text("channel", "campaign_id", "currency"),
     Column("value", SUM), *_count("n_rows", "n_values"), *_text("definition"), *_at("as_of"), *_text("run_id"),
-    info={"grain": "One row per component, day, channel, campaign and currency: additive, so any sum of it is right. "
-                   "`n_values` of its `n_rows` rows have a value.",
-          "key": ("component", "date_day", "channel", "campaign_id", "currency")},
+    info={"grain": "One row per component, day, channel, campaign, currency, `axis` and `age`: additive, so any sum of "
+                   "it is right, but for one over an axis (an attribution model). `age` is how many days a cohort took "
+                   "to get there, or the value that so many rows have. `n_values` of its `n_rows` rows have a value.",
+          "key": ("component", "date_day", "axis", "age", "channel", "campaign_id", "currency")},
 )  # fmt: skip
 
 kpi_change = Table(
     "kpi_change", metadata,
-    *_day("date_day"), *_text("component", "channel"), Column("old_value", SUM), Column("new_value", SUM),
-    *_at("changed_at"), *_text("run_id", "because"),
-    info={"grain": "One row per component, day and channel whenever a value that had been published changed.",
-          "key": ("component", "date_day", "channel", "changed_at")},
+    *_day("date_day"), *_text("component", "axis"), *_count("age"), *_text("channel"),
+    Column("old_value", SUM), Column("new_value", SUM), *_at("changed_at"), *_text("run_id", "because"),
+    info={"grain": "One row per component, axis, age, day and channel whenever a value that had been published "
+                   "changed.",
+          "key": ("component", "axis", "age", "date_day", "channel", "changed_at")},
 )  # fmt: skip
 
 metric_def = Table(
@@ -256,13 +275,6 @@ metric_def = Table(
     *_text("metric", "family", "formula", "unit", "additivity", "stage", "owner", "tier", "version"),
     *_text("unavailable_because"),
     info={"grain": "One row per metric: what it is.", "key": ("metric",)},
-)  # fmt: skip
-
-metric_term = Table(
-    "metric_term", metadata,
-    *_text("metric", "side", "component"), Column("coefficient", MONEY),
-    info={"grain": "One row per component of a metric's numerator or denominator, with its coefficient.",
-          "key": ("metric", "side", "component")},
 )  # fmt: skip
 
 metric_gap = Table(
@@ -276,6 +288,13 @@ metric_day_gap = Table(
     "metric_day_gap", metadata,
     *_text("metric"), *_day("date_day"), *_text("because"),
     info={"grain": "One row per metric and day that is not complete.", "key": ("metric", "date_day")},
+)  # fmt: skip
+
+component_day_gap = Table(
+    "component_day_gap", metadata,
+    *_text("component"), *_day("date_day"),
+    info={"grain": "One row per component and day that was not read whole: where it has no row, it is unknown, not 0.",
+          "key": ("component", "date_day")},
 )  # fmt: skip
 
 # -- the pipeline's own books
@@ -335,4 +354,4 @@ forgotten = Table(
 # Rates come first: amounts are converted as they are loaded.
 CORE = (fx_rate, spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event,
         email_summary, touchpoint, identity_link, record_present, cost_ledger)  # fmt: skip
-DERIVED = (identity_cluster, person, deal, email_recipient)
+DERIVED = (identity_cluster, person, stage_entry, deal, credit, email_recipient)

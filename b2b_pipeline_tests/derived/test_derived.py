@@ -27,7 +27,9 @@ def test_inputs_are_those_of_all_queries_down_to_core_tables() -> None:
     assert inputs("email_recipient") == {"email_event"}
     assert inputs("identity_cluster") == {"identity_link", "lead"}
     assert inputs("deal") == {"opportunity", "opp_contact_role", "lead", "touchpoint", "identity_link"}
-    assert inputs("person") == {*inputs("deal"), "stage_event"}
+    assert inputs("person") == {"lead", "touchpoint", "identity_link"}
+    assert inputs("stage_entry") == {"lead", "stage_event", "identity_link"}
+    assert inputs("credit") == inputs("deal")
     assert inputs("spend") == {"spend"}
     core = {table.name for table in tables.CORE}
     assert all(inputs(name) <= core for name in DERIVED)

@@ -7,8 +7,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+import time_machine
+from sqlalchemy import text
 
+from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.registry import ADDITIVITY
 from b2b_pipeline.warehouse.tables import (
     identity_cluster,
     identity_link,
@@ -28,6 +32,7 @@ from b2b_pipeline_tests.support.end_to_end import (
     assert_true,
     at_once,
     build,
+    clock,
     content,
     new_warehouses,
     nightly,
@@ -54,6 +59,34 @@ def whole(new_warehouse: Callable[[], str]) -> Workshop:
 @pytest.mark.parametrize("by", GRAINS, ids="-".join)
 def test_every_metric_equals_the_truth_and_is_complete(whole: Workshop, by: tuple[str, ...]) -> None:
     assert_true(at_once(), whole, UNTIL, by)
+
+
+def test_the_view_says_of_every_day_channel_and_campaign_what_is_asked(whole: Workshop) -> None:
+    publish_definitions(whole.warehouse, whole.config)
+    rows = [row for row in whole.warehouse.rows(text("select * from kpi_daily")) if row["date_day"]]
+    names = sorted({row["metric"] for row in rows})
+    assert {"ctr", "cac", "cycle_days_p90", "accounts_with_opportunities", "lead_to_mql_rate_30d"} <= {*names}
+    with time_machine.travel(clock(at_once().world)):
+        answers = ask(whole.warehouse, whole.config, names, None, None, ["day", "channel", "campaign"])
+    told = {(a.metric.name, *a.keys.values()): a for a in answers}
+    assert sum(row["value"] is not None for row in rows) > 5000
+    for row in rows:
+        answer = told[row["metric"], row["date_day"], row["channel"], row["campaign_id"]]
+        assert (row["value"] is None) == (answer.value is None), row
+        assert answer.value is None or float(row["value"]) == pytest.approx(float(answer.value)), row
+        assert row["complete"] == answer.complete, row
+        adds_up = ADDITIVITY[row["metric"]] in ("additive", "ratio", "cohort")
+        assert adds_up or (row["numerator"], row["denominator"]) == (None, None), row
+
+
+def test_what_is_told_once_per_model_is_split_by_it(whole: Workshop) -> None:
+    by_model = {
+        a.keys["model"]: a.value for a in ask(whole.warehouse, whole.config, ["attributed_revenue"], by=["model"])
+    }
+    for model in ("first", "last"):
+        (fixed,) = ask(whole.warehouse, whole.config, [f"revenue_{model}_touch"])
+        assert by_model.pop(model) == fixed.value != 0
+    assert not by_model
 
 
 @pytest.mark.parametrize("new_warehouse", ["duckdb"], indirect=True)  # nothing in it is particular to an engine

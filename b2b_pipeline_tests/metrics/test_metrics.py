@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, insert
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import docs
-from b2b_pipeline.metrics.base import Component
-from b2b_pipeline.metrics.query import Answer, combine
-from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, METRICS, borrowed_families
+from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.kinds import Cohort, Linear, Quantile
+from b2b_pipeline.metrics.model import Join, Measure, Metric, ModelError, Term
+from b2b_pipeline.metrics.plan import Asked, Bounds, plan
+from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, FAMILIES, METRICS, borrowed_families
 from b2b_pipeline.metrics.store import definition
+from b2b_pipeline.metrics.when import End, Shifted, Start, Trailing
+from b2b_pipeline.warehouse.tables import kpi_component_daily, opp_contact_role, opportunity
 
 FIXED_NAMES = (  # noqa: SIM905 - readable
     "spend impressions clicks ctr cpc cpm leads cost_per_lead cost_per_lead_ads mqls sqls cost_per_mql cost_per_sql "
@@ -32,6 +38,19 @@ WITH_EXAMPLE = [metric for metric in METRICS.values() if metric.example]
 def config(gross_margin: str | None) -> Config:
     margin = None if gross_margin is None else Decimal(gross_margin)
     return Config(start_date=date(2026, 1, 1), system_of_record="files", gross_margin=margin)
+
+
+def computed(metric: Metric, given: Mapping[str, str]) -> Answer:
+    """The metric by its own plan, of a cell for each term."""
+    with create_engine("duckdb:///:memory:").begin() as connection:
+        kpi_component_daily.create(connection)
+        for term in metric.terms:
+            row = {"component": term.measure, "axis": term.axis, "age": term.within, "n_rows": 1}
+            value = Decimal(given[term.label])
+            connection.execute(insert(kpi_component_daily).values(date_day=date(2026, 3, 1), value=value, **row))
+        found = connection.execute(plan(metric, config(given.get("gross_margin")), Asked())).one()
+    sides = (None if side is None else Fraction(side) for side in (found.numerator, found.denominator))
+    return Answer(metric, {}, *sides)
 
 
 @pytest.mark.parametrize("name", FIXED_NAMES)
@@ -55,9 +74,7 @@ def test_families_borrow_from_each_other_without_a_circle() -> None:
 @pytest.mark.parametrize("metric", WITH_EXAMPLE, ids=lambda metric: metric.name)
 def test_the_worked_example_of_a_metric_comes_out(metric) -> None:  # type: ignore[no-untyped-def]
     given, value = metric.example
-    parts = {name: Fraction(number) for name, number in given.items()}
-    numerator, denominator = combine(metric, config(given.get("gross_margin")), parts)
-    assert Answer(metric, {}, numerator, denominator).value == Fraction(value)
+    assert computed(metric, given).value == Fraction(value)
 
 
 @pytest.mark.parametrize("metric", [m for m in METRICS.values() if m.denominator], ids=lambda metric: metric.name)
@@ -72,10 +89,9 @@ def test_a_ratio_over_nothing_is_undefined_and_not_zero_or_infinite() -> None:
 
 
 def test_a_metric_that_lacks_the_gross_margin_has_no_numerator() -> None:
-    numerator, _ = combine(
-        METRICS["romi"], config(None), {"marketing_revenue": Fraction(1), "marketing_cost": Fraction(1)}
-    )
-    assert numerator is None
+    given = {"marketing_revenue (last)": "1", "marketing_cost": "1"}
+    assert computed(METRICS["romi"], given).numerator is None
+    assert computed(METRICS["romi"], given | {"gross_margin": "0.5"}).numerator == Fraction(-1, 2)
 
 
 def test_the_page_of_metrics_is_what_the_registry_says() -> None:
@@ -94,5 +110,72 @@ def test_a_changed_formula_or_setting_that_a_component_takes_is_another_definiti
     assert not altered & {"leads", "spend", "bookings"}
     spend = COMPONENTS["spend"]
     (leg,) = spend.legs
-    doubled: Component = replace(spend, legs=(replace(leg, value=leg.value * 2),))
+    doubled: Measure = replace(spend, legs=(replace(leg, value=leg.value * 2),))
     assert definition(doubled, now) != before["spend"]
+
+
+REFUSED = {
+    "a sum over days of a level": (Linear({"open_pipeline": 1}), "is a level, which days do not add up to"),
+    "a ratio of a level over the period": (Linear({"open_pipeline": 1}, over={"won": 1}), "take it at Start"),
+    "a sum of values of which quantiles are taken": (Linear({"cycle_lengths": 1}), "take a Quantile of it"),
+    "a quantile of what was summed": (Quantile("cycle_days", Decimal("0.5")), "is not kept value by value"),
+    "a cohort of a level": (Cohort("open_pipeline", "leads"), "is no count of those who entered"),
+    "a horizon where nothing has an age": (Cohort("opened_won", "opportunities", 30), "has no ages"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_metric_that_would_give_a_wrong_number_cannot_be_declared(case: str) -> None:
+    kind, why = REFUSED[case]
+    with pytest.raises(ModelError, match=why):
+        kind.additivity(COMPONENTS)
+
+
+def test_additivity_follows_from_how_measures_aggregate() -> None:
+    expected = {
+        "spend": "additive", "ctr": "ratio", "lead_to_mql_rate": "cohort", "cycle_days_p90": "quantile",
+        "open_pipeline": "level", "accounts_with_opportunities": "distinct", "attributed_revenue": "additive",
+    }  # fmt: skip
+    assert {name: ADDITIVITY[name] for name in expected} == expected
+
+
+def test_a_table_is_joined_only_where_each_row_has_at_most_one_of_it() -> None:
+    at = opp_contact_role.c
+    assert Join(opportunity, {"source": at.source, "opp_id": at.opp_id})
+    with pytest.raises(ModelError, match="a row may have many of opp_contact_role"):
+        Join(opp_contact_role, {"source": opportunity.c.source, "opp_id": opportunity.c.opp_id})
+
+
+@pytest.mark.parametrize(
+    ("when", "first", "last"),
+    [
+        (Start(), None, "2026-02-28"), (End(), None, "2026-03-31"), (Trailing(90), "2026-01-01", "2026-03-31"),
+        (Shifted(1), "2026-02-01", "2026-02-28"), (Shifted(12), "2025-03-01", "2025-03-31"),
+    ],
+)  # fmt: skip
+def test_a_term_may_be_of_other_days_than_those_of_the_period(when, first, last) -> None:  # type: ignore[no-untyped-def]
+    found = when.span(date(2026, 3, 1), date(2026, 3, 31))
+    assert found == tuple(day and date.fromisoformat(day) for day in (first, last))
+
+
+def test_terms_of_different_days_meet_in_one_period() -> None:
+    """Growth of what was booked against the month before, and the level at the start of each month."""
+    growth = Metric("growth", "", "rate", Linear({"bookings": 1}, over={Term("bookings", when=Shifted(1)): 1}))
+    level = Metric("level", "", "count", Linear({Term("open_opportunities", when=Start()): 1}))
+    months = [Bounds(date(2026, n, 1), date(2026, n, 1), date(2026, n + 1, 1) - timedelta(days=1)) for n in (2, 3)]
+    cells = {
+        "bookings": {date(2026, 1, 31): 100, date(2026, 2, 28): 50, date(2026, 3, 1): 20},
+        "open_opportunities": {date(2026, 1, 5): 3, date(2026, 2, 10): -1},
+    }
+    with create_engine("duckdb:///:memory:").begin() as connection:
+        kpi_component_daily.create(connection)
+        for component, days in cells.items():
+            rows = [{"component": component, "date_day": day, "value": n, "n_rows": 1} for day, n in days.items()]
+            connection.execute(insert(kpi_component_daily), rows)
+        asked = Asked(grain="month", periods=months)
+        found = {m.name: connection.execute(plan(m, config(None), asked)).all() for m in (growth, level)}
+    assert {row.period.month: (row.numerator, row.denominator) for row in found["growth"]} == {
+        2: (50, 100),
+        3: (20, 50),
+    }
+    assert {row.period.month: row.numerator for row in found["level"]} == {2: 3, 3: 2}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import timedelta
 from fractions import Fraction
 
 import pytest
 
-from b2b_pipeline.metrics.query import Answer, ask
+from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.metrics.shown import shown
-from b2b_pipeline.metrics.trailing import Trailing
 from b2b_pipeline_tests.support import installation
 from b2b_pipeline_tests.support.installation import UNTIL
 
@@ -28,18 +28,18 @@ def test_a_value_is_shown_with_its_unit(metric: str, value: str, text: str) -> N
     assert shown(Answer(METRICS[metric], {}, None, None), "EUR") == "no value"
 
 
-@pytest.mark.parametrize("before", [0, 9], ids=["from their first day", "with days before them"])
-def test_trailing_days_are_what_the_range_says(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+def test_the_days_up_to_a_day_are_what_their_range_says(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = installation.shared(monkeypatch).pipeline()
-    names = [metric.name for metric in METRICS.values() if not metric.median_of]
-    start = UNTIL - timedelta(days=13)
-    days: dict[str, dict[date, Answer]] = {name: {} for name in names}
-    for answer in ask(pipeline.warehouse, pipeline.config, names, start - timedelta(days=before), UNTIL, ["day"]):
-        days[answer.metric.name][answer.keys["date"]] = answer
-    for whole in ask(pipeline.warehouse, pipeline.config, names, start, UNTIL):
-        found = Trailing(days[whole.metric.name], pipeline.config).over(UNTIL, 14)
-        assert (found.numerator, found.denominator) == (whole.numerator, whole.denominator), whole.metric.name
-        assert (found.complete, found.why_null) == (whole.complete, whole.why_null)
+    names = [metric.name for metric in METRICS.values() if not free_axes(metric)]
+    days = [UNTIL - timedelta(days=n) for n in (1, 0)]
+    trailing = ask(pipeline.warehouse, pipeline.config, names, *days, ["day"], over=14)
+    assert len(trailing) == 2 * len(names)
+    for day in days:
+        for whole in ask(pipeline.warehouse, pipeline.config, names, day - timedelta(days=13), day):
+            (found,) = (a for a in trailing if a.metric == whole.metric and a.keys["date"] == day)
+            assert (found.numerator, found.denominator) == (whole.numerator, whole.denominator), whole.metric.name
+            assert (found.complete, found.why_null) == (whole.complete, whole.why_null), whole.metric.name
+            assert found.counts == whole.counts
 
 
 def test_the_table_of_b2b_kpi_has_units_and_json_has_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

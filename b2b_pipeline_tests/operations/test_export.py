@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Numeric, select, text
 
+from b2b_pipeline.metrics.view import make_view
 from b2b_pipeline.operations.export import EXPORTED, export_parquet
 from b2b_pipeline.warehouse import bulk
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -97,6 +98,7 @@ def test_odd_values_leave_either_engine_as_they_are(url: str, tmp_path: Path, mo
     ]  # fmt: skip
     warehouse = Warehouse(url)
     migrated(warehouse)
+    make_view(warehouse)
     with warehouse.write() as connection:
         append(connection, opportunity, pa.Table.from_pylist(rows, schema=arrow_schema(opportunity)))
     export_parquet(warehouse, tmp_path)

@@ -10,12 +10,13 @@ import dagster as dg
 import pytest
 
 from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.metrics.view import kpi_daily
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.common import RETRY
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
-from b2b_pipeline.warehouse.views import kpi_daily
 from b2b_pipeline_tests.support.installation import DEMO
 
 KINDS_OF_TABLE = {"pandas", "sql"}
@@ -95,7 +96,7 @@ def test_every_table_shows_its_columns_and_its_grain(defs: dg.Definitions) -> No
         names = [column.name for column in spec.metadata["table_columns"].columns]
         assert names == [column.name for column in tables.kpi_component_daily.columns]
     columns = specs(defs)["export/parquet"].metadata["dagster/column_schema"].columns
-    assert [column.name for column in columns] == [column.name for column in kpi_daily().selected_columns]
+    assert [column.name for column in columns] == [column.name for column in kpi_daily(ANY).selected_columns]
 
 
 def test_every_kpi_asset_names_its_metrics_and_is_watched_for_freshness_and_completeness(defs: dg.Definitions) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, update
 
-from b2b_pipeline.metrics.query import Answer
+from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.report import facts
 from b2b_pipeline.report.facts import Compared

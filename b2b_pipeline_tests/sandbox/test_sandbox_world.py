@@ -590,11 +590,9 @@ def test_what_was_true_at_an_earlier_clock_stays_so_when_the_world_moves_on(tmp_
     assert truth(world, by=["day", "channel"]) != then
 
 
-def test_an_unknown_metric_and_a_split_median_are_refused(tiny: Tiny) -> None:
+def test_an_unknown_metric_and_two_grains_are_refused(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match="nonsense"):
         tiny.ask("nonsense")
-    with pytest.raises(ValueError, match="not split"):
-        tiny.ask("cycle_days_median", by=["channel"])
     with pytest.raises(ValueError, match="one of"):
         tiny.ask("leads", by=["day", "month"])
     assert {row["metric"] for row in truth(tiny.world, by=["month"], start=date(2026, 1, 1), end=UNTIL)} == set(NAMES)

@@ -18,7 +18,8 @@ from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.files.mapping import mapping_for
-from b2b_pipeline.metrics.query import Answer, ask
+from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.migrated import migrated

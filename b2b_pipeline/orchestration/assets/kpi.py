@@ -1,9 +1,8 @@
 """`kpi/<family>`: the KPIs of a day, with value, change and trend where people look; and the copy for BI tools."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -12,13 +11,13 @@ from sqlalchemy import func, select
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import ledger
-from b2b_pipeline.metrics.base import Family
+from b2b_pipeline.metrics.answer import Answer, whole_or_float
 from b2b_pipeline.metrics.definitions import publish_definitions
-from b2b_pipeline.metrics.query import Answer, ask, whole_or_float
+from b2b_pipeline.metrics.model import Family
+from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
-from b2b_pipeline.metrics.trailing import Trailing
 from b2b_pipeline.operations.export import KPI_DAILY, export_parquet
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
 from b2b_pipeline.orchestration.pictures import headline
@@ -95,17 +94,18 @@ def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) ->
 
     Of rare events a day says next to nothing: they are shown over the family's `trailing` days.
     """
-    names = [metric.name for metric in family.metrics if metric.median_of is None]
-    first = min(days) - timedelta(days=max(TREND_DAYS + 2 * min(family.trailing, default=0), *family.trailing, 0))
-    answers: dict[str, dict[date, Answer]] = {name: {} for name in names}
-    for answer in ask(pipeline.warehouse, pipeline.config, names, first, max(days), ["day"]):
-        answers[answer.metric.name][answer.keys["date"]] = answer
+    names = [metric.name for metric in family.metrics if not free_axes(metric)]
+    first = min(days) - timedelta(days=TREND_DAYS + min(family.trailing, default=0))
     rows, config = _stored_rows(pipeline, family), pipeline.config
-    ready = {name: Trailing(of, config) for name, of in answers.items()} if family.trailing else {}
 
-    @cache  # of a history most are shown again in the trend of later days
-    def over(name: str, day: date, length: int) -> Answer:
-        return ready[name].over(day, length)
+    def asked(length: int | None) -> dict[str, dict[date, Answer]]:
+        """Metric -> day -> its answer, over so many days up to it."""
+        found: dict[str, dict[date, Answer]] = {name: {} for name in names}
+        for answer in ask(pipeline.warehouse, config, names, first, max(days), ["day"], over=length):
+            found[answer.metric.name][answer.keys["date"]] = answer
+        return found
+
+    answers, over = asked(None), {length: asked(length) for length in family.trailing}
 
     def described(day: date) -> dict[str, Any]:
         of_day = {name: of[day] for name, of in answers.items()}
@@ -136,15 +136,20 @@ def _daily(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: da
 
 
 def _trailing(
-    family: Family, of_day: Mapping[str, Answer], over: Callable[[str, date, int], Answer], day: date, config: Config
+    family: Family,
+    of_day: Mapping[str, Answer],
+    over: Mapping[int, Mapping[str, Mapping[date, Answer]]],
+    day: date,
+    config: Config,
 ) -> dict[str, Any]:
     shortest, first = family.trailing[0], family.headline
-    told = {name: {length: over(name, day, length) for length in family.trailing} for name in of_day}
+    told = {name: {length: over[length][name][day] for length in family.trailing} for name in of_day}
     now = told[first]
     others = [f"{length} days: {_told(now[length], config)}" for length in family.trailing[1:]]
     value = f"{family.headline}, {shortest} days to {day}: {shown(now[shortest], config.currency)}"
-    trend = [over(first, day - timedelta(days=n), shortest) for n in reversed(range(TREND_DAYS))]
-    before = over(first, day - timedelta(days=shortest), shortest)
+    of_headline = over[shortest][first]
+    trend = [of_headline[day - timedelta(days=n)] for n in reversed(range(TREND_DAYS))]
+    before = of_headline[day - timedelta(days=shortest)]
     rows = [[name, *(_told(found[length], config) for length in family.trailing)] for name, found in told.items()]
     return {
         "at_a_glance": _headline("; ".join([value, *others]), "the same before", now[shortest], before, trend),

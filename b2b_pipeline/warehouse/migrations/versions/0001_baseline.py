@@ -1,4 +1,4 @@
-"""Every table as `warehouse.tables` declares it, the view `kpi_daily`, and on PostgreSQL the indexes.
+"""Every table as `warehouse.tables` declares it, and on PostgreSQL the indexes.
 
 The baseline follows the declaration until the first release; what changes after that is a revision of its own.
 DuckDB gets no indexes: they block ALTER and do not help its scans.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from alembic import op
 from sqlalchemy import Index
-from sqlalchemy.schema import CreateIndex, CreateView
+from sqlalchemy.schema import CreateIndex
 
 from b2b_pipeline.warehouse.tables import metadata
-from b2b_pipeline.warehouse.views import kpi_daily
 
 revision = "0001"
 down_revision = None
@@ -31,7 +30,6 @@ BY_ORDER = {
 def upgrade() -> None:
     connection = op.get_bind()
     metadata.create_all(connection)
-    op.execute(CreateView(kpi_daily(), "kpi_daily"))
     if connection.dialect.name == "postgresql":
         for name, columns in BY_ID.items():
             for column in columns:

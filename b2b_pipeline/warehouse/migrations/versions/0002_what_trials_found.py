@@ -1,4 +1,4 @@
-"""Tables and columns that came after the baseline, where they are missing; the view follows the declaration.
+"""Tables and columns that came after the baseline, where they are missing.
 
 Nothing is taken away: core tables are loaded again from landing when their mapping changes, the others are derived.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from alembic import op
 from sqlalchemy import Column, inspect, text
-from sqlalchemy.schema import CreateView
 
 from b2b_pipeline.warehouse.tables import metadata
-from b2b_pipeline.warehouse.views import kpi_daily
 
 revision = "0002"
 down_revision = "0001"
@@ -28,4 +26,3 @@ def upgrade() -> None:
         for column in table.columns:
             if column.name not in names:
                 op.add_column(table.name, Column(column.name, column.type))
-    op.execute(CreateView(kpi_daily(), "kpi_daily"))

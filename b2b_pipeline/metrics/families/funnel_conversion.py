@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from sqlalchemy import Column, ColumnElement
-
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Need
-from b2b_pipeline.metrics.base import Component, Family, Leg, Metric, one
-from b2b_pipeline.metrics.lead_generation import LEADS, MQLS, PERSON_DIMENSIONS, SQLS, counts
-from b2b_pipeline.warehouse.tables import person
+from b2b_pipeline.metrics.families.lead_generation import LEADS, MQLS, SQLS, at_least
+from b2b_pipeline.metrics.families.pipeline import OPPORTUNITIES, WON
+from b2b_pipeline.metrics.kinds import Cohort, Linear
+from b2b_pipeline.metrics.model import Family, Metric, reached
 
-_DEALS = Need("opportunity", ("person",))
-_WON = Need("opportunity", ("won",))
-
-
-def _of_cohort(day: Column[Any], also: Callable[[Config], ColumnElement[bool]], *needs: Need) -> tuple[Leg, ...]:
-    """Persons of the cohort that entered on `day` for whom `also` holds."""
-    return (
-        Leg(
-            person,
-            day,
-            one(),
-            PERSON_DIMENSIONS,
-            lambda config: counts(config) & day.is_not(None) & also(config),
-            needs=(LEADS, *needs),
-        ),
-    )
+_TIED = Need("opportunity", ("person",))
 
 
-def _cohort(name: str, numerator: str, denominator: str, words: str) -> Metric:
+def _cohort(name: str, numerator: str, denominator: str, words: str, within: int | None = None) -> Metric:
     return Metric(
         name,
         words,
         "rate",
-        {numerator: 1},
-        {denominator: 1},
-        "cohort",
+        Cohort(numerator, denominator, within),
         owner="revenue operations",
         example=({numerator: "3", denominator: "12"}, "0.25"),
     )
@@ -49,9 +27,7 @@ def _period(name: str, numerator: str, denominator: str, words: str) -> Metric:
         name,
         words,
         "rate",
-        {numerator: 1},
-        {denominator: 1},
-        "ratio",
+        Linear({numerator: 1}, over={denominator: 1}),
         owner="revenue operations",
         tier="diagnostic",
         example=({numerator: "3", denominator: "4"}, "0.75"),
@@ -64,30 +40,40 @@ FAMILY = Family(
     description="A cohort belongs to its entry day and keeps maturing; `_period` rates divide one period's counts.",
     headline="lead_to_mql_rate",
     components=(
-        Component(
+        reached(
             "leads_reached_mql",
             "leads of the day that reached MQL or a later stage",
-            _of_cohort(person.c.date_day, lambda c: person.c.stage_rank >= c.stages.rank("mql"), MQLS),
+            LEADS,
+            at_least("mql"),
+            Need("stage_event", ("mql",)),
         ),
-        Component(
+        reached(
             "mqls_reached_sql",
             "MQLs of the day that reached SQL or a later stage",
-            _of_cohort(person.c.mql_day, lambda c: person.c.stage_rank >= c.stages.rank("sql"), MQLS, SQLS),
+            MQLS,
+            at_least("sql"),
+            Need("stage_event", ("sql",)),
         ),
-        Component(
-            "sqls_with_opportunity",
-            "SQLs of the day whose person has an opportunity",
-            _of_cohort(person.c.sql_day, lambda c: person.c.has_opportunity, SQLS, _DEALS),
-        ),
-        Component(
+        reached("sqls_with_opportunity", "SQLs of the day whose person has an opportunity", SQLS, OPPORTUNITIES, _TIED),
+        reached(
             "leads_with_won",
             "leads of the day whose person has a won opportunity",
-            _of_cohort(person.c.date_day, lambda c: person.c.has_won, _DEALS, _WON),
+            LEADS,
+            WON,
+            _TIED,
+            Need("opportunity", ("won",)),
         ),
     ),
     metrics=(
         _cohort(
             "lead_to_mql_rate", "leads_reached_mql", "leads", "leads of the day that reached MQL / leads of the day"
+        ),
+        _cohort(
+            "lead_to_mql_rate_30d",
+            "leads_reached_mql",
+            "leads",
+            "leads of the day that reached MQL within 30 days / leads of the day",
+            30,
         ),
         _cohort("mql_to_sql_rate", "mqls_reached_sql", "mqls", "MQLs of the day that reached SQL / MQLs of the day"),
         _cohort(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.metrics.base import Family, Metric
+from b2b_pipeline.metrics.kinds import Linear
+from b2b_pipeline.metrics.model import Family, Metric, Term
 
 
 def margin(config: Config) -> Decimal | None:
     return config.gross_margin
 
 
-_RETURN = {"marketing_revenue": margin}
+_PAID, _MARKETING = Term("paid_revenue", axis="last"), Term("marketing_revenue", axis="last")
+
+
+def _metric(name: str, formula: str, unit: Any, kind: Linear, **more: Any) -> Metric:
+    return Metric(name, formula, unit, kind, "revenue", **more)
+
 
 FAMILY = Family(
     name="acquisition",
@@ -22,78 +29,60 @@ FAMILY = Family(
     trailing=(28, 90),
     components=(),
     metrics=(
-        Metric(
+        _metric(
             "cpa",
             "marketing cost / new customers",
             "money",
-            {"marketing_cost": 1},
-            {"new_customers": 1},
-            "ratio",
-            "revenue",
+            Linear({"marketing_cost": 1}, over={"new_customers": 1}),
             example=({"marketing_cost": "9000", "new_customers": "3"}, "3000"),
         ),
-        Metric(
+        _metric(
             "cac",
             "(marketing + sales cost) / new customers",
             "money",
-            {"marketing_cost": 1, "sales_cost": 1},
-            {"new_customers": 1},
-            "ratio",
-            "revenue",
-            "revenue operations",
+            Linear({"marketing_cost": 1, "sales_cost": 1}, over={"new_customers": 1}),
+            owner="revenue operations",
             example=({"marketing_cost": "9000", "sales_cost": "6000", "new_customers": "3"}, "5000"),
         ),
-        Metric(
+        _metric(
             "roas",
             "last-touch revenue of paid channels / ad spend",
             "multiple",
-            {"paid_revenue": 1},
-            {"spend": 1},
-            "ratio",
-            "revenue",
-            example=({"paid_revenue": "5000", "spend": "1000"}, "5"),
+            Linear({_PAID: 1}, over={"spend": 1}),
+            example=({_PAID.label: "5000", "spend": "1000"}, "5"),
         ),
-        Metric(
+        _metric(
             "mer",
             "bookings / marketing cost",
             "multiple",
-            {"bookings": 1},
-            {"marketing_cost": 1},
-            "ratio",
-            "revenue",
+            Linear({"bookings": 1}, over={"marketing_cost": 1}),
             example=({"bookings": "50000", "marketing_cost": "10000"}, "5"),
         ),
-        Metric(
+        _metric(
             "romi_multiple",
             "last-touch revenue of marketing channels / marketing cost",
             "multiple",
-            {"marketing_revenue": 1},
-            {"marketing_cost": 1},
-            "ratio",
-            "revenue",
-            example=({"marketing_revenue": "30000", "marketing_cost": "10000"}, "3"),
+            Linear({_MARKETING: 1}, over={"marketing_cost": 1}),
+            example=({_MARKETING.label: "30000", "marketing_cost": "10000"}, "3"),
         ),
-        Metric(
+        _metric(
             "romi",
             "(marketing revenue x gross margin - marketing cost) / marketing cost",
             "rate",
-            {**_RETURN, "marketing_cost": -1},
-            {"marketing_cost": 1},
-            "ratio",
-            "revenue",
-            example=({"marketing_revenue": "30000", "marketing_cost": "10000", "gross_margin": "0.8"}, "1.4"),
+            Linear({_MARKETING: margin, "marketing_cost": -1}, over={"marketing_cost": 1}),
+            example=({_MARKETING.label: "30000", "marketing_cost": "10000", "gross_margin": "0.8"}, "1.4"),
         ),
-        Metric(
+        _metric(
             "roi",
             "(marketing revenue x gross margin - marketing and sales cost) / marketing and sales cost",
             "rate",
-            {**_RETURN, "marketing_cost": -1, "sales_cost": -1},
-            {"marketing_cost": 1, "sales_cost": 1},
-            "ratio",
-            "revenue",
-            "revenue operations",
+            Linear(
+                {_MARKETING: margin, "marketing_cost": -1, "sales_cost": -1},
+                over={"marketing_cost": 1, "sales_cost": 1},
+            ),
+            owner="revenue operations",
             example=(
-                {"marketing_revenue": "30000", "marketing_cost": "10000", "sales_cost": "2000", "gross_margin": "0.8"},
+                {_MARKETING.label: "30000", "marketing_cost": "10000", "sales_cost": "2000", "gross_margin": "0.8"},
                 "1",
             ),
         ),

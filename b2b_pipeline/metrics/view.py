@@ -1,0 +1,148 @@
+"""The view `kpi_daily`: for BI tools, the metrics by day, channel and campaign, each by the plan that `ask` runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnCollection,
+    ColumnElement,
+    Connection,
+    Date,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+    union_all,
+)
+from sqlalchemy.schema import CreateView
+
+from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.settings import config_path
+from b2b_pipeline.core.fingerprint import digest
+from b2b_pipeline.derived.registry import ANY
+from b2b_pipeline.metrics.known import LOCATED
+from b2b_pipeline.metrics.model import Metric, Terms
+from b2b_pipeline.metrics.plan import Asked, plan, whens
+from b2b_pipeline.metrics.query import free_axes
+from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
+from b2b_pipeline.metrics.when import PERIOD
+from b2b_pipeline.warehouse.dialects import minus_days, ratio
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import component_day_gap, coverage, made_of, metric_day_gap, metric_def, metric_gap
+
+NAME = "kpi_daily"
+SUMS = ("additive", "ratio", "cohort")  # of which numerators and denominators add up
+
+
+def make_view(warehouse: Warehouse) -> None:
+    """The view as it will be filled by the first derive, so that a BI tool can be tied to it before."""
+    with warehouse.write() as connection:
+        refresh_view(connection, load_config() if config_path().is_file() else ANY)
+
+
+def refresh_view(connection: Connection, config: Config) -> None:
+    """Make the view what the metrics are now, where they have changed; what reads it is not kept waiting else."""
+    view = kpi_daily(config)
+    create = CreateView(view, NAME)
+    state = digest(str(create.compile(dialect=connection.dialect)))
+    mark = made_of.c.name == f"view {NAME}"
+    if connection.scalar(select(made_of.c.state).where(mark)) == state:
+        return
+    connection.execute(text(f"drop view if exists {NAME}"))
+    connection.execute(create)
+    connection.execute(delete(made_of).where(mark))
+    connection.execute(insert(made_of).values(name=f"view {NAME}", state=state))
+
+
+def kpi_daily(config: Config) -> Select[Any]:
+    """One row per metric, day, channel and campaign: numerator, denominator and their ratio.
+
+    For any coarser grain sum numerators and denominators, then divide: a ratio is never averaged. What does not add up,
+    a quantile or a distinct count, has a value and no numerator. Levels, and what is told once per attribution model,
+    are not in it. A metric that lacks what it needs (a gross margin, a cost) is NULL; so is one in a channel or
+    campaign of which nothing gives what was bought, and in a channel whose ad spend nothing feeds its numerator and
+    denominator too, so that sums cover the same channels on both sides. `because` says why, and why a day is not
+    `complete`; `unit` is money (in the reporting currency, which `installation` has), count, rate, multiple or days.
+    """
+    metrics = [(family.name, metric) for family in FAMILIES.values() for metric in family.metrics]
+    part = union_all(*(_rows(name, metric, config) for name, metric in metrics if _is_of_a_day(metric))).subquery().c
+    about, gap, day = metric_def.c, metric_gap.c, metric_day_gap.c
+    same_place = and_(
+        gap.metric == part.metric, _same(gap.channel, part.channel), _same(gap.campaign_id, part.campaign_id)
+    )
+    is_given = about.unavailable_because.is_(None)
+    is_kept = is_given & part.adds_up & func.coalesce(gap.is_left_out, False).is_(False)
+    value = case((part.is_ratio, ratio(part.numerator, part.denominator)), else_=part.numerator)
+    is_known = is_given & gap.metric.is_(None) & part.is_mature
+    # Coverage comes first in a derive, what is incomplete last: in between nobody knows it.
+    marks = [
+        select(made_of.c.state).where(made_of.c.name == name).scalar_subquery() for name in ("coverage", "kpi_daily")
+    ]
+    is_settled = marks[0].is_not_distinct_from(marks[1])
+    early = case((~part.is_mature, literal("not all who entered have had their time yet")))
+    return select(
+        part.date_day, part.metric, part.family, part.channel, part.campaign_id,
+        case((is_kept, part.numerator)).label("numerator"), case((is_kept, part.denominator)).label("denominator"),
+        case((is_known, value)).label("value"), about.unit,
+        (day.metric.is_(None) & is_settled & part.is_mature).label("complete"),
+        func.coalesce(about.unavailable_because, gap.because, day.because, early).label("because"),
+    ).select_from(
+        part.metric.table.join(metric_def, about.metric == part.metric)
+        .outerjoin(metric_gap, same_place)
+        .outerjoin(metric_day_gap, and_(day.metric == part.metric, day.date_day == part.date_day))
+    )  # fmt: skip
+
+
+def _is_of_a_day(metric: Metric) -> bool:
+    return whens(metric) == [PERIOD] and not free_axes(metric)
+
+
+def _rows(family: str, metric: Metric, config: Config) -> Select[Any]:
+    yesterday = cast(minus_days(func.current_date(), 1), Date)
+    known_until = func.least(select(func.max(coverage.c.date_day)).scalar_subquery(), yesterday)
+    found = plan(metric, config, Asked(grain="day", dimensions=LOCATED, known_until=known_until)).subquery().c
+    above, below = (
+        case((~_is_unknown(side, metric, found), value))
+        for side, value in ((metric.numerator, found.numerator), (metric.denominator, found.denominator))
+    )
+    (entered,) = metric.denominator if ADDITIVITY[metric.name] == "cohort" else (None,)
+    of = metric.terms.index(entered) if entered else 0
+    return select(
+        found.period.label("date_day"), _text(metric.name).label("metric"), _text(family).label("family"),
+        found.channel, found.campaign.label("campaign_id"), above.label("numerator"), below.label("denominator"),
+        (true() if metric.denominator else false()).label("is_ratio"),
+        (true() if ADDITIVITY[metric.name] in SUMS else false()).label("adds_up"),
+        func.coalesce(found.n_mature == func.coalesce(found[f"n_rows_{of}"], 0), True).label("is_mature"),
+    )  # fmt: skip
+
+
+def _is_unknown(side: Terms, metric: Metric, found: ColumnCollection[str, Any]) -> ColumnElement[bool]:
+    """Whether a term has no row on a day of which nothing was read: that is not the same as none."""
+    gap = component_day_gap.c
+    lacking = [
+        found[f"n_rows_{metric.terms.index(term)}"].is_(None)
+        & func.coalesce(found.period.in_(select(gap.date_day).where(gap.component == term.measure)), False)
+        for term in side
+    ]
+    return or_(false(), *lacking)
+
+
+def _text(value: str) -> ColumnElement[str]:
+    return cast(literal(value), Text)
+
+
+def _same(one: Column[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Equal, or both NULL; as a plain equation, by which both engines can join."""
+    return func.coalesce(one, "\x1e") == func.coalesce(other, "\x1e")
