@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from b2b_pipeline.configuration.config import Dimensions
     from b2b_pipeline.metrics.answer import Answer
+    from b2b_pipeline.metrics.compare import Compared
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +25,10 @@ def kpi(
     start: From = None,
     end: To = None,
     by: By = "",
+    against: Annotated[
+        str | None,
+        typer.Option(help="Hold each number against that of `previous` (the period before) or `last_year`."),
+    ] = None,
     form: Format = "table",
     names: Annotated[bool, typer.Option("--list", help="Name every metric, with its formula and dimensions.")] = False,
 ) -> None:
@@ -42,16 +47,23 @@ def kpi(
     if not metrics:
         raise typer.BadParameter("name at least one metric, or --list them")
     from b2b_pipeline.core.refused import has_data
+    from b2b_pipeline.metrics.compare import compare
     from b2b_pipeline.metrics.query import ask, named
     from b2b_pipeline.metrics.shown import shown
 
     found = pipeline()
     if not has_data(found.warehouse):
         say("the warehouse is empty: nothing was read yet. `b2b backfill` reads, `make demo` invents a company")
-    answers = ask(found.warehouse, found.config, metrics, start, end, words(by))
     currency = found.config.currency
     people = form == "table"  # who read units; programs read numbers
-    show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
+    asked = found.warehouse, found.config, metrics, start, end, words(by)
+    if against:
+        pairs = compare(*asked, against)
+        show([pair.as_json() | (in_words(pair, currency) if people else {}) for pair in pairs], form)
+        answers = [answer for pair in pairs for answer in (pair.now, pair.before)]
+    else:
+        answers = ask(*asked)
+        show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
     # A split of nothing has no row that could say why: then the total does.
     told = {answer.metric.name for answer in answers}
     silent = [name for name in metrics if named(name).name not in told]
@@ -75,6 +87,16 @@ def catalogue(further: Dimensions) -> list[dict[str, Any]]:
         for family in FAMILIES.values()
         for metric in family.metrics
     ]  # fmt: skip
+
+
+def in_words(pair: Compared, currency: str) -> dict[str, str]:
+    from b2b_pipeline.metrics.shown import shown
+
+    rate = pair.change_rate
+    return {
+        "value": shown(pair.now, currency), "before": shown(pair.before, currency),
+        "change_rate": "no value" if rate is None else f"{float(rate):+.1%}",
+    }  # fmt: skip
 
 
 def remarks(answers: Iterable[Answer]) -> list[str]:

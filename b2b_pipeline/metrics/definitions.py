@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -14,12 +14,12 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
 from b2b_pipeline.metrics.gaps import FoundGaps
+from b2b_pipeline.metrics.kinds import Quantile
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.model import Metric
-from b2b_pipeline.metrics.plan import Asked, plan
 from b2b_pipeline.metrics.query import why_incomplete
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, FAMILIES, METRICS
-from b2b_pipeline.metrics.store import definition, text_of
+from b2b_pipeline.metrics.store import definitions
 from b2b_pipeline.metrics.view import refresh_view
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -38,14 +38,15 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
     """
     with warehouse.write() as connection:
         known = Known(connection, config)
-        days = _days(connection, config)
+        days, gaps = _days(connection, config), FoundGaps(connection, config)
+        defined = _definitions(known, config)
         written = {
-            metric_def: _definitions(known, config), metric_gap: _gaps(connection, known),
-            metric_day_gap: list(_day_gaps(connection, config, known, days)),
-            component_day_gap: list(_component_gaps(connection, config, days)),
+            metric_def: defined, metric_gap: _gaps(connection, known),
+            metric_day_gap: list(_day_gaps(connection, config, known, gaps, days)),
+            component_day_gap: list(_component_gaps(gaps, days)),
         }  # fmt: skip
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
-        refresh_view(connection, config)
+        refresh_view(connection, config, [row["version"] for row in defined])
         for table, rows in written.items():
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
@@ -86,38 +87,50 @@ def _days(connection: Connection, config: Config) -> dict[str, set[date]]:
     return days
 
 
-def _day_gaps(connection: Connection, config: Config, known: Known, days: Days) -> Iterator[dict[str, Any]]:
+def _day_gaps(
+    connection: Connection, config: Config, known: Known, gaps: FoundGaps, days: Days
+) -> Iterator[dict[str, Any]]:
     """Rows of `metric_day_gap`: of each metric the days with a component that are not complete."""
     asked = {
         metric.name: sorted(set().union(*(days[name] for name in metric.components))) for metric in METRICS.values()
     }
-    for name, day, reasons in why_incomplete(connection, config, known, asked):
+    for name, day, reasons in why_incomplete(connection, config, known, gaps, asked):
         yield {"metric": name, "date_day": day, "because": "; ".join(reasons)}
 
 
-def _component_gaps(connection: Connection, config: Config, days: Days) -> Iterator[dict[str, Any]]:
+def _component_gaps(gaps: FoundGaps, days: Days) -> Iterator[dict[str, Any]]:
     """Rows of `component_day_gap`."""
-    gaps, every = FoundGaps(connection, config), sorted(set().union(*days.values()))
+    every = sorted(set().union(*days.values()))
     for name in COMPONENTS:
         of = gaps.of([name])
         yield from ({"component": name, "date_day": day} for day in every if of.nothing_whole(day, day))
 
 
-def _version(metric: Metric, config: Config) -> str:
+def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:
     """A digest of all that a metric is computed by."""
-    by_day = plan(metric, config, Asked(grain="day", dimensions=LOCATED))
+    sides = (
+        f"{term} x {factor(config) if callable(factor) else factor}"
+        for side in (metric.numerator, metric.denominator)
+        for term, factor in (*side.items(), ("/", 1))
+    )
+    share = metric.kind.share if isinstance(metric.kind, Quantile) else ""
     return digest(
-        metric.formula, text_of(by_day), *(definition(COMPONENTS[name], config) for name in sorted(metric.components))
+        metric.formula,
+        type(metric.kind).__name__,
+        str(share),
+        *sides,
+        *(digests[name] for name in sorted(metric.components)),
     )
 
 
 def _definitions(known: Known, config: Config) -> list[dict[str, Any]]:
     """Rows of `metric_def`."""
+    digests = definitions(config)
     return [
         {
             "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
             "additivity": ADDITIVITY[metric.name], "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
-            "version": _version(metric, config),
+            "version": _version(metric, config, digests),
             "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
         }
         for family in FAMILIES.values()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
 
 from sqlalchemy import (
@@ -267,7 +268,7 @@ class Term:
     when: When = PERIOD
     within: int | None = None
 
-    @property
+    @cached_property
     def label(self) -> str:
         """What it is called beside others: its measure's name, and what it takes of that."""
         words = [f" {self.when}" if self.when != PERIOD else "", f" ({self.axis})" if self.axis else ""]
@@ -312,21 +313,26 @@ class Metric:
     tier: Literal["primary", "diagnostic"] = "primary"
     example: tuple[Mapping[str, str], str] | None = None
 
-    @property
+    @cached_property
     def numerator(self) -> Terms:
         return self.kind.numerator
 
-    @property
+    @cached_property
     def denominator(self) -> Terms:
         return self.kind.denominator
 
-    @property
+    @cached_property
     def terms(self) -> tuple[Term, ...]:
         return tuple(dict.fromkeys((*self.numerator, *self.denominator)))
 
-    @property
-    def components(self) -> set[str]:
-        return {term.measure for term in self.terms}
+    @cached_property
+    def whens(self) -> tuple[When, ...]:
+        """Of which days its terms are, each once."""
+        return tuple(dict.fromkeys(term.when for term in self.terms))
+
+    @cached_property
+    def components(self) -> frozenset[str]:
+        return frozenset(term.measure for term in self.terms)
 
     @property
     def takes_margin(self) -> bool:

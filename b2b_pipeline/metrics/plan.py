@@ -113,13 +113,8 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
 def _cells(metric: Metric, config: Config, asked: Asked) -> Subquery:
     """Columns period, the dimensions, date_day, component, axis, age, value, n_rows, n_values, seen (of what is counted
     anew, each key), and which of the metric's `whens` the row is for."""
-    parts = [_on_days_of(when, metric, config, asked, number) for number, when in enumerate(whens(metric))]
+    parts = [_on_days_of(when, metric, config, asked, number) for number, when in enumerate(metric.whens)]
     return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery("cells")
-
-
-def whens(metric: Metric) -> list[When]:
-    """Of which days its terms are, in order."""
-    return list(dict.fromkeys(term.when for term in metric.terms))
 
 
 def _on_days_of(when: When, metric: Metric, config: Config, asked: Asked, number: int) -> Select[Any]:
@@ -206,7 +201,7 @@ def _sums(term: Term, metric: Metric, cells: Subquery) -> Sums:
 
 def _is(term: Term, metric: Metric, cells: Subquery) -> ColumnElement[bool]:
     """Which cells a term is of."""
-    conditions = [cells.c.component == term.measure, cells.c.which == whens(metric).index(term.when)]
+    conditions = [cells.c.component == term.measure, cells.c.which == metric.whens.index(term.when)]
     conditions += [cells.c.of_axis == term.axis] if term.axis else []
     conditions += [cells.c.age <= term.within] if term.within is not None else []
     return and_(*conditions)

@@ -5,11 +5,12 @@ Components are summed at the grain asked for and only then divided; what must no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import product
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Date, literal, select
@@ -23,7 +24,7 @@ from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.model import STANDARD, Axis, Metric, Term
 from b2b_pipeline.metrics.names import nearest, resolve
 from b2b_pipeline.metrics.periods import GRAINS, periods, span
-from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan, whens
+from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, DIMENSIONS, METRICS
 from b2b_pipeline.metrics.when import PERIOD, Span
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -31,6 +32,9 @@ from b2b_pipeline.warehouse.tables import kpi_component_daily
 
 TAKEN = {*GRAINS, *DIMENSIONS, "metric", "date", "value", "numerator", "denominator", "complete"}  # as a split or key
 _NEVER = "no row has {}: `b2b doctor` tells a field that is missing, `b2b backfill --again` reads one that is new"
+
+
+Moved = Callable[[date, date, str | None], Span]  # of a period and its grain, the days in its place
 
 
 class QuestionError(PipelineError):
@@ -49,7 +53,11 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Question:
-    """What is asked of each metric, and where. over: of each day, so many days up to it."""
+    """What is asked of each metric, and where.
+
+    over: of each day, so many days up to it. moved: of other days than those of the period that they are told of.
+    splits: of each metric, what is answered for even where there is nothing.
+    """
 
     connection: Connection
     config: Config
@@ -58,6 +66,8 @@ class _Question:
     grain: str | None
     dimensions: tuple[str, ...]
     over: int | None
+    moved: Moved | None
+    splits: Mapping[str, set[tuple[Any, ...]]]
     known: Known
     gaps: FoundGaps
     left_out: dict[tuple[str, ...], list[str]] = field(default_factory=dict)
@@ -68,10 +78,12 @@ class _Question:
 
     def bounds(self, period: date | None) -> Span:
         """The first and the last day of a period; of none, of the range."""
-        if not self.grain or not period:
-            return self.start, self.end
-        first, last = span(period, self.grain, self.start, self.end)
-        return (last - timedelta(days=self.over - 1) if self.over else first), last
+        first, last = self.start, self.end
+        if self.grain and period:
+            first, last = span(period, self.grain, self.start, self.end)
+        if self.over and first:
+            first -= timedelta(days=self.over - 1)
+        return self.moved(first, last, self.grain) if self.moved and first and last else (first, last)
 
 
 def named(name: str) -> Metric:
@@ -93,11 +105,13 @@ def ask(
     by: Sequence[str] = (),
     *,
     over: int | None = None,
+    moved: Moved | None = None,
+    splits: Mapping[str, set[tuple[Any, ...]]] = MappingProxyType({}),
 ) -> list[Answer]:
     """Rows of the metrics `names` from `start` to `end` (both included), by at most one of GRAINS and any dimensions.
 
     The key `date` is the first day of the period. Every period asked for appears, whether anything happened or not.
-    `over`: by day, each over so many days up to it.
+    `over`: by day, each over so many days up to it. `moved` and `splits`: see metrics/compare.py.
     Raises QuestionError for an unknown metric, a split that does not exist, and a sum that would count rows twice.
     """
     grains = [part for part in by if part in GRAINS]
@@ -113,7 +127,7 @@ def ask(
         _refuse(metric, config, dimensions)
     with warehouse.read() as connection:
         question = _Question(
-            connection, config, start, end, grains[0] if grains else None, dimensions, over,
+            connection, config, start, end, grains[0] if grains else None, dimensions, over, moved, splits,
             Known(connection, config), FoundGaps(connection, config),
         )  # fmt: skip
         return [answer for metric in metrics for answer in _answers(question, metric)]
@@ -157,7 +171,7 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
     lacking, partly = known.lacking(metric, dated=dated), known.partly(metric)
     lacking_undated = known.lacking(metric, dated=False) if grain else {}
     without = _left_out(question, metric)
-    splits = {key[1:] if grain else key for key in found}
+    splits = {key[1:] if grain else key for key in found} | question.splits.get(metric.name, set())
     notes = (
         [f"without {', '.join(without)}: nothing feeds its spend"] if without and "channel" not in dimensions else []
     )
@@ -214,7 +228,7 @@ def _asked(question: _Question, metric: Metric, unfed: Sequence[str]) -> Asked:
         question.start, question.end, question.grain, question.dimensions, unfed,
         literal(_known_until(question, metric), Date),
     )  # fmt: skip
-    if not question.over and whens(metric) == [PERIOD]:
+    if not question.over and not question.moved and metric.whens == (PERIOD,):
         return asked
     start, end = question.start or question.config.start_date, question.end or question.yesterday
     every = list(periods(start, end, question.grain)) if question.grain else [None]
@@ -305,7 +319,7 @@ def _unknown(
 def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ...]:
     """Why the days that a metric is of are not whole; those in which its cohort had its time are among them."""
     found: dict[str, None] = {}
-    for when in whens(metric):
+    for when in metric.whens:
         gaps = question.gaps.of([term.measure for term in metric.terms if term.when == when])
         first, last = when.span(*bounds)
         found |= dict.fromkeys(gaps.reasons(first, last))
@@ -316,10 +330,10 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
 
 
 def why_incomplete(
-    connection: Connection, config: Config, known: Known, days: Mapping[str, Sequence[date]]
+    connection: Connection, config: Config, known: Known, gaps: FoundGaps, days: Mapping[str, Sequence[date]]
 ) -> Iterator[tuple[str, date, tuple[str, ...]]]:
     """Metric, day and why, of the `days` of each metric on which it is not complete."""
-    question = _Question(connection, config, None, None, "day", (), None, known, FoundGaps(connection, config))
+    question = _Question(connection, config, None, None, "day", (), None, None, {}, known, gaps)
     for name, asked in days.items():
         partly = known.partly(METRICS[name])
         for day in asked:
@@ -333,6 +347,6 @@ def _left_out(question: _Question, metric: Metric) -> list[str]:
     if unfed and unfed not in question.left_out:
         stored = kpi_component_daily.c
         query = select(stored.channel).where(stored.channel.in_(unfed)).distinct().order_by(stored.channel)
-        happened = query.where(in_range(stored.date_day, question.start, question.end))
+        happened = query.where(in_range(stored.date_day, *question.bounds(None)))
         question.left_out[unfed] = list(question.connection.execute(happened).scalars())
     return question.left_out.get(unfed, [])

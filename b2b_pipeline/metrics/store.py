@@ -40,22 +40,29 @@ from b2b_pipeline.warehouse.tables import (
 from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+_DEFINITIONS: dict[str, dict[str, str]] = {}  # configuration -> those of its components
 TOLD = ("component", "axis", "age", "date_day", "channel", "campaign_id", "currency", "value")  # of what changed
+
+
+def definitions(config: Config) -> dict[str, str]:
+    """Component -> its definition. Made once for all families that a process publishes."""
+    meaning = config.model_dump_json()
+    if meaning not in _DEFINITIONS:
+        _DEFINITIONS.clear()
+        _DEFINITIONS[meaning] = {name: definition(measure, config) for name, measure in COMPONENTS.items()}
+    return _DEFINITIONS[meaning]
 
 
 def definition(measure: Measure, config: Config) -> str:
     """A digest of the query that a measure is: what changes it, in code or configuration, cannot pass as the same."""
-    return digest(text_of(measure.cells(config, STANDARD)), measure.aggregate.value)
-
-
-def text_of(query: Select[Any]) -> str:
-    """A query with its values written out, the same whatever the warehouse."""
-    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    query = measure.cells(config, STANDARD)
+    text = str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    return digest(text, measure.aggregate.value)
 
 
 def family_rows(family: Family, config: Config) -> Select[Any]:
     """The rows of `kpi_component_daily` that a family stores, without their stamps."""
-    parts = []
+    parts, digests = [], definitions(config)
     for measure in family.stored:
         cell = measure.cells(config, STANDARD).subquery().c
         parts.append(
@@ -65,7 +72,7 @@ def family_rows(family: Family, config: Config) -> Select[Any]:
                 cast(literal(measure.name), Text).label("component"),
                 cell.axis, cell.age, cell.channel, cell.campaign.label("campaign_id"), cell.currency,
                 cell.value, cell.n_rows, cell.n_values,
-                cast(literal(definition(measure, config)), Text).label("definition"),
+                cast(literal(digests[measure.name]), Text).label("definition"),
             )
         )  # fmt: skip
     everything = union_all(*parts).subquery()

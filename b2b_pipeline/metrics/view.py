@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -34,7 +36,7 @@ from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.known import LOCATED
 from b2b_pipeline.metrics.model import Metric, Terms
-from b2b_pipeline.metrics.plan import Asked, plan, whens
+from b2b_pipeline.metrics.plan import Asked, plan
 from b2b_pipeline.metrics.query import free_axes
 from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
 from b2b_pipeline.metrics.when import PERIOD
@@ -47,21 +49,18 @@ SUMS = ("additive", "ratio", "cohort")  # of which numerators and denominators a
 
 
 def make_view(warehouse: Warehouse) -> None:
-    """The view as it will be filled by the first derive, so that a BI tool can be tied to it before."""
+    """The view as the first derive will fill it, so that a BI tool can be tied to it before."""
     with warehouse.write() as connection:
-        refresh_view(connection, load_config() if config_path().is_file() else ANY)
+        refresh_view(connection, load_config() if config_path().is_file() else ANY, [])
 
 
-def refresh_view(connection: Connection, config: Config) -> None:
-    """Make the view what the metrics are now, where they have changed; what reads it is not kept waiting else."""
-    view = kpi_daily(config)
-    create = CreateView(view, NAME)
-    state = digest(str(create.compile(dialect=connection.dialect)))
-    mark = made_of.c.name == f"view {NAME}"
+def refresh_view(connection: Connection, config: Config, versions: Sequence[str]) -> None:
+    """Make the view anew where the metrics, of these `versions`, or this file are others: else nobody has to wait."""
+    mark, state = made_of.c.name == f"view {NAME}", digest(Path(__file__).read_text(encoding="utf-8"), *versions)
     if connection.scalar(select(made_of.c.state).where(mark)) == state:
         return
     connection.execute(text(f"drop view if exists {NAME}"))
-    connection.execute(create)
+    connection.execute(CreateView(kpi_daily(config), NAME))
     connection.execute(delete(made_of).where(mark))
     connection.execute(insert(made_of).values(name=f"view {NAME}", state=state))
 
@@ -106,7 +105,7 @@ def kpi_daily(config: Config) -> Select[Any]:
 
 
 def _is_of_a_day(metric: Metric) -> bool:
-    return whens(metric) == [PERIOD] and not free_axes(metric)
+    return metric.whens == (PERIOD,) and not free_axes(metric)
 
 
 def _rows(family: str, metric: Metric, config: Config) -> Select[Any]:

@@ -12,8 +12,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.compare import Compared
 from b2b_pipeline.report import words
-from b2b_pipeline.report.facts import FUNNEL, Compared, Facts, Split
+from b2b_pipeline.report.facts import FUNNEL, Facts, Split
 
 WIDTH, HEIGHT = 320, 150  # readable on a phone; a wide page puts several side by side
 NOW, BEFORE, INK, QUIET, LINE = (f"var(--{name})" for name in ("now", "before", "ink", "quiet", "line"))

@@ -15,6 +15,7 @@ from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX
 from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.compare import Compared, compare
 from b2b_pipeline.metrics.query import QuestionError, ask
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, coverage, kpi_component_daily, load_audit, metadata
@@ -58,14 +59,6 @@ class Period:
     def before(self) -> Period:
         """As many days, ending on the day before."""
         return Period(self.start - timedelta(days=self.days), self.start - timedelta(days=1))
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One metric in the period and in the one before."""
-
-    now: Answer
-    before: Answer
 
 
 @dataclass(frozen=True)
@@ -116,15 +109,12 @@ def _gather(warehouse: Warehouse, config: Config, to: date | None, days: int) ->
     if end > newest:
         raise QuestionError(f"nothing has been read after {newest} yet: name that day or an earlier one with --to")
     period = Period(end - timedelta(days=days - 1), end)
-    now, before = (
-        {answer.metric.name: answer for answer in _of(warehouse, config, METRICS, p)} for p in (period, period.before)
-    )
     daily = _of(warehouse, config, DAILY, Period(period.before.start, end), "day")
     campaigns = _splits(warehouse, config, CAMPAIGNS, period, "campaign", _campaign_names(warehouse))
     return Facts(
         period,
         newest,
-        {name: Compared(now[name], before[name]) for name in METRICS},
+        {pair.now.metric.name: pair for pair in compare(warehouse, config, METRICS, period.start, period.end)},
         {name: [a for a in daily if a.metric.name == name and a.keys["date"] is not None] for name in DAILY},
         _splits(warehouse, config, CHANNELS, period, "channel", {}),
         [row for row in campaigns if row.key is not None][:TOP_CAMPAIGNS],

@@ -9,8 +9,9 @@ from fractions import Fraction
 from typing import Literal
 
 from b2b_pipeline.metrics.answer import Answer, is_money
+from b2b_pipeline.metrics.compare import Compared
 from b2b_pipeline.metrics.model import Terms
-from b2b_pipeline.report.facts import Compared, Period
+from b2b_pipeline.report.facts import Period
 
 LABELS = {
     "spend": "Ad spend",

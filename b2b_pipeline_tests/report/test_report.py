@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import delete, update
 
 from b2b_pipeline.metrics.answer import Answer
+from b2b_pipeline.metrics.compare import Compared
 from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.report import facts
-from b2b_pipeline.report.facts import Compared
 from b2b_pipeline.report.words import LABELS, change, channel
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
