@@ -23,10 +23,12 @@ from sqlalchemy import Connection, Select, Table, column, select, text
 from sqlalchemy import table as relation
 
 from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.derived.credit import credits
 from b2b_pipeline.derived.deal import deals
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.gone import gone
 from b2b_pipeline.derived.person import persons
+from b2b_pipeline.derived.stage_entry import entries
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import family_rows, publish_family
 from b2b_pipeline.warehouse import tables
@@ -43,9 +45,15 @@ DAYS = 1096
 FIRST_DAY = np.datetime64("2023-01-01")
 CHANNELS = np.array(["paid_search", "paid_social", "organic_search", "email", "direct", "referral", "events", "video"])
 COMPONENTS = [each.name for each in tables.kpi_component_daily.c if each.name not in ("definition", "as_of", "run_id")]
-# What is compared: the part from which the derived table is made, and the families that read it.
-QUERIES = {"person": persons, "deal": deals}
-PARTS = {"person": ("lead_generation", "funnel_conversion"), "deal": ("attribution",)}
+# What is compared: the derived tables that families read, and the families.
+QUERIES = {
+    "person": lambda config: persons(config, tables.campaign), "stage_entry": entries,
+    "deal": lambda config: deals(config, tables.campaign), "credit": lambda config: credits(config, tables.campaign),
+}  # fmt: skip
+PARTS = {
+    "lead_generation": ("person", "stage_entry"), "funnel_conversion": ("person", "stage_entry", "deal"),
+    "attribution": ("deal", "credit"),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -65,32 +73,25 @@ def main() -> None:
                 append(connection, table, rows)
         if warehouse.dialect == "postgresql":
             analyse(warehouse)
-        for table in tables.DERIVED[:3]:
+        for table in tables.DERIVED[:-1]:
             whole.append(full(warehouse, table.name, partial(derive_table, warehouse, config, table)))
         if warehouse.dialect == "postgresql":
             analyse(warehouse)
-        for name, families in PARTS.items():
-            derived = tables.metadata.tables[name]
-            seconds = [
-                compare(
-                    warehouse,
-                    derived,
-                    list(derived.c.keys()),
-                    QUERIES[name](config, tables.campaign),
-                    name,
-                    options.pairs,
-                )
-            ]
-            for family in families:
-                rows = family_rows(FAMILIES[family], config).subquery()
-                query = select(*(rows.c[part] for part in COMPONENTS))
-                seconds.append(compare(warehouse, tables.kpi_component_daily, COMPONENTS, query, family, options.pairs))
-                ratios.append(row(warehouse, family, [seconds[0], seconds[-1]]))
-            for part, times in zip((name, *families), seconds, strict=True):
-                ratios.append(row(warehouse, f"only {part}", [times]))
-            for family in families:
-                publish = partial(publish_family, warehouse, config, FAMILIES[family], "benchmark")
-                whole.append(full(warehouse, family, publish))
+        seconds = {}
+        for name, query in QUERIES.items():
+            columns = list(tables.metadata.tables[name].c.keys())
+            seconds[name] = compare(
+                warehouse, tables.metadata.tables[name], columns, query(config), name, options.pairs
+            )
+            ratios.append(row(warehouse, f"only {name}", [seconds[name]]))
+        for family, names in PARTS.items():
+            rows = family_rows(FAMILIES[family], config).subquery()
+            columns = select(*(rows.c[part] for part in COMPONENTS))
+            found = compare(warehouse, tables.kpi_component_daily, COMPONENTS, columns, family, options.pairs)
+            ratios.append(row(warehouse, f"only {family}", [found]))
+            ratios.append(row(warehouse, family, [*(seconds[name] for name in names), found]))
+            publish = partial(publish_family, warehouse, config, FAMILIES[family], "benchmark")
+            whole.append(full(warehouse, family, publish))
         show(f"Ours / by hand, {options.leads:,} leads, {options.touches:,} touches", ratios)
         show("Derived and published in full", whole)
 
