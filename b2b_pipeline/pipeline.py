@@ -16,8 +16,9 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, load_config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.configured import load_config
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.landing import shared
 from b2b_pipeline.landing.ingest import IngestReport, ingest

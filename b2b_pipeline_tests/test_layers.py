@@ -1,4 +1,4 @@
-"""Who imports whom: the sandbox and the product keep apart."""
+"""Who imports whom: rooms look down, the sandbox and the product keep apart, and vendors stay in their folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import b2b_pipeline
 import b2b_sandbox
+from b2b_pipeline.connectors.registry import SOURCES
 
 PRODUCT, SANDBOX = (Path(str(package.__file__)).parent for package in (b2b_pipeline, b2b_sandbox))
 
@@ -46,3 +47,42 @@ def test_only_the_command_sandbox_imports_the_sandbox() -> None:
         if any(each.startswith("b2b_sandbox") for each in imported(tree))
     }
     assert importing == {"b2b_pipeline.cli.sandbox"}
+
+
+# From the ground up: a room may import those before it.
+FLOORS = (
+    "errors", "privacy", "failures", "configuration", "warehouse", "connectors", "landing", "files", "pipeline", "core",
+    "derived", "metrics", "operations", "report", "orchestration", "definitions", "cli",
+)  # fmt: skip
+
+
+def test_every_room_looks_down_only() -> None:
+    looking_up = [
+        f"{name} -> {each}"
+        for name, tree in modules(PRODUCT).items()
+        for each in imported(tree)
+        if each.startswith("b2b_pipeline.") and "." in name
+        if FLOORS.index(each.split(".")[1]) > FLOORS.index(name.split(".")[1])
+    ]
+    assert not looking_up
+
+
+def test_no_source_looks_at_another() -> None:
+    for source in SOURCES:
+        others = tuple(f"b2b_pipeline.connectors.{other}." for other in SOURCES if other != source)
+        for name, tree in modules(PRODUCT).items():
+            if name.startswith(f"b2b_pipeline.connectors.{source}"):
+                assert not [each for each in imported(tree) if each.startswith(others)], name
+
+
+def test_no_room_but_connectors_knows_a_vendor_by_name() -> None:
+    """By the name or title of a source; a hint may name one as an example."""
+    vendors = {word for source in SOURCES.values() if source.kind != "fx" for word in (source.name, source.title)}
+    knowing = [
+        f"{name}:{node.lineno}: {node.value}"
+        for name, tree in modules(PRODUCT).items()
+        if not name.startswith("b2b_pipeline.connectors.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in vendors
+    ]
+    assert not knowing

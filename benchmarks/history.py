@@ -19,7 +19,7 @@ from typing import Any
 import requests
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support.postgres import free_port
 from benchmarks.common import CHECKOUT, Installation, end, installation, load, show, wait_for, yesterday

@@ -22,7 +22,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, Select, Table, column, select, text
 from sqlalchemy import table as relation
 
-from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.derived.credit import credits
 from b2b_pipeline.derived.deal import deals
 from b2b_pipeline.derived.derive import derive_table

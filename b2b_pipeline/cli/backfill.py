@@ -68,7 +68,7 @@ def backfill(
 
 def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
     """List what the CRMs still have, derive, and tell what is gone since the sweep before, object by object."""
-    from b2b_pipeline.connectors import SOURCES
+    from b2b_pipeline.connectors.registry import SOURCES
     from b2b_pipeline.derived.gone import sweeps
 
     streams = {

@@ -35,7 +35,7 @@ def check(
 
     Reads only, but with --add. Ends with 1 unless every row would load.
     """
-    from b2b_pipeline.configuration.config import load_config
+    from b2b_pipeline.connectors.configured import load_config
     from b2b_pipeline.files.check import check as examine
 
     report = examine(file, load_config(config))

@@ -39,8 +39,9 @@ def kpi(
     warehouse. `CPL` and `cost per lead` are names, too.
     """
     if names:
-        from b2b_pipeline.configuration.config import Dimensions, load_config
+        from b2b_pipeline.configuration.config import Dimensions
         from b2b_pipeline.configuration.settings import config_path
+        from b2b_pipeline.connectors.configured import load_config
 
         show(catalogue(load_config().dimensions if config_path().is_file() else Dimensions()), form)
         return

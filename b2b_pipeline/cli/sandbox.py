@@ -136,7 +136,7 @@ def _configured() -> dict[str, Any]:
     """What a reader chooses; nothing without a configuration."""
     import os
 
-    from b2b_pipeline.configuration.config import load_config
+    from b2b_pipeline.connectors.configured import load_config
 
     if not Path(os.environ.get("B2B_CONFIG", "pipeline.yaml")).is_file():
         return {}

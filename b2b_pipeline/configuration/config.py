@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import os
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from b2b_pipeline.configuration.currencies import FIXED_DAILY, KNOWN, Given
-from b2b_pipeline.errors import ConfigError
-from b2b_pipeline.files.mapping import FileMapping
+from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.words import nearest, words_of_sources
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    pass
 
 FIRST_FIXING = date(1999, 1, 4)
+# What numbers can be split by everywhere, and the keys of an answer.
+TAKEN = {
+    "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
+    "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
+    "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
+}  # fmt: skip
 Location = tuple[int | str, ...]
+Complaint = tuple[Location, str]  # where it stands, and what is wrong
+
+
+def inconsistent(wrong: Iterable[Complaint]) -> list[InitErrorDetails]:
+    """What only shows when all of the file is looked at, as pydantic tells what it finds itself."""
+    return [
+        InitErrorDetails(type=PydanticCustomError("inconsistent", "{why}", {"why": why}), loc=location, input=None)
+        for location, why in wrong
+    ]
 
 
 class _Section(BaseModel):
@@ -58,11 +68,6 @@ class Stages(_Section):
     """The stage list, in order, and what each source calls them."""
 
     order: list[str] = ["lead", "mql", "sal", "sql", "opportunity", "customer"]
-    hubspot: dict[str, str] = {
-        "subscriber": "lead", "lead": "lead", "marketingqualifiedlead": "mql", "salesqualifiedlead": "sql",
-        "opportunity": "opportunity", "customer": "customer",
-    }  # fmt: skip
-    salesforce: dict[str, str] = {"Working - Contacted": "mql"}
 
     @field_validator("order")
     @classmethod
@@ -74,8 +79,10 @@ class Stages(_Section):
                 raise ValueError(f"{stage} is missing, which metrics count; map your own stage to it under its source")
         return order
 
-    def rank(self, stage: str) -> int:
-        return self.order.index(stage)
+    def of(self, source: str) -> dict[str, str]:
+        """A source's own words -> our stages."""
+        words: dict[str, str] = getattr(self, source)
+        return words
 
 
 class Exclude(_Section):
@@ -139,33 +146,21 @@ class Channels(_Section):
         "organic": "organic_search", "social": "organic_social", "referral": "referral",
         "affiliate": "partner", "partner": "partner", "event": "events", "webinar": "events",
     }  # fmt: skip
-    hubspot_source: dict[str, str] = {
-        "ORGANIC_SEARCH": "organic_search", "PAID_SEARCH": "paid_search", "PAID_SOCIAL": "paid_social",
-        "SOCIAL_MEDIA": "organic_social", "EMAIL_MARKETING": "email", "REFERRALS": "referral",
-        "AI_REFERRALS": "referral", "DIRECT_TRAFFIC": "direct", "OFFLINE": "offline", "OTHER_CAMPAIGNS": "other",
-    }  # fmt: skip
-    salesforce_campaign_type: dict[str, str] = {
-        "Email": "email", "Webinar": "events", "Conference": "events", "Trade Show": "events",
-        "Advertisement": "display", "Partners": "partner", "Referral Program": "referral",
-    }  # fmt: skip
-    google_ads_type: dict[str, str] = {
-        "SEARCH": "paid_search", "SHOPPING": "paid_search", "PERFORMANCE_MAX": "paid_search", "SMART": "paid_search",
-        "LOCAL": "paid_search", "LOCAL_SERVICES": "paid_search", "HOTEL": "paid_search", "TRAVEL": "paid_search",
-        "MULTI_CHANNEL": "paid_search",
-        "DISPLAY": "display", "DEMAND_GEN": "display", "DISCOVERY": "display", "VIDEO": "video",
-    }  # fmt: skip
     paid: list[str] = ["paid_search", "paid_social", "display", "video"]
     not_marketing: list[str] = ["direct", "offline", "unknown"]
 
     @cached_property
     def known(self) -> frozenset[str]:
         """Every channel that the rules can give, and the lists name."""
-        rules = (
-            self.click_ids, self.utm_medium, self.hubspot_source, self.salesforce_campaign_type, self.google_ads_type,
-        )  # fmt: skip
+        rules = [getattr(self, name) for name in type(self).model_fields if name not in ("paid", "not_marketing")]
         return frozenset(
             {*self.paid, *self.not_marketing, "other", *(name for rule in rules for name in rule.values())}
         )
+
+
+if not TYPE_CHECKING:  # with the words of each source, which its own folder defines
+    Stages = create_model("Stages", __base__=Stages, __doc__=Stages.__doc__, **words_of_sources("stages"))
+    Channels = create_model("Channels", __base__=Channels, __doc__=Channels.__doc__, **words_of_sources("channels"))
 
 
 class Dimensions(_Section):
@@ -187,8 +182,6 @@ class Dimensions(_Section):
         return given
 
     def complaints(self) -> Iterator[tuple[Location, str]]:
-        from b2b_pipeline.metrics.query import TAKEN
-
         for kind in type(self).model_fields:
             named = getattr(self, kind)
             for number, name in enumerate(named):
@@ -238,30 +231,24 @@ class Config(_Section):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         if value not in available_timezones():
-            raise ValueError(f"unknown time zone {value!r}: {_nearest(value, available_timezones(), 'Europe/Berlin')}")
+            raise ValueError(f"unknown time zone {value!r}: {nearest(value, available_timezones(), 'Europe/Berlin')}")
         return value
 
     @field_validator("currency")
     @classmethod
     def _known_currency(cls, value: str) -> str:
         if value not in KNOWN:
-            raise ValueError(f"unknown currency {value!r}: {_nearest(value, KNOWN, 'EUR or USD, fixed by the ECB')}")
+            raise ValueError(f"unknown currency {value!r}: {nearest(value, KNOWN, 'EUR or USD, fixed by the ECB')}")
         return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        wrong = [
-            InitErrorDetails(type=PydanticCustomError("inconsistent", "{why}", {"why": why}), loc=location, input=None)
-            for location, why in self._complaints()
-        ]
-        if wrong:
-            raise ValidationError.from_exception_data("Config", wrong)
+        if wrong := [*self._complaints()]:
+            raise ValidationError.from_exception_data("Config", inconsistent(wrong))
         return self
 
     def _complaints(self) -> Iterator[tuple[Location, str]]:
         """What only shows when all of the file is looked at: where it stands, and what is wrong."""
-        from b2b_pipeline.connectors import SOURCES
-
         if self.start_date > datetime.now(self.zone).date():
             yield ("start_date",), f"{self.start_date} is in the future: there is nothing to read yet"
         if self.start_date < FIRST_FIXING:
@@ -270,24 +257,12 @@ class Config(_Section):
             yield ("currency",), f"the ECB does not fix {self.currency}: give a peg or rates under `currencies`"
         for code in self.currencies:
             if code not in KNOWN - {"EUR"}:
-                yield ("currencies", code), f"unknown currency {code!r}: {_nearest(code, KNOWN, 'AED')}"
-        for name in self.sources:
-            if name not in SOURCES:
-                yield ("sources", name), f"unknown source: {_nearest(name, SOURCES)}"
-                continue
-            streams = [stream.name for stream in SOURCES[name].streams]
-            for number, stream in enumerate(self.sources[name].streams):
-                if stream not in streams:
-                    yield ("sources", name, "streams", number), f"unknown stream: {_nearest(stream, streams)}"
+                yield ("currencies", code), f"unknown currency {code!r}: {nearest(code, KNOWN, 'AED')}"
         choices = [*self.sources, "files"]
         if self.system_of_record not in choices:
             why = f"{self.system_of_record!r} is not switched on: choose one of {', '.join(sorted(choices))}"
             yield ("system_of_record",), why
-        elif self.system_of_record in SOURCES and self.sources[self.system_of_record].streams:
-            on = SOURCES[self.system_of_record].switched_on(self)
-            if not any("opportunity" in stream.feeds for stream in on):
-                yield ("system_of_record",), f"no stream of {self.system_of_record} under `streams` gives opportunities"
-        for vendor in ("hubspot", "salesforce"):
+        for vendor in type(self.stages).model_fields.keys() - {"order"}:
             for word, stage in getattr(self.stages, vendor).items():
                 if stage not in self.stages.order:
                     why = f"stage {stage!r} is not in stages.order: {', '.join(self.stages.order)}"
@@ -324,145 +299,3 @@ def dimension_fields(config: Config, source: str, table: str) -> dict[str, str]:
 def plain_id(account: str) -> str:
     """An account id without what people leave out or put in: dashes (Google Ads), a checksum (Salesforce: 15 of 18)."""
     return re.sub(r"\W", "", account)[:15]
-
-
-class _Words(yaml.SafeLoader):
-    """YAML whose scalars are text or nothing. What expects a number or a day makes it one and complains in its place;
-    an account id keeps its zeros and `no` stays a word."""
-
-
-_Words.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag.endswith((":null", ":merge"))]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-COMPONENT = "B2BPipelineComponent"
-
-
-def load_config(path: Path | None = None) -> Config:
-    """Read and validate `pipeline.yaml` (default: `B2B_CONFIG`, else ./pipeline.yaml), or a component's `defs.yaml`.
-
-    Raises ConfigError with file, line, what is wrong and what would be right, a line for each mistake.
-    """
-    path = path or Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml")
-    node, data = _read(path)
-    try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        found = sorted(
-            (_line(node, item["loc"]), ".".join(map(str, item["loc"])), _why(item)) for item in error.errors()
-        )
-        raise ConfigError("\n".join(f"{path}:{line}: {place}: {why}" for line, place, why in found)) from None
-
-
-def _read(path: Path) -> tuple[yaml.Node, Any]:
-    """The file as YAML nodes, which know their lines, and as data."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; `make setup` writes one, B2B_CONFIG names another")
-    try:
-        raw = path.read_bytes()
-        text = unicodedata.normalize("NFC", raw.decode("utf-8-sig"))
-        loader = _Words(text)
-        node = loader.get_single_node()
-        repeated = sorted(_repeated(node)) if node else []
-        if repeated:
-            raise ConfigError("\n".join(f"{path}:{line}: {why}" for line, why in repeated))
-        if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(
-                f"{path}:1: expected settings such as `timezone: Europe/Berlin`; `make setup` writes them"
-            )
-        node = _of_component(node)
-        return node, loader.construct_document(node)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}:{raw.count(10, 0, error.start) + 1}: not UTF-8: save the file as UTF-8") from None
-    except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{path}:{text.count(chr(10), 0, error.position) + 1}: an unprintable character") from None
-    except yaml.MarkedYAMLError as error:
-        why = str(error.problem)
-        mark = error.context_mark if "expected ':'" in why else error.problem_mark  # where the key is, not what follows
-        hint = ": indent with spaces" if "\\t" in why else ""
-        raise ConfigError(f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {why}{hint}") from None
-
-
-def _of_component(node: yaml.MappingNode) -> yaml.Node:
-    """The settings in the `defs.yaml` of the Dagster component, else the file's own."""
-    parts = {key.value: value for key, value in node.value}
-    kind = parts.get("type")
-    return parts.get("attributes", node) if kind and str(kind.value).endswith(COMPONENT) else node
-
-
-def _repeated(node: yaml.Node) -> Iterator[tuple[int, str]]:
-    """Keys that a mapping has twice, of which YAML would silently take the last."""
-    waiting, seen = [node], {id(node)}  # an alias may lead back to where it is
-    while waiting:
-        node = waiting.pop()
-        below = node.value if isinstance(node, yaml.SequenceNode) else []
-        if isinstance(node, yaml.MappingNode):
-            first: dict[str, int] = {}
-            for key, _ in node.value:
-                line, word = key.start_mark.line + 1, str(key.value)
-                if word in first:
-                    yield line, f"{word} stands on line {first[word]} already: leave one of them out"
-                first.setdefault(word, line)
-            below = [value for _, value in node.value]
-        waiting += [item for item in below if id(item) not in seen]
-        seen |= set(map(id, below))
-
-
-def _why(item: ErrorDetails) -> str:
-    match item["type"], item["input"]:
-        case "extra_forbidden", _:
-            return f"unknown key: {_nearest(str(item['loc'][-1]), _keys(item['loc']))}"
-        case "missing", _:
-            return f"is missing: {_keys(item['loc'])[str(item['loc'][-1])] or 'it must be given'}"
-        case "value_error" | "inconsistent", _:
-            return item["msg"].removeprefix("Value error, ")
-        case _, str(given):
-            return f"{item['msg']}, not {given[:40]!r}"
-    return item["msg"]
-
-
-def _keys(location: Location) -> dict[str, str | None]:
-    """The keys that may stand where the last part of `location` does, with what they are."""
-    models: set[type[BaseModel]] = {Config}
-    for part in location[:-1]:
-        fields = [field for model in models for name, field in model.model_fields.items() if name == part]
-        models = {model for field in fields for model in _models(field.annotation)} or models
-    fields_by_name = [item for model in models for item in model.model_fields.items()]
-    return {field.alias or name: field.description for name, field in fields_by_name}
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models(part)
-
-
-def _nearest(word: str, known: Iterable[str], example: str = "") -> str:
-    """What was probably meant; else an example, or all that is known."""
-    by_lower = {name.lower(): name for name in sorted(known)}
-    near = get_close_matches(word.lower(), by_lower, 1)
-    if near:
-        return f"did you mean {by_lower[near[0]]}?"
-    return f"use one such as {example}" if example else f"known are {', '.join(by_lower.values())}"
-
-
-def _line(node: yaml.Node, location: Location) -> int:
-    """The line of the deepest part of `location` that is written in the file."""
-    line = node.start_mark.line + 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                return line
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from b2b_pipeline.configuration import file_mapping as mapping
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.files import mapping
-from b2b_pipeline.files.mapping import Cell, When
+from b2b_pipeline.configuration.file_mapping import Cell, When
 
 
 def schema() -> dict[str, Any]:

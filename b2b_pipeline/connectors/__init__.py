@@ -1,8 +1,7 @@
-"""The registry of sources. To add one: write `connectors/<source>.py` with a `SOURCE`, and list it here."""
+"""Sources, a folder each: what a vendor's API says, and how it becomes rows of the core tables.
 
-from __future__ import annotations
-
-from b2b_pipeline.connectors import ecb, google_ads, hubspot, salesforce
-from b2b_pipeline.connectors.base import Source
-
-SOURCES: dict[str, Source] = {module.SOURCE.name: module.SOURCE for module in (google_ads, hubspot, salesforce, ecb)}
+Belongs here: `<source>/source.py` with its `SOURCE` (registry.py finds it), its client, its mappings (`rows.py`), what
+its words mean (`words.yaml`); beside them what sources share: how to ask (http.py, transport.py, auth.py), what a
+source is (base.py), columns (columns.py). Not here: what is kept of it (landing/), and how it is loaded (core/).
+Looks down at `configuration`, `warehouse`, and what stands at the root; no source looks at another.
+"""

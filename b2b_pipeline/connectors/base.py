@@ -134,6 +134,17 @@ class MappingContext:
     def settings(self) -> SourceConfig:
         return self.config.sources[self.source]
 
+    @property
+    def stages(self) -> Mapping[str, str]:
+        """The source's own words -> our stages."""
+        found: Mapping[str, str] = getattr(self.config.stages, self.source)
+        return found
+
+    def channels(self, words: str) -> Mapping[str, str]:
+        """A table of the source's words -> channels: see its words.yaml."""
+        found: Mapping[str, str] = getattr(self.config.channels, words)
+        return found
+
 
 # Raw records of one slice, one row each, nested keys joined by dots -> rows of a core table. The index tells which raw
 # record a row came from (it may repeat). Cells may stay text: the table's contract types them and rejects what fails.

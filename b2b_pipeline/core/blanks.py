@@ -8,20 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import COUNTED, SUMMED
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.core.given import Facts, Need, stated_by
-from b2b_pipeline.files.mapping import SUMMED
 from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata
 
 BLANK = "empty cells"  # the stream under which they are reported in `coverage`, with `table.column` as account
-# Table -> column -> what an empty one lacks.
-COUNTED = {
-    "spend": {
-        "spend": "cost", "impressions": "impressions", "clicks": "clicks", "conversions_platform": "conversions",
-        "conv_value_platform": "value of conversions",
-    },
-    "email_summary": {name: name for name in SUMMED},
-}  # fmt: skip
 
 
 def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]]:

@@ -9,15 +9,15 @@ import pandas as pd
 from sqlalchemy import Table
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream
 from b2b_pipeline.connectors.base import Kind, Mapping_, MappingContext
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.fingerprint import code, digest
 from b2b_pipeline.core.fx import Rates, converted
 from b2b_pipeline.core.overlap import overlapped
-from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.rows import rows as file_rows
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.contract import enforce
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,6 @@ class Feed:
 
 def _declared(table: Table) -> str:
     return f"{[(column.name, repr(column.type)) for column in table.columns]} {table.info}"
-
-
-def file_stream(mapping: FileMapping) -> str:
-    """A file is landed once, as `raw/files/<the first table it feeds>`."""
-    return mapping.feeds()[0]
 
 
 def feeds(table: str, config: Config) -> list[Feed]:

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import file_stream
 from b2b_pipeline.core.cadence import Span, Told, told_days
-from b2b_pipeline.core.feeds import Feed, file_stream
+from b2b_pipeline.core.feeds import Feed
 from b2b_pipeline.files.refusals import Refusals
 from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.warehouse import tables

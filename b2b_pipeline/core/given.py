@@ -12,10 +12,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, literal, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.configuration.file_mapping import CLICK_IDS, FileMapping, OpportunityTable
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.file_coverage import why_nothing
-from b2b_pipeline.files.mapping import CLICK_IDS, FileMapping, OpportunityTable
 from b2b_pipeline.warehouse.tables import metadata
 
 # The column whose words are facts: which ones a file states is seen in its rows.

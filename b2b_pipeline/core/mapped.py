@@ -12,7 +12,6 @@ from sqlalchemy import DateTime, Table
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record
-from b2b_pipeline.core.contract import Enforced, enforce, fails_whole, joined, kinds
 from b2b_pipeline.core.feeds import Feed
 from b2b_pipeline.core.fingerprint import look_at, watched
 from b2b_pipeline.core.fx import CONVERTED
@@ -21,6 +20,7 @@ from b2b_pipeline.files.repeats import NOTES
 from b2b_pipeline.landing.slices import Slice
 from b2b_pipeline.landing.store import day_of
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.contract import Enforced, enforce, fails_whole, joined, kinds
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from b2b_pipeline.core.contract import reason_text
+from b2b_pipeline.warehouse.contract import reason_text
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import load_audit, quarantine
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, or_, select
 
 from b2b_pipeline.configuration.config import Config, plain_id
 from b2b_pipeline.configuration.currencies import why_not_converted
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files

@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.warehouse.tables import (
     account,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.files.propose import Proposal
 

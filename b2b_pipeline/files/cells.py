@@ -17,11 +17,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from b2b_pipeline.configuration.file_mapping import EPOCHS
 from b2b_pipeline.privacy import identifying
 
 DecimalSign = Literal[".", ","]
 YEARS = range(1970, 2101)  # a year outside is a typing error or a spreadsheet's zero
-EPOCHS = {"epoch": 1, "epoch_ms": 1000}  # timestamps that count from 1970: units in a second
 EPOCHS_FROM = datetime(2000, 1, 1, tzinfo=UTC)  # seconds that are taken for milliseconds all fall into 1970
 PLACES = Decimal("0.000001")
 LONGEST = 60  # characters that an amount may take

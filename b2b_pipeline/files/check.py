@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from b2b_pipeline.configuration.file_mapping import COUNTED, FileMapping, mapping_for, personal_paths
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.blanks import COUNTED
-from b2b_pipeline.core.contract import REJECT, Kind, enforce, fails_whole, kinds
 from b2b_pipeline.errors import ContractError, PermanentError
 from b2b_pipeline.files.formats import MEGABYTE
 from b2b_pipeline.files.landing import read_file
-from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.propose import Proposal, propose
 from b2b_pipeline.files.reading import FOOTER, ROW, mapped_columns, read_records
 from b2b_pipeline.files.repeats import NOTES
 from b2b_pipeline.files.rows import TOTAL, left_out, rows
 from b2b_pipeline.files.sheet import SOURCE
 from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.contract import REJECT, Kind, enforce, fails_whole, kinds
 from b2b_pipeline.warehouse.tables import metadata
 
 if TYPE_CHECKING:

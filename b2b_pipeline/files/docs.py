@@ -9,7 +9,7 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from b2b_pipeline.files import mapping
+from b2b_pipeline.configuration import file_mapping as mapping
 
 KINDS = (
     mapping.Text, mapping.Category, mapping.EventType, mapping.Flag, mapping.Channel, mapping.Email, mapping.Number,

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import charset_normalizer
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
+from b2b_pipeline.configuration.file_mapping import DELIMITERS, Read
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.mapping import DELIMITERS, Read
 
 HEADER_WITHIN = 50
 LONGEST_ROW = 1000  # lines that one row may take; a quote that is open for longer was never closed

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream, mapping_for
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import settled, signature
-from b2b_pipeline.files.mapping import FileMapping, mapping_for
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.landing.store import Landing
 

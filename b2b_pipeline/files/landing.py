@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
 from b2b_pipeline.connectors.base import Account, Page, Stream, Window
 from b2b_pipeline.errors import ContractError, PermanentError, TransientError
 from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
-from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import mapped_columns, read_records
 from b2b_pipeline.files.refusals import Refusal, Refusals, meaning_of
 from b2b_pipeline.landing.store import Landing, Slice

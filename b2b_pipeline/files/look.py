@@ -14,10 +14,10 @@ from itertools import islice, takewhile
 import charset_normalizer
 
 from b2b_pipeline.configuration.currencies import KNOWN
+from b2b_pipeline.configuration.file_mapping import Read
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.formats import Grid, Row, grids, unpacked
-from b2b_pipeline.files.mapping import Read
 from b2b_pipeline.files.reading import ADDRESS
 from b2b_pipeline.files.sheet import NO, YES
 from b2b_pipeline.files.vocabulary import Holds, plain

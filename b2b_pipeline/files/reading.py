@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
+from b2b_pipeline.configuration.file_mapping import FileMapping, field_name, personal_paths
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.formats import HEADER_WITHIN, Grid, Row, grids
-from b2b_pipeline.files.mapping import FileMapping, field_name, personal_paths
 from b2b_pipeline.privacy import PREFIX, normalise_email
 
 # Added to each record: its line in the file, what is wrong with the row as a whole, and that it is no row of the table.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from b2b_pipeline.files.mapping import FileMapping
+from b2b_pipeline.configuration.file_mapping import FileMapping
 from b2b_pipeline.privacy import write_private
 
 State = Literal["refused", "unread", "withdrawn"]

@@ -11,9 +11,9 @@ from __future__ import annotations
 import pandas as pd
 from sqlalchemy import Table
 
-from b2b_pipeline.core.contract import CONFLICT, REJECT, REJECT_ABOUT, REJECT_COLUMN
+from b2b_pipeline.configuration.file_mapping import Cell, FileMapping
 from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import Cell, FileMapping
+from b2b_pipeline.warehouse.contract import CONFLICT, REJECT, REJECT_ABOUT, REJECT_COLUMN
 
 NOTES = "notes"  # in a frame's `attrs`: what was done that loses no row but should be known
 ID = {

@@ -22,11 +22,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from b2b_pipeline.configuration.currencies import KNOWN
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
-from b2b_pipeline.core.mapping import channel_of, described, email_domain, email_key, excluded_by, local_day
-from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import (
+from b2b_pipeline.configuration.file_mapping import (
     CLICK_IDS,
     SUMMED,
     Currency,
@@ -38,9 +34,13 @@ from b2b_pipeline.files.mapping import (
     OpportunityTable,
     field_name,
 )
+from b2b_pipeline.connectors.columns import channel_of, described, email_domain, email_key, excluded_by, local_day
+from b2b_pipeline.errors import ContractError
+from b2b_pipeline.files import cells
 from b2b_pipeline.files.reading import LEFT_OUT, ROW
 from b2b_pipeline.files.repeats import NOTES, settled
 from b2b_pipeline.files.sheet import SOURCE, Sheet, aliased, among, field_of
+from b2b_pipeline.warehouse.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.warehouse.tables import metadata
 
 if TYPE_CHECKING:

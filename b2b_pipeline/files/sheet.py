@@ -11,10 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
-from b2b_pipeline.core.mapping import email_key
-from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import (
+from b2b_pipeline.configuration.file_mapping import (
     Cell,
     Channel,
     Choice,
@@ -30,7 +27,10 @@ from b2b_pipeline.files.mapping import (
     Text,
     field_name,
 )
+from b2b_pipeline.connectors.columns import email_key
+from b2b_pipeline.files import cells
 from b2b_pipeline.files.reading import NOT_AN_ADDRESS, PROBLEM, ROW
+from b2b_pipeline.warehouse.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext

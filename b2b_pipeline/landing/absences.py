@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Skipped
+from b2b_pipeline.connectors.registry import SOURCES
 
 FIRST_ZONE = timedelta(hours=14)  # ahead of UTC: where a day begins before it does anywhere else
 

@@ -8,8 +8,8 @@ from datetime import date
 from math import ceil
 
 from b2b_pipeline.configuration.config import Config, SourceConfig
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.landing.store import Landing, Slice
 
 SECONDS_PER_CALL = 0.6  # a usual round trip of a full page; what comes sooner comes sooner

@@ -30,8 +30,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateView
 
-from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.settings import config_path
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.known import LOCATED

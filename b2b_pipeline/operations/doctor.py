@@ -15,9 +15,10 @@ from pathlib import Path
 from sqlalchemy import select, text
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, load_config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Finding, Source
+from b2b_pipeline.connectors.configured import load_config
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError

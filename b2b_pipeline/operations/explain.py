@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Select, Table, func, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.derived.registry import trace
@@ -27,6 +26,7 @@ from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
 from b2b_pipeline.metrics.query import QuestionError, ask, named
 from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.engine import Warehouse
 
 ALL = "*"  # every channel

@@ -10,8 +10,8 @@ from statistics import median
 import dagster as dg
 from sqlalchemy import Table, func, select
 
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Control, Source
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.campaigns import ambiguous_campaigns

@@ -9,8 +9,8 @@ import dagster as dg
 from sqlalchemy import Table
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Stream
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
 from b2b_pipeline.failures import explained
 from b2b_pipeline.privacy import mask

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster import AssetSelection
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import raw_key

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES

@@ -10,8 +10,8 @@ from fractions import Fraction
 from sqlalchemy import case, func, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import file_stream
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.feeds import file_stream
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX
 from b2b_pipeline.metrics.answer import Answer

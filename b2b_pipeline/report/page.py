@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.report import charts, facts, words
 from b2b_pipeline.report.facts import Facts
 
@@ -35,7 +36,7 @@ def render(found: Facts, config: Config) -> str:
         config=config,
         spec=facts,
         labels=words.LABELS,
-        sources=words.SOURCES,
+        sources={name: source.title for name, source in SOURCES.items()},
         gaps=gaps(found),
         without=sorted({note for pair in found.numbers.values() for note in pair.now.notes}),
         made_at=datetime.now(UTC).astimezone(config.zone),

@@ -49,7 +49,6 @@ LOWER_IS_BETTER = frozenset(
 )
 NEITHER = frozenset({"spend", "email_sends", "email_deliveries"})
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
-SOURCES = {"google_ads": "Google Ads", "hubspot": "HubSpot", "salesforce": "Salesforce", "ecb": "ECB exchange rates"}
 MINUS, NO_BREAK = "\u2212", "\u00a0"
 LONGEST = 80  # characters of a name from elsewhere
 

@@ -17,8 +17,8 @@ from dotenv import dotenv_values
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.configuration.config import load_config
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.errors import PermanentError
 from b2b_pipeline.files.landing import land_file, settled
 from b2b_pipeline.landing.store import Landing

@@ -12,8 +12,9 @@ import pytest
 import time_machine
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Stream, Window
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.pipeline import Pipeline
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from b2b_pipeline.configuration.config import load_config
 from b2b_pipeline.configuration.currencies import Given
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.fx import Rates
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline_tests.support.dropped import Dropped

@@ -14,9 +14,9 @@ import responses
 from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.configuration.config import Config, SourceConfig
-from b2b_pipeline.connectors import ecb
 from b2b_pipeline.connectors.base import MappingContext, Window
-from b2b_pipeline.connectors.ecb import SOURCE, classify
+from b2b_pipeline.connectors.ecb import source as ecb
+from b2b_pipeline.connectors.ecb.source import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Skip, Wait
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import ConfigError, ContractError, TransientError

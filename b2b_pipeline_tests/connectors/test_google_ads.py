@@ -23,14 +23,14 @@ from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped
 from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.configuration.config import Channels, Config, SourceConfig
-from b2b_pipeline.connectors import google_ads
 from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Skipped, Window
-from b2b_pipeline.connectors.google_ads import SOURCE, classify
+from b2b_pipeline.connectors.google_ads import source as google_ads
+from b2b_pipeline.connectors.google_ads.source import SOURCE, classify
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
-from b2b_pipeline.core.contract import enforce
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SplitError, TransientError
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.contract import enforce
 from b2b_sandbox.faults import add_fault
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running

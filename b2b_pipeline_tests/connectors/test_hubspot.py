@@ -19,14 +19,14 @@ import time_machine
 from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.configuration.config import Config, Dimensions, Exclude, SourceConfig
-from b2b_pipeline.connectors import hubspot
 from b2b_pipeline.connectors.base import Account, MappingContext, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
-from b2b_pipeline.connectors.hubspot import SOURCE, classify
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.connectors.hubspot import source as hubspot
+from b2b_pipeline.connectors.hubspot.source import SOURCE, classify
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SkippedError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_sandbox.faults import add_fault
 from b2b_sandbox.generate import make_world

@@ -19,17 +19,17 @@ import time_machine
 from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.configuration.config import Config, Dimensions, Exclude, SourceConfig, Stages
-from b2b_pipeline.connectors import salesforce
 from b2b_pipeline.connectors.base import Account, MappingContext, Stream, Window
+from b2b_pipeline.connectors.columns import start_of_day
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait
-from b2b_pipeline.connectors.salesforce import SOURCE
-from b2b_pipeline.connectors.salesforce_client import BULK_DEADLINE, Client, classify
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.connectors.salesforce import source as salesforce
+from b2b_pipeline.connectors.salesforce.client import BULK_DEADLINE, Client, classify
+from b2b_pipeline.connectors.salesforce.source import SOURCE
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.core.mapping import start_of_day
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline.warehouse.contract import enforce
 from b2b_sandbox.faults import add_fault
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running

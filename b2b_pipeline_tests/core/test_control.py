@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.control import Reconciliation, reconcile
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms

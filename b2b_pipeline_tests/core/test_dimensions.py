@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select
 
 from b2b_pipeline.cli.kpi import catalogue
-from b2b_pipeline.configuration.config import load_config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.connectors.columns import described
+from b2b_pipeline.connectors.configured import load_config
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.core.mapping import described
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.metrics.query import QuestionError, ask
 from b2b_pipeline.warehouse.tables import deal

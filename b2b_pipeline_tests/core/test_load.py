@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import Table
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core import mapped
-from b2b_pipeline.core.contract import Enforced, enforce
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.contract import Enforced, enforce
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import campaign, load_audit, quarantine, spend
 from b2b_pipeline_tests.support.migrated import migrated

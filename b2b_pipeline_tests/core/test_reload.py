@@ -266,7 +266,7 @@ def test_the_whole_configuration_cannot_be_seen_at_once() -> None:
 
 MODULE = '''
 """Rows."""
-from b2b_pipeline.core.mapping import column
+from b2b_pipeline.connectors.columns import column
 WORDS = {"a": "b"}
 def rows(records, context):
     """One row per record."""

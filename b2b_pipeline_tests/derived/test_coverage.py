@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import Table, delete
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.made_of import Loads

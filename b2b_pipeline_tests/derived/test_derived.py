@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.derived.base import tables_in
 from b2b_pipeline.derived.registry import DERIVED, inputs, reads
 from b2b_pipeline.warehouse import tables

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from b2b_pipeline.cli import app
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.landing.ingest import IngestReport, ingest
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.end_to_end import START, UNTIL, at_once, inside, installation, nightly

@@ -12,8 +12,8 @@ import pytest
 import time_machine
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS

@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 import time_machine
 
-from b2b_pipeline.connectors.salesforce import SWEPT
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
+from b2b_pipeline.connectors.salesforce.source import SWEPT
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.files.landing import land_file
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family

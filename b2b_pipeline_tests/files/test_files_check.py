@@ -17,19 +17,20 @@ from pydantic import ValidationError
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.currencies import KNOWN
+from b2b_pipeline.configuration.file_mapping import FileMapping
 from b2b_pipeline.configuration.schema import schema
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import Kind, enforce
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import ConfigError, ContractError
 from b2b_pipeline.files import docs
 from b2b_pipeline.files.check import Reason, TableCheck, check
-from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.rows import rows
+from b2b_pipeline.warehouse.contract import Kind, enforce
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_sandbox.generate import make_world
 

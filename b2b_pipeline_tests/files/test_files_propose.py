@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from b2b_pipeline.configuration.config import Config, load_config
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import enforce
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.files.add import answered as answer
 from b2b_pipeline.files.check import check
@@ -21,6 +21,7 @@ from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.recognise import MISSING
 from b2b_pipeline.files.rows import rows
 from b2b_pipeline.files.vocabulary import tables
+from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
 
 HEAD = "timezone: UTC\ncurrency: EUR\nstart_date: 2026-01-01\nsystem_of_record: files\nfiles:\n"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from b2b_pipeline.configuration.file_mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.files.reading import NOT_AN_ADDRESS, read_records
 
 LEADS = """

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
 from b2b_pipeline.connectors.base import Account, MappingContext
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.files import cells
-from b2b_pipeline.files.mapping import FileMapping, personal_paths
 from b2b_pipeline.files.reading import read_records
 from b2b_pipeline.files.rows import left_out, rows
 from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.warehouse.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.warehouse.tables import metadata
 
 CONFIG = Config.model_validate(

@@ -11,10 +11,9 @@ import pytest
 import time_machine
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.landing import land_file, settled
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse import tables

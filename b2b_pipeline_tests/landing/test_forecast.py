@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Page, Window
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.landing.forecast import SECONDS_PER_CALL, forecast
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms

@@ -13,8 +13,8 @@ import pytest
 import time_machine
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account, Accounts, Page, Skipped, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import SkippedError, SplitError, TransientError
 from b2b_pipeline.landing.absences import absences
 from b2b_pipeline.landing.ingest import IngestReport, chunks, ingest, provisional, widen

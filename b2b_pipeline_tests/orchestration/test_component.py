@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline_tests.support import installation
 from b2b_pipeline_tests.support.dagster_home import set_up

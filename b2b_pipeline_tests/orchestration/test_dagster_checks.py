@@ -12,8 +12,8 @@ import pytest
 import time_machine
 from sqlalchemy import delete, update
 
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.orchestration.checks import sunset_result
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support import dagster_home

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from b2b_pipeline.configuration.config import load_config
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.files.inbox import decide_files, list_inbox
 from b2b_pipeline.orchestration.again import Asked, decide_again
 from b2b_pipeline.orchestration.common import expected_day, missing_days

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import func, select
 
 from b2b_pipeline import privacy
-from b2b_pipeline.connectors import SOURCES
 from b2b_pipeline.connectors.base import Account
 from b2b_pipeline.connectors.http import Session
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.mapped import SliceMapping
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.metrics.query import ask

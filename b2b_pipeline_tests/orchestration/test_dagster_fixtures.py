@@ -19,7 +19,7 @@ import time_machine
 from sqlalchemy import Column, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.orchestration.assets.core import core_assets
 from b2b_pipeline.orchestration.assets.raw import raw_assets
 from b2b_pipeline.orchestration.common import Calendar

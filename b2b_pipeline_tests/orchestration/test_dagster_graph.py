@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.view import kpi_daily

@@ -17,7 +17,7 @@ import pytest
 import time_machine
 from sqlalchemy import delete, insert
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.orchestration.sensors import _failed_runs

@@ -19,8 +19,7 @@ import pytest
 import time_machine
 
 import b2b_pipeline.orchestration
-from b2b_pipeline.core.feeds import file_stream
-from b2b_pipeline.files.mapping import mapping_for
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Select, Table
 
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import Rebuilt, rebuild
 from b2b_pipeline.pipeline import Pipeline

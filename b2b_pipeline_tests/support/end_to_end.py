@@ -21,13 +21,12 @@ import pytest
 import time_machine
 from sqlalchemy import Table, select
 
-from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.load import LoadReport, load_table
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS

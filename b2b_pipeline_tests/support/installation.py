@@ -17,10 +17,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from b2b_pipeline.cli import app
-from b2b_pipeline.connectors import SOURCES
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.landing import land_file
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.migrated import migrated

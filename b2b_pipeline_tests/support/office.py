@@ -14,10 +14,9 @@ from typer.testing import CliRunner, Result
 
 import b2b_pipeline.orchestration
 from b2b_pipeline.cli import app
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import land_file, settled
-from b2b_pipeline.files.mapping import mapping_for
 from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild

@@ -6,11 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from b2b_pipeline.connectors import SOURCES
+from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream
 from b2b_pipeline.connectors.base import Source, Stream
-from b2b_pipeline.core.feeds import file_stream
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.landing import land_file
-from b2b_pipeline.files.mapping import FileMapping
 from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.orchestration.common import (
     AGAIN,

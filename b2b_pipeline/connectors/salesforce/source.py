@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 
 from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.configuration.settings import base_url, credential_store, secret
-from b2b_pipeline.connectors import salesforce_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
     Account,
@@ -31,11 +30,12 @@ from b2b_pipeline.connectors.base import (
     Window,
     WindowPolicy,
 )
+from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import Session
-from b2b_pipeline.connectors.salesforce_client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
+from b2b_pipeline.connectors.salesforce import rows
+from b2b_pipeline.connectors.salesforce.client import BULK_THRESHOLD, VERSION, Client, SObject, classify, json_object
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
-from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError
 
 if TYPE_CHECKING:
@@ -233,11 +233,11 @@ def _currency(client: Client, config: Config) -> list[Finding]:
 def _stages(client: Client, config: Config) -> list[Finding]:
     picklist = client.describe("Lead").get("Status", {}).get("picklistValues", [])
     values = [value["value"] for value in picklist if value.get("active", True)]
-    unmapped = ", ".join(value for value in values if value not in config.stages.salesforce)
+    unmapped = ", ".join(value for value in values if value not in config.stages.of("salesforce"))
     findings = [Finding(True, f"Salesforce: of Lead.Status, these are no stage: {unmapped}")] if unmapped else []
     return findings + [
         Finding(False, f"stages.salesforce: Lead.Status has no value {status!r}", f"use one of {', '.join(values)}")
-        for status in config.stages.salesforce
+        for status in config.stages.of("salesforce")
         if values and status not in values
     ]
 
@@ -263,7 +263,7 @@ def _is_read(stream: str, config: Config) -> bool:
 
 def _statuses(config: Config) -> Iterable[str]:
     """The stages that statuses stand for. Without its history nobody knows when a lead entered the one it has."""
-    return config.stages.salesforce.values() if _is_read("lead_history", config) else ()
+    return config.stages.of("salesforce").values() if _is_read("lead_history", config) else ()
 
 
 def _of_deals(config: Config) -> Iterable[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from b2b_pipeline.configuration.config import dimension_fields
-from b2b_pipeline.core.mapping import (
+from b2b_pipeline.connectors.columns import (
     channel_of,
     column,
     described,
@@ -368,7 +368,7 @@ def _key(object_: str, ids: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _stage(statuses: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
-    return _mapped(statuses, context.config.stages.salesforce)
+    return _mapped(statuses, context.stages)
 
 
 def _channel(kinds: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
@@ -378,7 +378,7 @@ def _channel(kinds: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
         click_ids={},
         utm_medium=None,
         vendor_source=kinds,
-        vendor_rules=rules.salesforce_campaign_type,
+        vendor_rules=context.channels("salesforce_campaign_type"),
         index=kinds.index,
     )
 

@@ -35,7 +35,8 @@ from zoneinfo import available_timezones
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from b2b_pipeline.errors import ContractError
-from b2b_pipeline.files.cells import EPOCHS
+
+EPOCHS = {"epoch": 1, "epoch_ms": 1000}  # timestamps that count from 1970: units in a second
 
 CATEGORIES = ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")
 EVENT_TYPES = ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "spam", "dropped", "other")
@@ -43,6 +44,14 @@ EVENT_TYPES = ("sent", "delivered", "open", "click", "bounce", "unsubscribe", "s
 SUMMED = {
     "sends": "sent", "deliveries": "delivered", "opens": "open", "clicks": "click", "bounces": "bounce",
     "unsubscribes": "unsubscribe",
+}  # fmt: skip
+# Table -> column -> what an empty one lacks.
+COUNTED = {
+    "spend": {
+        "spend": "cost", "impressions": "impressions", "clicks": "clicks", "conversions_platform": "conversions",
+        "conv_value_platform": "value of conversions",
+    },
+    "email_summary": {name: name for name in SUMMED},
 }  # fmt: skip
 CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
 DELIMITERS = (",", ";", "\t", "|")
@@ -755,3 +764,8 @@ def mapping_for(name: str, files: Mapping[str, FileMapping]) -> str | None:
     if len(found) > 1:
         raise ContractError(f"{name} matches several mappings: {', '.join(found)}: make their `match` narrower")
     return found[0] if found else None
+
+
+def file_stream(mapping: FileMapping) -> str:
+    """A file is landed once, as `raw/files/<the first table it feeds>`."""
+    return mapping.feeds()[0]

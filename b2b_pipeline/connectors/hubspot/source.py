@@ -21,9 +21,9 @@ import requests
 
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import hubspot_rows as rows
 from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import (
     Answer,
     Auth,
@@ -43,9 +43,9 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
+from b2b_pipeline.connectors.hubspot import rows
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
-from b2b_pipeline.core.mapping import present
 from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
 VERSION = "2026-03"
@@ -534,7 +534,7 @@ SOURCE = Source(
                 "touchpoint": rows.touchpoints,
                 "identity_link": rows.identity_links,
             },
-            states={"stage_event": lambda config: config.stages.hubspot.values()},
+            states={"stage_event": lambda config: config.stages.of("hubspot").values()},
         ),
         Stream(
             name="deal",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.core.mapping import column
+from b2b_pipeline.connectors.columns import column
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
@@ -66,7 +66,7 @@ def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:
-    rules = context.config.channels.google_ads_type
+    rules = context.channels("google_ads_type")
     return column(records, "campaign.advertisingChannelType").map(rules).astype(object).fillna("other")
 
 

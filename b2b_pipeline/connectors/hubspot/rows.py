@@ -16,7 +16,7 @@ import pandas as pd
 
 from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import MappingContext
-from b2b_pipeline.core.mapping import (
+from b2b_pipeline.connectors.columns import (
     channel_of,
     column,
     described,
@@ -126,7 +126,7 @@ def _original(records: pd.DataFrame, at: pd.Series, context: MappingContext) -> 
     known = medium.where(medium.astype("string").str.strip().str.lower().isin(list(rules.utm_medium)), None)
     channel = channel_of(
         rules, click_ids=click_ids, utm_medium=medium,
-        vendor_source=source, vendor_rules=rules.hubspot_source, index=records.index,
+        vendor_source=source, vendor_rules=context.channels("hubspot_source"), index=records.index,
     )  # fmt: skip
     return _touches(
         records, context, "original", at, channel,
@@ -140,7 +140,7 @@ def _latest(records: pd.DataFrame, at: pd.Series, context: MappingContext) -> pd
     rules, source = context.config.channels, column(records, "properties.hs_latest_source")
     channel = channel_of(
         rules, click_ids={}, utm_medium=None,
-        vendor_source=source, vendor_rules=rules.hubspot_source, index=records.index,
+        vendor_source=source, vendor_rules=context.channels("hubspot_source"), index=records.index,
     )  # fmt: skip
     return _touches(
         records, context, "latest", at, channel,
@@ -176,7 +176,7 @@ def _clue(name: str, values: pd.Series) -> pd.Series:
 
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per entry of a contact's `lifecyclestage` history."""
-    stages = context.config.stages.hubspot
+    stages = context.stages
     return _stages(records, context, "lifecyclestage", "lead", lambda words: words.map(stages).fillna(UNMAPPED))
 
 

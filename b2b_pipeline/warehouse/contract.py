@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Table
 
-from b2b_pipeline.core.cast import article, as_mask, cast, objects
+from b2b_pipeline.warehouse.cast import article, as_mask, cast, objects
 from b2b_pipeline.warehouse.schema import arrow_schema
 
 # A mapping that knows better why a row is bad says so here: the reason, the column, and the text that it is about.

@@ -30,6 +30,7 @@ from b2b_pipeline.connectors.base import (
     Window,
     WindowPolicy,
 )
+from b2b_pipeline.connectors.columns import column
 from b2b_pipeline.connectors.http import (
     Answer,
     Fatal,
@@ -42,7 +43,6 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
-from b2b_pipeline.core.mapping import column
 from b2b_pipeline.errors import ConfigError, ContractError, PipelineError, SkippedError, TransientError
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.google_ads_rows import campaign, spend
+from b2b_pipeline.connectors.google_ads.rows import campaign, spend
 from b2b_pipeline.connectors.http import (
     Answer,
     Fatal,

@@ -11,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, MetaData, Numeric, Table, Text
 
-from b2b_pipeline.core.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
+from b2b_pipeline.warehouse.contract import REJECT, REJECT_ABOUT, REJECT_COLUMN, enforce
 from b2b_pipeline.warehouse.schema import arrow_schema
 
 TABLE = Table(

@@ -1,0 +1,1 @@
+"""Everything of the exchange rates of the ECB: source.py is where to begin."""

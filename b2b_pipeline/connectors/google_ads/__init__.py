@@ -1,0 +1,1 @@
+"""Everything of Google Ads: source.py is where to begin."""

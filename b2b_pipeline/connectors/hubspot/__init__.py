@@ -1,0 +1,1 @@
+"""Everything of HubSpot: source.py is where to begin."""

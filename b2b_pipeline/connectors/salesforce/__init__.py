@@ -1,0 +1,1 @@
+"""Everything of Salesforce: source.py is where to begin."""
