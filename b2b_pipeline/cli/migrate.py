@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 def migrate() -> None:
     """Bring the warehouse's schema to the newest revision. Safe to repeat."""
-    from b2b_pipeline.metrics.view import make_view
+    from b2b_pipeline.metrics.definitions import make_view
     from b2b_pipeline.warehouse.engine import Warehouse
     from b2b_pipeline.warehouse.migrate import HEAD, upgrade
 

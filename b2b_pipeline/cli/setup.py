@@ -68,7 +68,7 @@ def _fresh_environment() -> str:
 
 def prepare() -> None:
     """Dagster's home with its settings, the inbox, and the schema at its newest revision."""
-    from b2b_pipeline.metrics.view import make_view
+    from b2b_pipeline.metrics.definitions import make_view
     from b2b_pipeline.pipeline import Pipeline
     from b2b_pipeline.warehouse.migrate import upgrade
 

@@ -26,6 +26,9 @@ TAKEN = {
     "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
     "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
+    # the columns of the queries themselves
+    "age", "axis", "component", "date_day", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen", "sign",
+    "which",
 }  # fmt: skip
 Location = tuple[int | str, ...]
 Complaint = tuple[Location, str]  # where it stands, and what is wrong
@@ -78,6 +81,9 @@ class Stages(_Section):
             if stage not in order:
                 raise ValueError(f"{stage} is missing, which metrics count; map your own stage to it under its source")
         return order
+
+    def rank(self, stage: str) -> int:
+        return self.order.index(stage)
 
     def of(self, source: str) -> dict[str, str]:
         """A source's own words -> our stages."""

@@ -11,8 +11,11 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.settings import config_path
+from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
+from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.gaps import FoundGaps
 from b2b_pipeline.metrics.kinds import Quantile
 from b2b_pipeline.metrics.known import LOCATED, Known
@@ -39,14 +42,14 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
     with warehouse.write() as connection:
         known = Known(connection, config)
         days, gaps = _days(connection, config), FoundGaps(connection, config)
-        defined = _definitions(known, config)
+        defined = _definitions(known, gaps, config)
         written = {
             metric_def: defined, metric_gap: _gaps(connection, known),
             metric_day_gap: list(_day_gaps(connection, config, known, gaps, days)),
             component_day_gap: list(_component_gaps(gaps, days)),
         }  # fmt: skip
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
-        refresh_view(connection, config, [row["version"] for row in defined])
+        refresh_view(connection, config, versions(config))
         for table, rows in written.items():
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
@@ -71,6 +74,13 @@ def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
         for channel, campaign in set.union(*(places[name] for name in metric.components))
         if (missing := known.missing_at(metric, channel, campaign, LOCATED))
     ]  # fmt: skip
+
+
+def make_view(warehouse: Warehouse) -> None:
+    """The view as the first derive will fill it, so that a BI tool can be tied to it before."""
+    config = load_config() if config_path().is_file() else ANY
+    with warehouse.write() as connection:
+        refresh_view(connection, config, versions(config))
 
 
 def _days(connection: Connection, config: Config) -> dict[str, set[date]]:
@@ -106,6 +116,12 @@ def _component_gaps(gaps: FoundGaps, days: Days) -> Iterator[dict[str, Any]]:
         yield from ({"component": name, "date_day": day} for day in every if of.nothing_whole(day, day))
 
 
+def versions(config: Config) -> dict[str, str]:
+    """Metric -> a digest of all that it is computed by."""
+    digests = definitions(config)
+    return {name: _version(metric, config, digests) for name, metric in METRICS.items()}
+
+
 def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:
     """A digest of all that a metric is computed by."""
     sides = (
@@ -123,15 +139,16 @@ def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:
     )
 
 
-def _definitions(known: Known, config: Config) -> list[dict[str, Any]]:
+def _definitions(known: Known, gaps: FoundGaps, config: Config) -> list[dict[str, Any]]:
     """Rows of `metric_def`."""
-    digests = definitions(config)
+    digests = versions(config)
     return [
         {
             "metric": metric.name, "family": family.name, "formula": metric.formula, "unit": metric.unit,
             "additivity": ADDITIVITY[metric.name], "stage": metric.stage, "owner": metric.owner, "tier": metric.tier,
-            "version": _version(metric, config, digests),
+            "version": digests[metric.name],
             "unavailable_because": next(iter(known.lacking(metric, dated=True).values()), None),
+            "known_until": gaps.of([*metric.components]).known_until,
         }
         for family in FAMILIES.values()
         for metric in family.metrics

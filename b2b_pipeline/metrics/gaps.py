@@ -52,6 +52,15 @@ class Gaps:
         gaps = {day for day, *_ in self._between(first, last)}
         return len(gaps) == max((last - first).days + 1, 0)
 
+    @cached_property
+    def known_until(self) -> date:
+        """The last day of which all can be known: not today, and not those beyond the only file."""
+        beyond = {day for day, _, is_beyond in self.days if is_beyond}
+        day = min(self.last or date.max, self.today - timedelta(days=1))
+        while day in beyond:
+            day -= timedelta(days=1)
+        return day
+
     def _between(self, start: date | None, end: date | None) -> list[tuple[date, str, bool]]:
         since = bisect_left(self._order, start) if start else 0
         return self.days[since : bisect_right(self._order, end) if end else None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from sqlalchemy import Connection, literal, select
+from sqlalchemy import Connection, case, func, literal, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.given import Facts, Need
@@ -19,7 +19,7 @@ from b2b_pipeline.derived.registry import DERIVED
 from b2b_pipeline.metrics.kinds import Cohort
 from b2b_pipeline.metrics.model import Aggregate, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, HOME
-from b2b_pipeline.warehouse.tables import cost_ledger, coverage, kpi_component_daily, metric_def
+from b2b_pipeline.warehouse.tables import cost_ledger, coverage, deal, kpi_component_daily, metric_def
 
 BOUGHT = sorted(name for name, component in COMPONENTS.items() if component.bought)
 LOCATED = ("channel", "campaign")  # the dimensions in which what was bought is known only where a row tells it
@@ -63,8 +63,11 @@ class Known:
         needs = {need: None for leg in legs for need in (*leg.needs, *leg.dated)}
         silent = [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
         is_level = any(COMPONENTS[name].aggregate is Aggregate.LEVEL for name in metric.components)
-        before = self._before if is_level else []
-        return [*silent, *before, *dict.fromkeys(why for _, why in self._one_sided(metric).values())]
+        return [
+            *silent,
+            *(self._of_levels if is_level else []),
+            *dict.fromkeys(why for _, why in self._one_sided(metric).values()),
+        ]
 
     def _one_sided(self, metric: Metric) -> dict[str, tuple[str, str]]:
         """Channel -> the term that does not count it, and why: the money that was spent on it does count."""
@@ -157,22 +160,28 @@ class Known:
         return any(self._connection.execute(query).first() is not None for query in rows)
 
     @cached_property
-    def _before(self) -> list[str]:
-        """Why a level lacks what there was before the first day that is read."""
+    def _of_levels(self) -> list[str]:
+        """Why a level lacks some of what there is: deals that do not say when, and those of before what is read."""
+        closed = deal.c.is_won | deal.c.is_lost
+        without = {"opening day": deal.c.date_day.is_(None), "close date": closed & deal.c.close_date.is_(None)}
+        counts = (func.count(case((which, 1))) for which in without.values())
+        found = zip(self._connection.execute(select(*counts)).one(), without, strict=True)
+        reasons = [f"{n} opportunit{'y has' if n == 1 else 'ies have'} no {what}" for n, what in found if n]
         if self._config.system_of_record not in self._config.sources:
-            return []
-        unread = unread_before(self._connection, self._config)
-        start = self._config.start_date
+            return reasons
+        unread, start = unread_before(self._connection, self._config), self._config.start_date
         if unread is None:
-            return [f"opportunities of before start_date {start} are read only where they have changed since"]
+            return [*reasons, f"opportunities of before start_date {start} are read only where they have changed since"]
         why = f"{unread} opportunities were never read: they have not changed since start_date {start}"
-        return [why] if unread else []
+        return [*reasons, why] if unread else reasons
 
     def _of_legs(self, name: str, legs: tuple[Leg, ...], metric: Metric, dated: bool) -> str:
-        """A sum of several legs is known with any of them."""
-        days = dated or isinstance(metric.kind, Cohort)
+        """A sum of several legs is known with any of them, a level with all of them alone."""
+        is_level = COMPONENTS[name].aggregate is Aggregate.LEVEL
+        days = dated or is_level or isinstance(metric.kind, Cohort)
         reasons = [self._of_needs(name, leg.needs + (leg.dated if days else ())) for leg in legs]
-        return reasons[0] if all(reasons) else ""
+        unknown = any(reasons) if is_level else all(reasons)
+        return next(filter(None, reasons)) if unknown else ""
 
     def _of_needs(self, name: str, needs: tuple[Need, ...]) -> str:
         if needs and (why := self._facts.why_not(rows := Need(needs[0].table))):

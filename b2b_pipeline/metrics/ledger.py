@@ -68,7 +68,8 @@ def _journals(landing: Path) -> list[Journal]:
 
 
 def _key(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in ("changed_at", "component", "date_day", "channel", "run_id"))
+    of = ("changed_at", "component", "axis", "age", "date_day", "channel", "run_id")
+    return tuple(row.get(name) for name in of)  # lines of earlier versions have no axis and no age
 
 
 def _plain(row: Mapping[Any, Any]) -> Row:

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    case,
     cast,
     func,
     literal,
@@ -124,6 +125,7 @@ class Dataset:
 class Leg:
     """Rows of one dataset in a measure: the `value` of those that pass `where`, on their `day`.
 
+    sign: -1 where its rows are taken away, of a level.
     entity: whom a row is about, where cohorts are made of them.
     into: of the rows only those whose entity has a row in one of these, at an age of as many days.
     needs: what the inputs must state for the sum to be known; `dated` what they must state for its days to be known.
@@ -135,6 +137,7 @@ class Leg:
     where: ColumnElement[bool] | None = None
     needs: tuple[Need, ...] = ()
     dated: tuple[Need, ...] = ()
+    sign: Literal[1, -1] = 1
     entity: ColumnElement[Any] | None = None
     into: tuple[Leg, ...] = ()
 
@@ -156,7 +159,7 @@ class Leg:
         return query
 
     def rows(self, config: Config, dimensions: tuple[str, ...], aggregate: Aggregate) -> Select[Any]:
-        """Columns date_day, the dimensions asked for (NULL where there is none), axis, age, value."""
+        """Columns date_day, the dimensions asked for (NULL where there is none), axis, age, value, sign."""
         splits, axis, arrived = self.dataset.splits(config.dimensions), self.dataset.axis, self._arrived(config)
         keys = [cast(splits.get(name, null()), Text).label(name) for name in dimensions]
         age: ColumnElement[Any] = self.value if aggregate is Aggregate.QUANTILE else null()
@@ -165,7 +168,8 @@ class Leg:
         query = select(
             self.day.label("date_day"), *keys, cast(axis.column if axis else null(), Text).label("axis"),
             cast(age, BigInteger).label("age"),
-            (literal(1) if aggregate is Aggregate.QUANTILE else self.value).label("value"),
+            (literal(1) if aggregate is Aggregate.QUANTILE else self.value if self.sign == 1 else -self.value)
+            .label("value"), literal(self.sign).label("sign"),
         )  # fmt: skip
         return self._where(config, query, arrived)
 
@@ -230,11 +234,14 @@ class Measure:
         return (union_all(*legs) if len(legs) > 1 else legs[0]).subquery()
 
     def cells(self, config: Config, dimensions: tuple[str, ...]) -> Select[Any]:
-        """Columns date_day, the dimensions, axis, age, value (sum), n_rows and n_values (rows with a value): one row
-        per day and combination that occurs."""
+        """Columns date_day, the dimensions, axis, age, value (sum), n_rows and n_values (rows with a value; of a level
+        how many more there are): one row per day and combination that occurs."""
         rows = self.rows(config, dimensions)
         keys = [rows.c.date_day, *(rows.c[name] for name in dimensions), rows.c.axis, rows.c.age]
-        counts = {"n_rows": func.count(), "n_values": func.count(rows.c.value)}
+        counts: dict[str, ColumnElement[Any]] = {"n_rows": func.count(), "n_values": func.count(rows.c.value)}
+        if self.aggregate is Aggregate.LEVEL:
+            with_value = case((rows.c.value.is_not(None), rows.c.sign), else_=0)
+            counts = {"n_rows": func.sum(rows.c.sign), "n_values": func.sum(with_value)}
         return select(
             *keys,
             cast(func.sum(rows.c.value), SUM).label("value"),

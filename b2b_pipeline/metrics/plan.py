@@ -67,7 +67,7 @@ class Asked:
     dimensions: tuple[str, ...] = ()
     without: Sequence[str] = ()
     known_until: ColumnElement[Any] = field(default_factory=null)
-    periods: Sequence[Bounds] = ()
+    periods: Sequence[Bounds] | None = None
 
 
 class Sums(NamedTuple):
@@ -123,14 +123,14 @@ def _on_days_of(when: When, metric: Metric, config: Config, asked: Asked, number
     columns = [column for column in rows.c if column.name != "channel" or "channel" in asked.dimensions]
     period: ColumnElement[Any] = truncate_day(literal(asked.grain), rows.c.date_day) if asked.grain else null()
     source: FromClause = rows
-    if asked.periods:
+    if asked.periods is not None:
         spans = _spans(when, asked.periods)
         since, until = (or_(spans.c[name].is_(None), test) for name, test in (
             ("since", rows.c.date_day >= spans.c.since), ("until", rows.c.date_day <= spans.c.until),
         ))  # fmt: skip
         source, period = rows.join(spans, and_(since, until)), spans.c.period
     query = select(cast(period, Date).label("period"), *columns, literal(number).label("which")).select_from(source)
-    if not asked.periods:
+    if asked.periods is None:
         query = query.where(in_range(rows.c.date_day, asked.start, asked.end))
     if _leaves_out(metric, asked):
         query = query.where(func.coalesce(rows.c.channel, "").not_in(asked.without))
@@ -196,7 +196,7 @@ def _sums(term: Term, metric: Metric, cells: Subquery) -> Sums:
     n_rows, n_values = (cast(func.sum(case((mine, cells.c[name]))), BigInteger) for name in Sums._fields[1:])
     if COMPONENTS[term.measure].aggregate is Aggregate.DISTINCT:
         return Sums(cast(func.count(distinct(case((mine, cells.c.seen)))), SUM), n_rows, n_values)
-    return Sums(cast(func.sum(case((mine, cells.c.value))), SUM), n_rows, n_values)
+    return Sums(cast(case((n_values != 0, func.sum(case((mine, cells.c.value))))), SUM), n_rows, n_values)
 
 
 def _is(term: Term, metric: Metric, cells: Subquery) -> ColumnElement[bool]:

@@ -6,14 +6,14 @@ Components are summed at the grain asked for and only then divided; what must no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Date, literal, select
+from sqlalchemy import Connection, Date, func, literal, select
 
 from b2b_pipeline.configuration.config import Config, Dimensions
 from b2b_pipeline.errors import PipelineError
@@ -76,11 +76,16 @@ class _Question:
     def yesterday(self) -> date:
         return datetime.now(self.config.zone).date() - timedelta(days=1)
 
-    def bounds(self, period: date | None) -> Span:
-        """The first and the last day of a period; of none, of the range."""
+    def bounds(self, metric: Metric, period: date | None = None) -> Span:
+        """The first and the last day of a period; of none, of the range.
+
+        A metric that is of other days than the period's needs both: what is open ends yesterday.
+        """
         first, last = self.start, self.end
         if self.grain and period:
             first, last = span(period, self.grain, self.start, self.end)
+        if metric.whens != (PERIOD,):
+            first, last = first or self.config.start_date, last or self.yesterday
         if self.over and first:
             first -= timedelta(days=self.over - 1)
         return self.moved(first, last, self.grain) if self.moved and first and last else (first, last)
@@ -184,7 +189,7 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
         keys = ({"date": period} if grain else {}) | dict(zip(dimensions, split, strict=True))
         at = found.get((period, *split) if grain else split) or _nothing(metric, question.config)
         undated = bool(grain and period is None)
-        bounds = question.bounds(period)
+        bounds = question.bounds(metric, period)
         missing = _first_reasons(
             lacking_undated if undated else lacking,
             known.missing_at(metric, keys.get("channel"), keys.get("campaign"), dimensions),
@@ -207,6 +212,8 @@ def _found(question: _Question, metric: Metric) -> dict[tuple[Any, ...], _Found]
     unfed, found = question.known.unfed(metric), dict[tuple[Any, ...], _Found]()
     asked = _asked(question, metric, unfed)
     n_keys = len(asked.dimensions) + bool(asked.grain)
+    if asked.periods is not None and not asked.periods:
+        return {}
     for row in question.connection.execute(plan(metric, question.config, asked)):
         key, (numerator, denominator, n_mature, *sums) = tuple(row[:n_keys]), row[n_keys:]
         parts, counts = {}, {}
@@ -226,22 +233,19 @@ def _found(question: _Question, metric: Metric) -> dict[tuple[Any, ...], _Found]
 def _asked(question: _Question, metric: Metric, unfed: Sequence[str]) -> Asked:
     asked = Asked(
         question.start, question.end, question.grain, question.dimensions, unfed,
-        literal(_known_until(question, metric), Date),
+        literal(question.gaps.of([*metric.components]).known_until, Date),
     )  # fmt: skip
     if not question.over and not question.moved and metric.whens == (PERIOD,):
         return asked
-    start, end = question.start or question.config.start_date, question.end or question.yesterday
-    every = list(periods(start, end, question.grain)) if question.grain else [None]
-    return Asked(
-        grain=question.grain, dimensions=question.dimensions, without=unfed, known_until=asked.known_until,
-        periods=[Bounds(period, *question.bounds(period)) for period in every],
-    )  # fmt: skip
-
-
-def _known_until(question: _Question, metric: Metric) -> date:
-    """The last day of which all can be known: that of what was read, and yesterday at most."""
-    last = question.gaps.of(sorted(metric.components)).last
-    return min(last or question.yesterday, question.yesterday)
+    every: list[date | None] = [None]
+    if question.grain:
+        stored = kpi_component_daily.c
+        earliest = select(func.min(stored.date_day)).where(stored.component.in_(metric.components))
+        first = question.start or question.connection.scalar(earliest) or question.config.start_date
+        every = [*periods(first, question.end or question.yesterday, question.grain)]
+    return replace(
+        asked, start=None, end=None, periods=[Bounds(period, *question.bounds(metric, period)) for period in every]
+    )
 
 
 def _fraction(value: Any) -> Fraction | None:
@@ -323,9 +327,10 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
         gaps = question.gaps.of([term.measure for term in metric.terms if term.when == when])
         first, last = when.span(*bounds)
         found |= dict.fromkeys(gaps.reasons(first, last))
-        if last and isinstance(metric.kind, Cohort) and metric.kind.within:
-            until = min(last + timedelta(days=metric.kind.within), _known_until(question, metric))
-            found |= dict.fromkeys(gaps.reasons(first, until) if until > last else ())
+        if isinstance(metric.kind, Cohort) and metric.kind.within:
+            known = question.gaps.of([*metric.components]).known_until
+            until = min(last + timedelta(days=metric.kind.within), known) if last else known
+            found |= dict.fromkeys(gaps.reasons(first, until) if not last or until > last else ())
     return tuple(found)
 
 
@@ -347,6 +352,6 @@ def _left_out(question: _Question, metric: Metric) -> list[str]:
     if unfed and unfed not in question.left_out:
         stored = kpi_component_daily.c
         query = select(stored.channel).where(stored.channel.in_(unfed)).distinct().order_by(stored.channel)
-        happened = query.where(in_range(stored.date_day, *question.bounds(None)))
+        happened = query.where(in_range(stored.date_day, *question.bounds(metric)))
         question.left_out[unfed] = list(question.connection.execute(happened).scalars())
     return question.left_out.get(unfed, [])

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
+    RowMapping,
     Select,
     Text,
     cast,
@@ -114,6 +115,14 @@ def restated_days(warehouse: Warehouse, family: Family, run_id: str) -> set[date
     return {row["date_day"] for row in warehouse.rows(union(*days)) if row["date_day"]}
 
 
+class _Cell(NamedTuple):
+    component: str
+    day: date
+    channel: str | None
+    axis: str | None
+    age: int | None  # of what is kept value by value; of a cohort all ages are one sum
+
+
 def _note_changes(
     connection: Connection,
     family: Family,
@@ -123,37 +132,41 @@ def _note_changes(
     now: datetime,
     run_id: str,
 ) -> None:
-    old, new = _totals(changes.gone), _totals(changes.came)
-    altered = [key for key in {*old, *new} if key.day in published and old[key] != new[key]]
-    if not altered:
+    gone, came = _totals(changes.gone), _totals(changes.came)
+    more = {cell: more for cell in {*gone, *came} if cell.day in published and (more := came[cell] - gone[cell])}
+    if not more:
         return
-    because = _news(connection, family, run_id, last)
+    because, stored = _news(connection, family, run_id, last), _stored(connection, family, more)
     rows = [
         {
             "date_day": cell.day, "component": cell.component, "axis": cell.axis, "age": cell.age,
-            "channel": cell.channel, "old_value": old[cell], "new_value": new[cell], "changed_at": now,
-            "run_id": run_id, "because": because,
+            "channel": cell.channel, "old_value": stored[cell] - more[cell], "new_value": stored[cell],
+            "changed_at": now, "run_id": run_id, "because": because,
         }
-        for cell in sorted(altered, key=str)
+        for cell in sorted(more, key=str)
     ]  # fmt: skip
     append(connection, kpi_change, pa.Table.from_pylist(rows, schema=arrow_schema(kpi_change)))
 
 
-class _Cell(NamedTuple):
-    component: str
-    day: date
-    channel: str | None
-    axis: str | None
-    age: int | None  # of a quantile only: of a cohort all ages are one sum
-
-
-def _totals(rows: Iterable[dict[str, Any]]) -> dict[_Cell, Decimal]:
+def _totals(rows: Iterable[RowMapping | dict[str, Any]]) -> dict[_Cell, Decimal]:
     totals: dict[_Cell, Decimal] = defaultdict(Decimal)
     for row in rows:
-        age = row["age"] if COMPONENTS[row["component"]].aggregate is Aggregate.QUANTILE else None
+        measure = COMPONENTS.get(row["component"])  # of an earlier version there may be others
+        age = row["age"] if measure and measure.aggregate is Aggregate.QUANTILE else None
         cell = _Cell(row["component"], row["date_day"], row["channel"], row["axis"], age)
         totals[cell] += row["value"] or Decimal(0)
     return totals
+
+
+def _stored(connection: Connection, family: Family, cells: Iterable[_Cell]) -> dict[_Cell, Decimal]:
+    """What is stored of these cells now, whole."""
+    stored = kpi_component_daily.c
+    components, days = {cell.component for cell in cells}, {cell.day for cell in cells}
+    keys = [stored[name] for name in _Cell._fields if name != "day"] + [stored.date_day]
+    query = select(*keys, func.sum(stored.value).label("value")).where(
+        stored.family == family.name, stored.component.in_(components), stored.date_day.in_(days)
+    )
+    return _totals(connection.execute(query.group_by(*keys)).mappings())
 
 
 def _news(connection: Connection, family: Family, run_id: str, since: datetime | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from sqlalchemy import (
     ColumnCollection,
     ColumnElement,
     Connection,
-    Date,
     Select,
     Text,
     and_,
@@ -24,44 +23,36 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     true,
     union_all,
 )
 from sqlalchemy.schema import CreateView
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.settings import config_path
-from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.fingerprint import digest
-from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.known import LOCATED
 from b2b_pipeline.metrics.model import Metric, Terms
 from b2b_pipeline.metrics.plan import Asked, plan
 from b2b_pipeline.metrics.query import free_axes
 from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
 from b2b_pipeline.metrics.when import PERIOD
-from b2b_pipeline.warehouse.dialects import minus_days, ratio
-from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.tables import component_day_gap, coverage, made_of, metric_day_gap, metric_def, metric_gap
+from b2b_pipeline.warehouse.dialects import ratio
+from b2b_pipeline.warehouse.tables import component_day_gap, made_of, metric_day_gap, metric_def, metric_gap
 
 NAME = "kpi_daily"
 SUMS = ("additive", "ratio", "cohort")  # of which numerators and denominators add up
 
 
-def make_view(warehouse: Warehouse) -> None:
-    """The view as the first derive will fill it, so that a BI tool can be tied to it before."""
-    with warehouse.write() as connection:
-        refresh_view(connection, load_config() if config_path().is_file() else ANY, [])
+def refresh_view(connection: Connection, config: Config, versions: Mapping[str, str]) -> None:
+    """Make the view anew where the metrics, of these `versions`, or this file are others: else nobody has to wait.
 
-
-def refresh_view(connection: Connection, config: Config, versions: Sequence[str]) -> None:
-    """Make the view anew where the metrics, of these `versions`, or this file are others: else nobody has to wait."""
-    mark, state = made_of.c.name == f"view {NAME}", digest(Path(__file__).read_text(encoding="utf-8"), *versions)
+    It is replaced: who may read it, and the views that others have on it, stay.
+    """
+    parts = (f"{name} {version}" for name, version in sorted(versions.items()))
+    mark, state = made_of.c.name == f"view {NAME}", digest(Path(__file__).read_text(encoding="utf-8"), *parts)
     if connection.scalar(select(made_of.c.state).where(mark)) == state:
         return
-    connection.execute(text(f"drop view if exists {NAME}"))
-    connection.execute(CreateView(kpi_daily(config), NAME))
+    connection.execute(CreateView(kpi_daily(config), NAME, or_replace=True))
     connection.execute(delete(made_of).where(mark))
     connection.execute(insert(made_of).values(name=f"view {NAME}", state=state))
 
@@ -110,8 +101,7 @@ def _is_of_a_day(metric: Metric) -> bool:
 
 
 def _rows(family: str, metric: Metric, config: Config) -> Select[Any]:
-    yesterday = cast(minus_days(func.current_date(), 1), Date)
-    known_until = func.least(select(func.max(coverage.c.date_day)).scalar_subquery(), yesterday)
+    known_until = select(metric_def.c.known_until).where(metric_def.c.metric == metric.name).scalar_subquery()
     found = plan(metric, config, Asked(grain="day", dimensions=LOCATED, known_until=known_until)).subquery().c
     above, below = (
         case((~_is_unknown(side, metric, found), value))

@@ -58,8 +58,9 @@ class Shifted(When):
     months: int
 
     def span(self, first: date | None, last: date | None) -> Span:
-        # By the day after the last one: of February that is the whole of January.
-        end = shifted(last + timedelta(days=1), -self.months) - timedelta(days=1) if last else None
+        end = shifted(last, -self.months) if last else None
+        if last and end and (last + timedelta(days=1)).day == 1:  # of a whole February that is the whole of January
+            end = shifted(end.replace(day=1), 1) - timedelta(days=1)
         return (shifted(first, -self.months) if first else None), end
 
     def __str__(self) -> str:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, Table, func, or_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
@@ -167,9 +167,11 @@ def _parts(warehouse: Warehouse, config: Config, answer: Answer, day: date, chan
         for term, coefficient in terms.items():
             measure, label = COMPONENTS[term.measure], term.label
             factor = coefficient(config) if callable(coefficient) else coefficient
-            live = measure.cells(config, STANDARD).subquery()
-            days = in_range(live.c.date_day, *term.when.span(day, day))
-            definition = select(live).where(days, *_in_channel(live.c.channel, channel))
+            live = measure.cells(config, STANDARD).subquery() if measure.is_stored else measure.rows(config, STANDARD)
+            which = [in_range(live.c.date_day, *term.when.span(day, day)), *_in_channel(live.c.channel, channel)]
+            which += [live.c.axis == term.axis] if term.axis else []
+            which += [live.c.age <= term.within] if term.within is not None else []
+            definition = select(live).where(*which)
             shown = "not given" if factor is None else f"{factor:f}" if isinstance(factor, Decimal) else str(factor)
             found = None if label in answer.missing else answer.parts.get(label, Fraction(0))
             value = None if found is None else Decimal(decimal_text(found, 6))
@@ -315,10 +317,18 @@ def _same(mapped: Any, stored: Any) -> bool:
 
 def _changes(warehouse: Warehouse, metric: Metric, day: date, channel: str | None) -> list[Row]:
     change = tables.kpi_change.c
-    columns = ("changed_at", "component", "channel", "old_value", "new_value", "because", "run_id")
+    columns = ("changed_at", "component", "axis", "age", "channel", "old_value", "new_value", "because", "run_id")
+    of_terms = (
+        and_(
+            change.component == term.measure,
+            in_range(change.date_day, *term.when.span(day, day)),
+            *([change.axis == term.axis] if term.axis else []),
+        )
+        for term in metric.terms
+    )
     query = (
         select(*(change[name] for name in columns))
-        .where(change.date_day == day, change.component.in_(metric.components), *_in_channel(change.channel, channel))
-        .order_by(change.changed_at, change.component, change.channel)
+        .where(or_(*of_terms), *_in_channel(change.channel, channel))
+        .order_by(*(change[name] for name in columns[:5]))
     )
     return warehouse.rows(query)

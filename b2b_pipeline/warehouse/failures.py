@@ -30,6 +30,9 @@ def explained(error: Exception, url: URL) -> PipelineError | None:
     found = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(found, duckdb.Error):
         return _duckdb(str(found).strip().splitlines()[0], f"the warehouse {url.database}")
+    if isinstance(found, psycopg.errors.DependentObjectsStillExist):
+        said = f"{_where(url)}: {_first(found)}"
+        return ConfigError(f"{said}: drop what hangs on it (a view of your own), run `b2b migrate`, make it again")
     if isinstance(
         found, psycopg.OperationalError | psycopg.errors.InsufficientPrivilege | psycopg.errors.InternalError
     ):

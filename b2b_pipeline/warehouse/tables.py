@@ -273,8 +273,8 @@ kpi_change = Table(
 metric_def = Table(
     "metric_def", metadata,
     *_text("metric", "family", "formula", "unit", "additivity", "stage", "owner", "tier", "version"),
-    *_text("unavailable_because"),
-    info={"grain": "One row per metric: what it is.", "key": ("metric",)},
+    *_text("unavailable_because"), *_day("known_until"),
+    info={"grain": "One row per metric: what it is, and until which day all of it can be known.", "key": ("metric",)},
 )  # fmt: skip
 
 metric_gap = Table(

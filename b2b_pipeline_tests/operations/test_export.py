@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Numeric, select, text
 
-from b2b_pipeline.metrics.view import make_view
+from b2b_pipeline.metrics.definitions import make_view
 from b2b_pipeline.operations.export import EXPORTED, export_parquet
 from b2b_pipeline.warehouse import bulk
 from b2b_pipeline.warehouse.engine import Warehouse

@@ -14,20 +14,20 @@ SALES = ("salaries_sales",)
 _LEADS = Need("lead")
 
 
-def _entered(stage: str, *, implied: bool = False) -> Leg:
-    """First entries of persons into a stage; `implied`: into it or beyond it."""
+def _entered(stage: str) -> Leg:
+    """First entries of persons into a stage."""
     entry = stage_entry.c
-    first = (entry.stage == stage) & (entry.nth == 1)
     return Leg(
-        STAGE_ENTRIES, entry.date_day, one(), first if implied else first & ~entry.is_implied,
+        STAGE_ENTRIES, entry.date_day, one(), (entry.stage == stage) & (entry.nth == 1) & ~entry.is_implied,
         needs=(_LEADS, Need("stage_event", (stage,))), entity=entry.person_key,
     )  # fmt: skip
 
 
 def at_least(stage: str) -> Measure:
-    """Persons on the day they first came to a stage, or beyond it."""
-    leg = _entered(stage, implied=True)
-    return Measure(f"at_least_{stage}", f"persons on the day they first reached {stage} or a later stage", (leg,))
+    """Entries of persons into a stage or a later one."""
+    later = STAGE_ENTRIES.only(lambda config: stage_entry.c.stage.in_(config.stages.order[config.stages.rank(stage) :]))
+    leg = Leg(later, stage_entry.c.date_day, one(), entity=stage_entry.c.person_key)
+    return Measure(f"at_least_{stage}", f"entries into {stage} or a later stage", (leg,))
 
 
 def _ledger(categories: tuple[str, ...]) -> Leg:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -42,12 +43,14 @@ def _measure(
 
 
 def _level(
-    name: str, description: str, value: ColumnElement[Any], unit: Literal["money", "count"], needs: str
+    name: str, description: str, value: ColumnElement[Any], unit: Literal["money", "count"], needs: str, of: str = ""
 ) -> Measure:
-    """What was opened, less what was closed."""
+    """What was opened, less what was closed; of deals that say when."""
     closed = deal.c.is_won | deal.c.is_lost
-    legs = (_leg(_OPENED, value, None, needs), _leg(_CLOSED, -value, closed, needs))
-    return Measure(name, description, legs, unit, Aggregate.LEVEL)
+    is_dated = _OPENED.is_not(None) & (~closed | _CLOSED.is_not(None))
+    opened = _leg(_OPENED, value, is_dated, needs)
+    legs = (opened, replace(_leg(_CLOSED, value, is_dated & closed, needs), sign=-1))
+    return Measure(name, description, legs, unit, Aggregate.LEVEL, of=of)
 
 
 OPPORTUNITIES = _measure("opportunities", "opportunities on the day they were opened", _OPENED, one())
@@ -78,7 +81,7 @@ FAMILY = Family(
         ),
         _level(
             "open_pipeline", "amount of opportunities that were opened and not yet closed", _AMOUNT, "money",
-            "won lost amount",
+            "won lost amount", "open opportunities",
         ),
         Measure(
             "accounts_with_opportunities", "accounts with an opportunity opened",

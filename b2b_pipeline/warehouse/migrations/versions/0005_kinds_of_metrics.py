@@ -6,9 +6,17 @@ Derived tables are made anew by the next derive, and so is the view: until then 
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, Text, delete, inspect, text
+from sqlalchemy import BigInteger, Column, Date, Text, delete, insert, inspect, select, text
 
-from b2b_pipeline.warehouse.tables import component_day_gap, credit, deal, made_of, person, stage_entry
+from b2b_pipeline.warehouse.tables import (
+    component_day_gap,
+    credit,
+    deal,
+    kpi_component_daily,
+    made_of,
+    person,
+    stage_entry,
+)
 
 revision = "0005"
 down_revision = "0004"
@@ -21,9 +29,13 @@ def upgrade() -> None:
     for table in (person, stage_entry, deal, credit, component_day_gap):
         op.execute(text(f"drop table if exists {table.name}"))
         table.create(connection)
-    for name in ("kpi_component_daily", "kpi_change"):
+    of_cells = (Column("axis", Text), Column("age", BigInteger))
+    added = {"kpi_component_daily": of_cells, "kpi_change": of_cells, "metric_def": (Column("known_until", Date),)}
+    for name, columns in added.items():
         there = {column["name"] for column in inspect(connection).get_columns(name)}
-        for column in (Column("axis", Text), Column("age", BigInteger)):
+        for column in columns:
             if column.name not in there:
-                op.add_column(name, column)
-    connection.execute(delete(made_of).where(made_of.c.name != "coverage"))
+                op.add_column(name, Column(column.name, column.type))
+    connection.execute(delete(made_of))
+    if connection.execute(select(kpi_component_daily.c.component).limit(1)).first():
+        connection.execute(insert(made_of).values(name="coverage", state=""))
