@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Numeric, Text
 
-from b2b_pipeline.core import cast as casting
 from b2b_pipeline.core.flatten import flattened
+from b2b_pipeline.warehouse import cast as casting
 from b2b_pipeline.warehouse.cast import cast, objects
 
 COLUMNS = [
