@@ -8,11 +8,12 @@ from dotenv import load_dotenv
 # Backfill policies are beta in Dagster 1.13 and warn in every process; nothing else is filtered.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
+load_dotenv()  # first: it says where sources and metrics of one's own lie
+
 from b2b_pipeline.orchestration.build import build_defs, end_with_the_run  # noqa: E402
 from b2b_pipeline.pipeline import Pipeline  # noqa: E402
 from b2b_pipeline.privacy import mask_logs  # noqa: E402
 
 end_with_the_run()
-load_dotenv()
 mask_logs()
 defs = build_defs(Pipeline.from_environment())

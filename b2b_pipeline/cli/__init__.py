@@ -16,6 +16,7 @@ from b2b_pipeline.cli import (
     explain,
     files,
     forget,
+    init,
     kpi,
     landing,
     migrate,
@@ -43,7 +44,7 @@ app = typer.Typer(
 def environment(context: typer.Context) -> None:
     """Settings come from the environment; a file .env in the working directory fills in what is not set there."""
     load_environment(Path(".env"))
-    if context.invoked_subcommand != "setup" and (old := moved_from(Path(".env"))):
+    if context.invoked_subcommand not in ("setup", "init") and (old := moved_from(Path(".env"))):
         raise ConfigError(f"this checkout was moved from {old}, of which .env speaks: run `make setup`")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot show is replaced, and nothing fails for it
@@ -51,7 +52,7 @@ def environment(context: typer.Context) -> None:
     mask_logs()
 
 
-for module in (setup, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, backup, migrate):
+for module in (setup, init, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, backup, migrate):
     module.register(app)
 app.add_typer(landing.app, name="landing")
 app.add_typer(sandbox.app, name="sandbox")

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
+from b2b_pipeline import templates
 from b2b_pipeline.cli.common import say
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.settings import load_environment, moved_from
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.privacy import write_private
 
-CHECKOUT = Path(__file__).parents[2]
 DEMO_DAYS = 180
+DAGSTER_YAML = Path(__file__).parents[1] / "orchestration" / "dagster.yaml"
 SCHEMA = "# yaml-language-server: $schema="  # editors complete and check the file by it
 
 
@@ -43,9 +44,9 @@ def setup(
     configuration = Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml")
     if not configuration.exists():
         start = datetime.now(UTC).date() - timedelta(days=days)
-        text = (CHECKOUT / "examples" / "demo" / "pipeline.yaml").read_text(encoding="utf-8")
+        text = templates.path("demo.yaml").read_text(encoding="utf-8")
         lines = [f"start_date: {start}" if line.startswith("start_date:") else line for line in text.splitlines()]
-        lines = [f"{SCHEMA}{CHECKOUT / 'docs' / 'pipeline.schema.json'}", *lines]
+        lines = [f"{SCHEMA}{templates.path('pipeline.schema.json')}", *lines]
         configuration.parent.mkdir(parents=True, exist_ok=True)
         configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         say(f"wrote {configuration}: the demo's, {days} days from {start}")
@@ -60,7 +61,7 @@ def _fresh_environment() -> str:
         "/path/to/checkout/.b2b": str(home),
         "/path/to/checkout/pipeline.yaml": str(Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml").absolute()),
     }
-    text = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
+    text = templates.path("demo.env").read_text(encoding="utf-8")
     for example, place in places.items():
         text = text.replace(f"={example}\n", f"={place}\n")
     return text
@@ -80,7 +81,7 @@ def prepare() -> None:
     settings = Path(os.environ["DAGSTER_HOME"]) / "dagster.yaml"
     if not settings.exists():
         settings.parent.mkdir(parents=True, exist_ok=True)
-        text = (CHECKOUT / "b2b_pipeline" / "orchestration" / "dagster.yaml").read_text(encoding="utf-8")
+        text = DAGSTER_YAML.read_text(encoding="utf-8")
         settings.write_text(text, encoding="utf-8")
     found.inbox.mkdir(parents=True, exist_ok=True)
     upgrade(found.warehouse)

@@ -12,14 +12,18 @@ from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).parents[1] / "connectors"
+from b2b_pipeline.configuration import own
+
+FOLDER = Path(__file__).parents[1] / "connectors"  # of our own sources
 
 
 def words_of_sources(section: str) -> dict[str, Any]:
     """A section of `pipeline.yaml`: name of a table of words -> its type and default, as pydantic takes fields."""
     found: dict[str, Any] = {}
-    for path in sorted(FOLDER.glob("*/words.yaml")):
-        tables = yaml.safe_load(path.read_text(encoding="utf-8")).get(section, {})
+    folders = [*sorted(path.parent for path in FOLDER.glob("*/words.yaml")), *own.folders()]
+    for path in (folder / "words.yaml" for folder in folders):
+        words = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        tables = (words or {}).get(section, {})
         found |= {name: (dict[str, str], words) for name, words in tables.items()}
     return found
 

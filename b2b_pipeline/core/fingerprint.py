@@ -17,9 +17,10 @@ from typing import Any, cast
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from b2b_pipeline.configuration import own
 from b2b_pipeline.configuration.config import Config
 
-OURS = "b2b_pipeline"
+OURS = own.packages()
 Place = tuple[str, str]  # a module, and a name of its top level
 
 
@@ -127,10 +128,14 @@ def _reached(module: str, statement: ast.stmt) -> Iterator[Place]:
 @cache
 def _top_level(module: str) -> dict[str, list[ast.stmt]]:
     """Name -> the statements that define it in a module of ours, an import from ours among them; empty for others."""
-    if module.partition(".")[0] != OURS or (spec := _found(module)) is None:
+    if module.partition(".")[0] not in OURS or (spec := _found(module)) is None:
         return {}
     defined: dict[str, list[ast.stmt]] = {}
+    package = module if spec.endswith("__init__.py") else module.rpartition(".")[0]
     for statement in _Bare().visit(ast.parse(Path(spec).read_text(encoding="utf-8"))).body:
+        if isinstance(statement, ast.ImportFrom) and statement.level:
+            relative = "." * statement.level + (statement.module or "")
+            statement = ast.ImportFrom(importlib.util.resolve_name(relative, package), statement.names, 0)
         for name, of in _defined(statement):
             defined.setdefault(name, []).append(of)
     return defined
@@ -148,7 +153,7 @@ def _defined(statement: ast.stmt) -> Iterator[tuple[str, ast.stmt]]:
     match statement:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
             yield name, statement
-        case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] == OURS:
+        case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] in OURS:
             for alias in names:
                 yield alias.asname or alias.name, ast.ImportFrom(module, [ast.alias(alias.name)], 0)
         case ast.Assign(targets=targets):

@@ -38,6 +38,7 @@ from sqlalchemy import (
 
 from b2b_pipeline.configuration.config import Channels, Config, Dimensions
 from b2b_pipeline.core.given import Need
+from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.metrics.when import PERIOD, When
 from b2b_pipeline.warehouse.dialects import days_between, entry
 from b2b_pipeline.warehouse.tables import SUM
@@ -50,7 +51,7 @@ Unit = Literal["money", "count", "rate", "multiple", "days"]
 Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level"]
 
 
-class ModelError(ValueError):
+class ModelError(ConfigError):
     """A metric that would give a wrong number is refused where it is declared; the message says what can be had."""
 
 

@@ -1,7 +1,11 @@
-"""Every metric, by name. To add a family: write `metrics/families/<family>.py` with a `FAMILY`, and list it here."""
+"""Every metric, by name: those of metrics/families/, listed here, and one's own (configuration/own.py)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
+from b2b_pipeline.configuration import own
 from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
@@ -11,15 +15,30 @@ from b2b_pipeline.metrics.families import (
     paid_media,
     pipeline,
 )
-from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric
+from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
-FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY
-    for module in (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
-}
-COMPONENTS: dict[str, Measure] = {c.name: c for family in FAMILIES.values() for c in family.components}
-METRICS: dict[str, Metric] = {m.name: m for family in FAMILIES.values() for m in family.metrics}
+T = TypeVar("T")
+
+_OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+
+
+def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, item in items:
+        if name in found:
+            raise ModelError(f"there are two {what} called {name}: give yours another name")
+        found[name] = item
+    return found
+
+
+_FAMILIES = [*(module.FAMILY for module in _OURS), *own.found("metrics")]
+FAMILIES: dict[str, Family] = _by_name(((family.name, family) for family in _FAMILIES), "families")
+COMPONENTS: dict[str, Measure] = _by_name(((c.name, c) for f in _FAMILIES for c in f.components), "measures")
+METRICS: dict[str, Metric] = _by_name(((m.name, m) for f in _FAMILIES for m in f.metrics), "metrics")
 HOME: dict[str, str] = {c.name: family.name for family in FAMILIES.values() for c in family.components}
+for _metric in METRICS.values():
+    if _unknown := sorted(_metric.components - COMPONENTS.keys()):
+        raise ModelError(f"{_metric.name}: no measure is called {', '.join(_unknown)}")
 # Raises ModelError at once where a metric sums what cannot be.
 ADDITIVITY: dict[str, Additivity] = {name: metric.kind.additivity(COMPONENTS) for name, metric in METRICS.items()}
 

@@ -18,7 +18,7 @@ from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
 from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.model import Family
-from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_streams, raw_key
@@ -322,7 +322,7 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
 
 def _incomplete(pipeline: Pipeline, calendar: Calendar, family: Family, start: date, end: date) -> list[str]:
     """A line for each reason, with the days that are incomplete because of it."""
-    names = [metric.name for metric in family.metrics]
+    names = [metric.name for metric in family.metrics if not free_axes(metric)]
     answers = ask(pipeline.warehouse, calendar.config, names, start, end, ["day"]) if start <= end else []
     days: dict[str, set[date]] = {}
     for answer in answers:
