@@ -198,7 +198,7 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
              for term in metric.terms if at.parts.get(term.label, 0) is None},
         )  # fmt: skip
         early = _immature(metric, at)
-        reasons = (*(() if undated else _reasons(question, metric, bounds)), *partly, *early)
+        reasons = (*(() if undated else _reasons(question, metric, bounds)), *partly)
         why = next(iter((*missing.values(), *early)), "")
         above, below = (
             None if any(term.label in missing for term in side) else value

@@ -87,7 +87,7 @@ def kpi_daily(config: Config) -> Select[Any]:
         part.date_day, part.metric, part.family, part.channel, part.campaign_id,
         case((is_kept, part.numerator)).label("numerator"), case((is_kept, part.denominator)).label("denominator"),
         case((is_known, value)).label("value"), about.unit,
-        (day.metric.is_(None) & is_settled & part.is_mature).label("complete"),
+        (day.metric.is_(None) & is_settled).label("complete"),
         func.coalesce(about.unavailable_because, gap.because, day.because, early).label("because"),
     ).select_from(
         part.metric.table.join(metric_def, about.metric == part.metric)
