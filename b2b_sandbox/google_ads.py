@@ -91,6 +91,7 @@ def routes(
         return JSONResponse([_batch(query, rows[at : at + page_size]) | {"requestId": request_id} for at in starts])
 
     return [
+        Route("/o/oauth2/v2/auth", tokens.consent("google_ads", ("access_type", "offline"))),
         Route("/token", token, methods=["POST"]),
         Route("/{version}/customers:listAccessibleCustomers", _endpoint(list_accessible_customers)),
         Route("/{version}/customers/{customer}/googleAds:search", _endpoint(search), methods=["POST"]),
@@ -116,7 +117,7 @@ def _refused(version: str, status: int, family: str, code: str, message: str) ->
 
 
 def _token(fields: dict[str, str]) -> Response:
-    problem = tokens.grant_problem(fields, ("refresh_token",))
+    problem = tokens.grant_problem("google_ads", fields, ("refresh_token", "authorization_code"))
     if problem:
         description = {
             "unsupported_grant_type": f"Invalid grant_type: {fields.get('grant_type', '')}",
@@ -131,6 +132,7 @@ def _token(fields: dict[str, str]) -> Response:
             "expires_in": TOKEN_LIFETIME,
             "scope": "https://www.googleapis.com/auth/adwords",
             "token_type": "Bearer",
+            **tokens.lasting(fields),
         }
     )
 

@@ -137,6 +137,7 @@ def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
     objects = (f"/crm/objects/{VERSION}/{{object}}", "/crm/v3/objects/{object}")
     associations = "{from}/{to}/batch/read"
     return [
+        Route("/oauth/authorize", tokens.consent("hubspot")),
         Route(f"/oauth/{VERSION}/token", token, methods=["POST"]),
         Route("/oauth/v1/token", token, methods=["POST"]),
         *route(hubspot_objects.list_objects, "GET", *objects),
@@ -187,7 +188,7 @@ def _account(call: Call) -> dict[str, Any]:
 
 
 def _token(fields: dict[str, str]) -> Response:
-    if problem := tokens.grant_problem(fields, {"refresh_token"}):
+    if problem := tokens.grant_problem("hubspot", fields, {"refresh_token", "authorization_code"}):
         status, message = GRANT_STATUS[problem]
         body = {"status": status, "message": message, "error": problem, "error_description": message}
         return JSONResponse(body, 400)

@@ -32,7 +32,7 @@ SMALLEST_BATCH = 200
 DAILY_REQUESTS = 100_000
 TOKEN_LIFETIME = 7200.0
 OPEN_CURSORS = 10  # of one user; opening another releases the oldest
-GRANTS = ("refresh_token", "client_credentials")
+GRANTS = ("refresh_token", "client_credentials", "authorization_code")
 GRANT_ERRORS = {
     "unsupported_grant_type": ("unsupported_grant_type", "grant type not supported"),
     "invalid_client": ("invalid_client", "invalid client credentials"),
@@ -72,6 +72,7 @@ def routes(world: World, page_size: int = PAGE_SIZE, daily_requests: int = DAILY
         return _record(world, call)
 
     return [
+        Route("/services/oauth2/authorize", tokens.consent("salesforce", ("scope", "refresh_token"))),
         Route("/services/oauth2/token", token, methods=["POST"]),
         Route("/services/data", _versions),
         Route("/services/data/", _versions),
@@ -138,7 +139,7 @@ def _basic(request: Request) -> dict[str, str]:
 
 def _token(request: Request, fields: dict[str, str]) -> Response:
     """https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_refresh_token_flow.htm"""
-    if problem := tokens.grant_problem(fields, GRANTS):
+    if problem := tokens.grant_problem("salesforce", fields, GRANTS):
         error, description = GRANT_ERRORS[problem]
         if problem == "invalid_client" and fields.get("client_id") != tokens.CLIENT_ID:
             error, description = "invalid_client_id", "client identifier invalid"
@@ -153,6 +154,7 @@ def _token(request: Request, fields: dict[str, str]) -> Response:
             "id": f"{instance_url}/id/{ORGANIZATION}/{salesforce_bulk.USER}",
             "token_type": "Bearer",
             "issued_at": str(int(time.time() * 1000)),
+            **tokens.lasting(fields),
         }
     )
 

@@ -13,12 +13,15 @@ import hmac
 import json
 import time
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.responses import PlainTextResponse, RedirectResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from b2b_sandbox.world import World
 
@@ -26,6 +29,8 @@ CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
 REFRESH_TOKEN = "sandbox-refresh"
 PRIVATE_APP_TOKEN = "sandbox-token"
+
+CODE_LIFETIME = 60.0  # seconds
 
 KEY = b"b2b sandbox: nothing here is secret"
 
@@ -94,16 +99,57 @@ async def form(request: Request) -> dict[str, str]:
     return dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
 
 
-def grant_problem(fields: Mapping[str, str], grants: Collection[str]) -> GrantProblem | None:
+def consent(vendor: str, lasting: tuple[str, str] | None = None) -> Callable[[Request], Response]:
+    """The page of RFC 6749, section 4.1.1, on which everybody agrees at once, if they are asked for anything.
+
+    `lasting`: the parameter, and the word in it, without which the vendor gives no refresh token.
+    """
+
+    def page(request: Request) -> Response:
+        asked = request.query_params
+        back, state = asked.get("redirect_uri", ""), asked.get("state", "")
+        if asked.get("client_id") != CLIENT_ID or urlsplit(back).hostname not in ("localhost", "127.0.0.1"):
+            return PlainTextResponse("Error 400: redirect_uri_mismatch", 400)
+        if asked.get("response_type") != "code" or not asked.get("scope"):
+            return RedirectResponse(f"{back}?{urlencode({'error': 'invalid_scope', 'state': state})}", 302)
+        proof, expires = asked.get("code_challenge", ""), time.time() + CODE_LIFETIME
+        lasts = not lasting or lasting[1] in asked.get(lasting[0], "").split()
+        code = sign({"for": vendor, "redirect": back, "proof": proof, "expires": expires, "lasts": lasts})
+        return RedirectResponse(f"{back}?{urlencode({'code': code, 'state': state})}", 302)
+
+    return page
+
+
+def _is_agreed(vendor: str, fields: Mapping[str, str]) -> bool:
+    """Whether a code is one that `consent` gave, for this redirect and by who asked (RFC 7636, section 4.6)."""
+    code = unsign(fields.get("code", "")) or {}
+    verifier = hashlib.sha256(fields.get("code_verifier", "").encode()).digest()
+    proof = base64.urlsafe_b64encode(verifier).decode().rstrip("=")
+    return (
+        (code.get("for"), code.get("redirect")) == (vendor, fields.get("redirect_uri"))
+        and code["proof"] in ("", proof)
+        and code["expires"] > time.time()
+    )
+
+
+def lasting(fields: Mapping[str, str]) -> dict[str, str]:
+    """The refresh token that comes with the first access token."""
+    code = unsign(fields.get("code", "")) or {}
+    return {"refresh_token": REFRESH_TOKEN} if code.get("lasts") else {}
+
+
+def grant_problem(vendor: str, fields: Mapping[str, str], grants: Collection[str]) -> GrantProblem | None:
     """What is wrong with a request for an access token (RFC 6749 section 5.2); None if a token is due.
 
-    `grants` are the grant types that the vendor takes: `refresh_token`, `client_credentials`.
+    `grants` are the grant types that the vendor takes: `refresh_token`, `client_credentials`, `authorization_code`.
     """
     if fields.get("grant_type") not in grants:
         return "unsupported_grant_type"
     if (fields.get("client_id"), fields.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
         return "invalid_client"
     if fields["grant_type"] == "refresh_token" and fields.get("refresh_token") != REFRESH_TOKEN:
+        return "invalid_grant"
+    if fields["grant_type"] == "authorization_code" and not _is_agreed(vendor, fields):
         return "invalid_grant"
     return None
 

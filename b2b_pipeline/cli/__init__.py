@@ -11,6 +11,7 @@ import typer
 from b2b_pipeline.cli import (
     backfill,
     backup,
+    connect,
     demo,
     doctor,
     explain,
@@ -52,7 +53,23 @@ def environment(context: typer.Context) -> None:
     mask_logs()
 
 
-for module in (setup, init, demo, ui, backfill, kpi, explain, report, doctor, files, replay, forget, backup, migrate):
+for module in (
+    setup,
+    init,
+    connect,
+    demo,
+    ui,
+    backfill,
+    kpi,
+    explain,
+    report,
+    doctor,
+    files,
+    replay,
+    forget,
+    backup,
+    migrate,
+):
     module.register(app)
 app.add_typer(landing.app, name="landing")
 app.add_typer(sandbox.app, name="sandbox")

@@ -86,6 +86,15 @@ def secret(name: str) -> str:
     return value
 
 
+def keep_setting(file: Path, name: str, value: str) -> None:
+    """Put a variable into a `.env`, in the place of one of its name; the rest stays as it is. Mode 0600."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    kept = [line for line in lines if line.partition("=")[0].strip(" #") != name]
+    at = next((n for n, line in enumerate(lines) if line.partition("=")[0].strip(" #") == name), len(kept))
+    kept.insert(at, f"{name}={value}")
+    write_private(file, "\n".join(kept) + "\n")
+
+
 def credential_store(source: str) -> Path:
     """Where a rotated refresh token of `source` is kept; one that an earlier version kept in the home moves there."""
     path, earlier = (folder / "credentials" / f"{source}.json" for folder in (shared(), home()))

@@ -124,11 +124,11 @@ class OAuthToken:
         if status >= 500 or status == 429 or (status == 200 and body is None):
             raise TransientError(f"{where}, no answer of a token endpoint")
         if status != 200 or not isinstance(body, dict) or not body.get("access_token"):
-            raise _refusal(where, body if isinstance(body, dict) else {})
+            raise refused(where, body if isinstance(body, dict) else {})
         return body
 
 
-def _refusal(where: str, body: Mapping[str, Any]) -> AuthError | TransientError:
+def refused(where: str, body: Mapping[str, Any]) -> AuthError | TransientError:
     """What a token endpoint's error means; its description is the vendor's, never what was sent."""
     told = [str(body[name])[:200] for name in ("error", "error_description") if body.get(name)]
     message = mask(f"{where}, {': '.join(told) or 'no access token in the answer'}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from b2b_pipeline.configuration.config import Config, SourceConfig
+    from b2b_pipeline.connectors.authorize import Authorization
 
 Record = dict[str, Any]
 Kind = Literal["report", "changes", "snapshot", "sweep"]
@@ -210,6 +211,7 @@ class Source:
     daily_calls: requests a day that the vendor allows, where it says; by level of access where there are several, of
         which the configuration names one (`options.access`), else the first counts.
     sunset: the day on which the API version in use stops working, if announced.
+    authorization: how `b2b connect` gets a refresh token, where the vendor gives one out.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
     """
@@ -228,6 +230,7 @@ class Source:
     restate_days: Callable[[Any, Account], int] | None = None
     control: Control | None = None
     daily_calls: int | Mapping[str, int | None] | None = None
+    authorization: Callable[[], Authorization] | None = None
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

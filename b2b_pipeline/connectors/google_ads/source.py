@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.configuration.settings import base_url, credential_store, secret
 from b2b_pipeline.connectors.auth import OAuthToken
+from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
     Account,
     Accounts,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from b2b_pipeline.configuration.config import Config
 
 API = "https://googleads.googleapis.com"
+AUTHORIZE_URL = "https://accounts.google.com/o/oauth2/v2/auth"
 TOKEN_URL = "https://oauth2.googleapis.com/token"
 VERSION = "v26"
 CLOSED = {"CANCELED", "CLOSED", "SUSPENDED"}  # no ad of such an account is served
@@ -182,6 +184,18 @@ def connect(config: Config) -> Client:
     )
     session = Session(base, classify=classify, auth=auth, headers=headers)
     return Client(session, version, _digits(login) if login else "")
+
+
+def authorization() -> Authorization:
+    """https://developers.google.com/identity/protocols/oauth2/native-app: a desktop client, any port of loopback."""
+    base = base_url("google_ads", API)
+    return Authorization(
+        AUTHORIZE_URL if base == API else f"{base}/o/oauth2/v2/auth",
+        TOKEN_URL if base == API else f"{base}/token",
+        ("https://www.googleapis.com/auth/adwords",),
+        ("GOOGLE_ADS_CLIENT_ID", "GOOGLE_ADS_CLIENT_SECRET", "GOOGLE_ADS_REFRESH_TOKEN"),
+        {"access_type": "offline", "prompt": "consent"},
+    )
 
 
 def accounts(client: Client, config: Config) -> Accounts:
@@ -436,4 +450,5 @@ SOURCE = Source(
     },
     optional=frozenset({"GOOGLE_ADS_LOGIN_CUSTOMER_ID", "GOOGLE_ADS_DEVELOPER_TOKEN"}),
     daily_calls=ACCESS,
+    authorization=authorization,
 )

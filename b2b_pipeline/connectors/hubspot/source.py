@@ -22,6 +22,7 @@ import requests
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
+from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import (
@@ -50,6 +51,7 @@ from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, Trans
 
 VERSION = "2026-03"
 BASE_URL = "https://api.hubapi.com"
+AUTHORIZE_URL = "https://app.hubspot.com/oauth/authorize"
 SEARCHED, READ, LISTED, EVENTS = 200, 50, 100, 1000  # the most that one call gives; 50 is with property history
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -382,6 +384,20 @@ def connect(config: Config) -> HubSpot:
     return HubSpot(Session(base, classify=classify, auth=auth), config)
 
 
+def authorization() -> Authorization:
+    """For apps; who has a service key needs none.
+
+    https://developers.hubspot.com/docs/apps/developer-platform/build-apps/authentication/oauth/working-with-oauth
+    """
+    base = settings.base_url("hubspot", BASE_URL)
+    return Authorization(
+        AUTHORIZE_URL if base == BASE_URL else f"{base}/oauth/authorize",
+        f"{base}/oauth/{VERSION}/token",
+        tuple(sorted({scope for _, scopes in PROBES.values() for scope in scopes.replace(" and ", ", ").split(", ")})),
+        ("HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"),
+    )
+
+
 def accounts(client: HubSpot, config: Config) -> Accounts:
     """The one account that the credentials belong to. Raises ConfigError when `accounts` names another."""
     details = _details(client)
@@ -583,6 +599,7 @@ SOURCE = Source(
         ),
     ),
     connect=connect,
+    authorization=authorization,
     accounts=accounts,
     probe=probe,
     environment={

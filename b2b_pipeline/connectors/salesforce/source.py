@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.configuration.settings import base_url, credential_store, secret
 from b2b_pipeline.connectors.auth import OAuthToken
+from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
     Account,
     Accounts,
@@ -132,6 +133,21 @@ def connect(config: Config) -> Client:
     client.swept = [SWEPT[stream.name] for stream in SOURCE.switched_on(config) if stream.name in SWEPT]
     auth.refresh()  # the answer says which instance and which org
     return client
+
+
+def authorization() -> Authorization:
+    """The web-server flow of an external client app; with the client-credentials flow none is needed.
+
+    https://help.salesforce.com/s/articleView?id=xcloud.remoteaccess_oauth_web_server_flow.htm
+    """
+    base = base_url("salesforce", "https://login.salesforce.com")
+    return Authorization(
+        f"{base}/services/oauth2/authorize",
+        f"{base}/services/oauth2/token",
+        ("api", "refresh_token"),
+        ("SALESFORCE_CLIENT_ID", "SALESFORCE_CLIENT_SECRET", "SALESFORCE_REFRESH_TOKEN"),
+        {"prompt": "login consent"},
+    )
 
 
 def _own_fields(sobject: SObject, config: Config) -> dict[str, str]:
@@ -356,6 +372,7 @@ SOURCE = Source(
         ),
     ),
     connect=connect,
+    authorization=authorization,
     accounts=accounts,
     probe=probe,
     environment={

@@ -1,0 +1,119 @@
+"""`b2b connect`: a user logs in at the vendor, agrees, and the refresh token is where `b2b` reads it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+
+from b2b_pipeline.connectors.authorize import Authorization, refresh_token
+from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.errors import AuthError
+from b2b_pipeline_tests.support.installation import served
+from b2b_sandbox.generate import make_world
+
+TOKEN = {"google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "salesforce": "SALESFORCE"}
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    world = make_world(tmp_path_factory.mktemp("world") / "world", until=date(2026, 6, 1), days=2, leads=2)
+    with served(world) as url:
+        yield url
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def run(folder: Path, *words: str) -> subprocess.Popen[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("B2B_", *TOKEN.values()))}
+    command = [sys.executable, "-m", "b2b_pipeline.cli", "connect", *words]
+    return subprocess.Popen(command, cwd=folder, env=own, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("source", TOKEN)
+def test_who_agrees_has_the_refresh_token_in_env_and_nothing_of_it_is_shown(
+    source: str, sandbox: str, tmp_path: Path
+) -> None:
+    prefix, environment = TOKEN[source], tmp_path / ".env"
+    environment.write_text(
+        f"# ours\n{prefix}_BASE_URL={sandbox}/{source}\n{prefix}_CLIENT_ID=sandbox-client\n"
+        f"{prefix}_CLIENT_SECRET=sandbox-secret\n# {prefix}_REFRESH_TOKEN=\nLAST=1\n",
+        encoding="utf-8",
+    )
+    with run(tmp_path, source, "--no-browser", "--port", str(free_port())) as process:
+        assert process.stderr is not None
+        page = process.stderr.readline().rpartition(" ")[2].strip()
+        closing = requests.get(page, timeout=10)
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert "You may close this page" in closing.text
+    lines = environment.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# ours"
+    assert lines[-2:] == [f"{prefix}_REFRESH_TOKEN=sandbox-refresh", "LAST=1"]
+    assert environment.stat().st_mode & 0o777 == 0o600
+    assert "sandbox-refresh" not in said
+    assert "sandbox-secret" not in page + said
+
+
+def test_a_source_that_needs_no_login_or_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    for source, said in (("ecb", "needs no login"), ("hubspt", "did you mean hubspot?")):
+        with run(tmp_path, source) as process:
+            assert process.stderr is not None
+            assert said in process.stderr.read()
+        assert process.returncode == 2
+
+
+def agree(app: Authorization, alter: Callable[[str], None], **more: float) -> str:
+    return refresh_token(app, "sandbox-client", "sandbox-secret", 0, alter, **more)
+
+
+@pytest.fixture
+def app(sandbox: str, monkeypatch: pytest.MonkeyPatch) -> Authorization:
+    monkeypatch.setenv("GOOGLE_ADS_BASE_URL", f"{sandbox}/google_ads")
+    authorization = SOURCES["google_ads"].authorization
+    assert authorization
+    return authorization()
+
+
+def in_background(url: str) -> None:
+    threading.Thread(target=lambda: requests.get(url, timeout=10).close()).start()
+
+
+def callback(page: str, **answer: str) -> str:
+    asked = parse_qs(urlsplit(page).query)
+    told = "&".join(f"{name}={value}" for name, value in {"state": asked["state"][0], **answer}.items())
+    return f"{asked['redirect_uri'][0]}?{told}"
+
+
+def test_who_does_not_agree_is_told_so(app: Authorization) -> None:
+    with pytest.raises(AuthError, match="not agreed: access_denied"):
+        agree(app, lambda page: in_background(callback(page, error="access_denied")))
+
+
+def test_a_code_that_nobody_asked_for_is_not_listened_to(app: Authorization) -> None:
+    with pytest.raises(AuthError, match="nobody agreed within 3 s"):
+        agree(app, lambda page: in_background(callback(page, code="stolen", state="another")), wait=3)
+
+
+def test_a_code_of_another_is_refused_by_the_vendor(app: Authorization) -> None:
+    with pytest.raises(AuthError, match="invalid_grant"):
+        agree(app, lambda page: in_background(callback(page, code="made-up")))
+
+
+def test_without_lasting_access_there_is_no_refresh_token_and_the_cure_is_told(app: Authorization) -> None:
+    short = Authorization(app.page, app.token_url, app.scopes, app.variables)
+    with pytest.raises(AuthError, match="gave no refresh token: allow offline access"):
+        agree(short, in_background)
