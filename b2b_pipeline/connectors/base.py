@@ -16,9 +16,11 @@ from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    import requests
 
     from b2b_pipeline.configuration.config import Config, SourceConfig
     from b2b_pipeline.connectors.authorize import Authorization
+    from b2b_pipeline.connectors.http import Outcome
 
 Record = dict[str, Any]
 Kind = Literal["report", "changes", "snapshot", "sweep"]
@@ -207,6 +209,7 @@ class Source:
     connect: builds the authenticated client that `fetch`, `accounts` and `probe` receive; raises AuthError.
     accounts: the accounts to read, by the configuration or by asking the vendor.
     probe: the live checks of `b2b doctor`: one test call, scopes, custom fields, versions.
+    classify: what an answer of the vendor means, whatever it is.
     environment: variable -> what it is and where it comes from; those in `optional` may be missing.
     daily_calls: requests a day that the vendor allows, where it says; by level of access where there are several, of
         which the configuration names one (`options.access`), else the first counts.
@@ -224,6 +227,7 @@ class Source:
     connect: Callable[[Config], Any]
     accounts: Callable[[Any, Config], Accounts]
     probe: Callable[[Any, Config], list[Finding]]
+    classify: Callable[[requests.Response], Outcome]
     environment: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     sunset: date | None = None

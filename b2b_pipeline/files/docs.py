@@ -22,7 +22,8 @@ def page() -> str:
     lines = [
         "# Files",
         "",
-        "Written from `b2b_pipeline/files/mapping.py` by `make docs`. Examples: `examples/exports`, `examples/demo`.",
+        "Written from `b2b_pipeline/configuration/file_mapping.py` by `make docs`.",
+        "Examples: `examples/exports`, `examples/demo`.",
         "`b2b files check FILE` says what would become of a file, and proposes a mapping for one that none fits;",
         "`--add` puts it into `pipeline.yaml`.",
         "",

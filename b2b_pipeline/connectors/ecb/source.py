@@ -189,4 +189,5 @@ SOURCE = Source(
     connect=connect,
     accounts=accounts,
     probe=probe,
+    classify=classify,
 )

@@ -436,6 +436,7 @@ SOURCE = Source(
     connect=connect,
     accounts=accounts,
     probe=probe,
+    classify=classify,
     restate_days=restate_days,
     control=Control("campaign_daily", "account_daily", ("metrics.costMicros", "metrics.clicks", "metrics.impressions")),
     environment={

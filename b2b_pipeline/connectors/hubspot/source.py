@@ -602,6 +602,7 @@ SOURCE = Source(
     authorization=authorization,
     accounts=accounts,
     probe=probe,
+    classify=classify,
     environment={
         "HUBSPOT_ACCESS_TOKEN": "a service key (Development > Keys > Service keys, by a super admin), or the token of "
         "a private app made before 2026-10-26; or the three below",

@@ -375,6 +375,7 @@ SOURCE = Source(
     authorization=authorization,
     accounts=accounts,
     probe=probe,
+    classify=classify,
     environment={
         "SALESFORCE_BASE_URL": "My Domain URL, https://yourcompany.my.salesforce.com (Setup > My Domain)",
         "SALESFORCE_CLIENT_ID": "consumer key of an external client app with the scope api, and a run-as user for the "
