@@ -48,7 +48,7 @@ KINDS = {
         "since": "window.since.isoformat()", "until": "window.until.isoformat()", "stream": "lead",
         "stream_kind": "changes", "day": "updated_at", "policy": "overlap=timedelta(minutes=10)",
         "feeds": '"lead": lead', "personal": '\n            personal=("email", "name"),',
-        "records": '{"id": "1", "email": "h1:00@a.example", "created_at": "2026-01-05T10:00:00Z", '
+        "records": '{"id": "1", "email": "who@a.example", "created_at": "2026-01-05T10:00:00Z", '
         '"updated_at": "2026-01-06T10:00:00Z", "country": "DE"},',
     },
 }  # fmt: skip

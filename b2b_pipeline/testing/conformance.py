@@ -93,7 +93,7 @@ class Conformance:
 
     def test_every_record_says_its_day_and_there_are_some(self) -> None:
         for stream in self._streams():
-            records = self._records(stream)
+            records = self.records(stream)
             assert records, f"{stream.name}: the twin has nothing in the window"
             for record in records if stream.day else ():
                 value: Any = record
@@ -104,7 +104,7 @@ class Conformance:
     def test_no_address_is_left_in_what_is_kept(self) -> None:
         for stream in self._streams():
             names = Pseudonyms(b"k" * 32, _nowhere())
-            for record in self._records(stream):
+            for record in self.records(stream):
                 kept = names.apply(json.loads(_text(record)), stream.personal)
                 clear = [word for word in _words(kept) if "@" in word and "h1:" not in word]
                 assert not clear, f"{stream.name}: a field that is not among `personal` has an address"
@@ -114,7 +114,7 @@ class Conformance:
     def test_every_record_becomes_rows_that_its_core_table_takes(self) -> None:
         for stream in self._streams():
             names = Pseudonyms(b"k" * 32, _nowhere())
-            records = [names.apply(json.loads(_text(record)), stream.personal) for record in self._records(stream)]
+            records = [names.apply(json.loads(_text(record)), stream.personal) for record in self.records(stream)]
             for table, mapping in stream.feeds.items():
                 rows = mapping(flattened(records), self._context(stream))
                 missing = {column.name for column in metadata.tables[table].c} - {*rows.columns} - WRITTEN_BY_US
@@ -125,7 +125,7 @@ class Conformance:
     def test_no_record_and_a_record_that_says_nothing_break_no_mapping(self) -> None:
         """But for a KeyError with the field without which there is no record: its slice is refused by that name."""
         for stream in self._streams():
-            (*_, last) = self._records(stream)
+            (*_, last) = self.records(stream)
             identified: Record = {name: last[name] for name in ("id", "Id", "properties") if name in last}
             found: list[list[Record]] = [[], [{}], [identified]]
             for records in found:
@@ -149,7 +149,8 @@ class Conformance:
     def _account(self) -> Account:
         return self.source.accounts(self.source.connect(self.config()), self.config()).read[0]
 
-    def _records(self, stream: Stream) -> list[Record]:
+    def records(self, stream: Stream) -> list[Record]:
+        """All that a stream has in the window."""
         return self._read(stream, *self.window)
 
     def _read(self, stream: Stream, start: date, end: date) -> list[Record]:
@@ -167,7 +168,8 @@ class Conformance:
 
 
 WRITTEN_BY_US = {
-    "dimensions", "slice_id", "loaded_at", "run_id", "amount_reporting", "spend_reporting", "conv_value_reporting", "fx_date",
+    "dimensions", "slice_id", "loaded_at", "run_id", "amount_reporting", "spend_reporting", "conv_value_reporting",
+    "fx_date",
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def test_a_team_installs_the_wheel_and_adds_a_source_and_a_metric_of_its_own(
     assert "is there already" in run(wheel, company, "new", "metric", "won_per_lead").stderr
     scaffolded = run(wheel, company, "-q", "--import-mode=importlib", "-p", "no:cacheprovider", ".", module="pytest")
     assert scaffolded.returncode == 0, scaffolded.stdout
-    assert "3 passed" in scaffolded.stdout
+    assert "passed" in scaffolded.stdout
 
     settings = (company / "pipeline.yaml").read_text(encoding="utf-8")
     lines = ["start_date: 2026-01-01" if line.startswith("start_date") else line for line in settings.splitlines()]
