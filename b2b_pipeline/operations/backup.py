@@ -1,7 +1,7 @@
 """A copy of an embedded installation, and back: warehouse, landing with what lies beside it, key, Dagster's history.
 
 In it: the DuckDB file, the landing folder, credentials that rotated, the hash key, Dagster's home but for compute logs,
-and `pipeline.yaml`. Not in it: `.env` and other secrets of the environment, dropped files (they are their owner's),
+and `pipeline.yaml` with one's own `sources` and `metrics` beside it. Not in it: `.env` and other secrets of the environment, dropped files (they are their owner's),
 exports (they are made again). `manifest.json` has size and checksum of every file; it is written last.
 """
 
@@ -33,6 +33,7 @@ SERVER = (
     "{home} with your own tools"
 )
 LEFT_OUT = "not in it: .env and secrets of the environment, files in the inbox, exports, compute logs"
+OWN = ("pipeline.yaml", "sources", "metrics")  # what a person wrote: never put in the place of what is there
 _TEMPORARY = (".lock", ".part", ".tmp", "-wal", "-shm", "-journal", ".new")
 
 
@@ -66,10 +67,11 @@ class Places:
         yield "hash.key", self.key
         yield "dagster", self.dagster
         yield "pipeline.yaml", self.config
+        yield from ((name, self.config.parent / name) for name in OWN[1:])
 
     def in_use(self) -> list[Path]:
-        """What is there of an installation; its configuration may be."""
-        data = [place for name, place in self.named() if name != "pipeline.yaml"]
+        """What is there of an installation; what a person wrote may be."""
+        data = [place for name, place in self.named() if name not in OWN]
         return [place for place in data if (any(place.iterdir()) if place.is_dir() else place.exists())]
 
 
@@ -93,6 +95,8 @@ def backup(pipeline: Pipeline, folder: Path) -> int:
                 _copy_tree(places.landing, staged / "landing", skip=("exports", "credentials"))
             _copy_tree(places.credentials, staged / "credentials")
             _copy_tree(places.dagster, staged / "dagster", skip=("compute_logs",))
+            for name in OWN[1:]:
+                _copy_tree(places.config.parent / name, staged / name, skip=("__pycache__",))
             for name, place in (("hash.key", places.key), ("pipeline.yaml", places.config)):
                 if place.is_file():
                     _copy_file(place, staged / name)
@@ -133,8 +137,8 @@ def restore(folder: Path, *, aside: bool = False) -> list[str]:
 def _put(part: Path, place: Path, name: str) -> list[str]:
     if not part.exists():
         return []
-    if name == "pipeline.yaml" and place.exists():
-        if place.read_bytes() == part.read_bytes():
+    if name in OWN and (any(place.iterdir()) if place.is_dir() else place.exists()):
+        if place.is_file() and place.read_bytes() == part.read_bytes():
             return []
         return [f"{place} is left as it is: that of the backup is {part}"]
     place.parent.mkdir(parents=True, exist_ok=True)

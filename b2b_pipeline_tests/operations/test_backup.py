@@ -45,6 +45,9 @@ def test_a_backup_restored_onto_an_empty_machine_answers_the_same_and_goes_on(
     token.parent.mkdir(mode=0o700, exist_ok=True)
     token.write_text("{}")
     token.chmod(0o600)
+    own = Path("metrics") / "mine.py"
+    (found.folder / own).parent.mkdir()
+    (found.folder / own).write_text("# ours")
     history = found.home / "dagster" / "storage" / "runs.db"
     history.parent.mkdir(parents=True)
     with closing(sqlite3.connect(history)) as writer:  # as a running Dagster has it: the last words are in the log
@@ -68,6 +71,7 @@ def test_a_backup_restored_onto_an_empty_machine_answers_the_same_and_goes_on(
     with closing(sqlite3.connect(home / "dagster" / "storage" / "runs.db")) as restored:
         assert restored.execute("select id from runs").fetchall() == [("one",)]
     assert answers(other) == before
+    assert (other.folder / own).read_text() == "# ours"
     assert other.b2b("landing", "verify").exit_code == 0
     done = other.b2b("replay")
     assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "nothing changed")
