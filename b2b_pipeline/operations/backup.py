@@ -1,7 +1,7 @@
 """A copy of an embedded installation, and back: warehouse, landing with what lies beside it, key, Dagster's history.
 
 In it: the DuckDB file, landing, credentials that rotated, the hash key, Dagster's home but for compute logs,
-`pipeline.yaml`, and one's own `sources` and `metrics` beside it. Not in it: `.env` and other secrets of the environment,
+`pipeline.yaml`, and one's own `sources` and `metrics` beside it. Not in it: `.env` and secrets of the environment,
 dropped files (they are their owner's), exports (they are made again). `manifest.json` has size and checksum of every
 file; it is written last.
 """

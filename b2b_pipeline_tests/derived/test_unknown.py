@@ -14,7 +14,7 @@ from b2b_pipeline.cli import app
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.given import Facts, Need
-from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import FAMILIES, METRICS
 from b2b_pipeline.orchestration.assets.kpi import describe_days
 from b2b_pipeline_tests.support.dropped import Dropped
@@ -173,7 +173,8 @@ def test_the_view_and_its_copy_say_null_where_b2b_kpi_does(only_won: Dropped) ->
 
 def test_before_the_first_derive_every_metric_is_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = Dropped.of(tmp_path, monkeypatch, "files:" + LEADS + WON_ALONE + ADS).pipeline()
-    answers = ask(pipeline.warehouse, pipeline.config, list(METRICS))
+    asked = [name for name, metric in METRICS.items() if not free_axes(metric)]
+    answers = ask(pipeline.warehouse, pipeline.config, asked)
     assert {a.value for a in answers} == {None}
     nothing = "nothing was derived yet: run `b2b backfill`, or the pipeline in the Dagster UI"
     assert {a.why_null for a in answers} == {nothing}
@@ -555,7 +556,8 @@ def test_every_surface_tells_that_won_deals_have_no_amount(half_priced: Dropped)
     family, days = FAMILIES["pipeline"], [date(2026, 1, 2), date(2026, 1, 3)]
     described = describe_days(half_priced.pipeline(), family, days)
     assert "3 of 4 won deals have no amount" in described["2026-01-03"]["leaves_out"]
-    assert f"{NOT_LOST} (lost, win_rate, win_rate_amount)" in described["2026-01-03"]["no_value_because"]
+    of = "open_opportunities, open_pipeline, lost, win_rate, win_rate_amount"
+    assert f"{NOT_LOST} ({of})" in described["2026-01-03"]["no_value_because"]
     page = half_priced.folder / "page.html"
     assert run.invoke(app, ["report", "--to", "2026-01-03", "--out", str(page)]).exit_code == 0
     assert "3 of 4 won deals have no amount in the reporting currency" in page.read_text(encoding="utf-8")

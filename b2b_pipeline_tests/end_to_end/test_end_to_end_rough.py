@@ -12,10 +12,10 @@ from sqlalchemy import select
 from b2b_pipeline.derived.gone import sweeps
 from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.query import ask
-from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.warehouse.tables import spend
 from b2b_pipeline_tests.support.end_to_end import (
     ENGINES,
+    EVERY,
     ROUGH_UNTIL,
     Workshop,
     assert_true,
@@ -27,7 +27,7 @@ from b2b_pipeline_tests.support.end_to_end import (
 from b2b_sandbox.generate_ads import NESTED_MANAGER, ROUGH_ACCOUNTS
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
-OF_EMAIL = [name for name in METRICS if name.startswith("email_")]
+OF_EMAIL = [name for name in EVERY if name.startswith("email_")]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -38,7 +38,7 @@ def whole(request: pytest.FixtureRequest) -> Workshop:
 
 @pytest.mark.parametrize("by", [(), ("day",), ("month",), ("day", "channel")], ids="-".join)
 def test_every_metric_of_the_rough_world_equals_the_truth_and_is_complete(whole: Workshop, by: tuple[str, ...]) -> None:
-    assert_true(rough(), whole, ROUGH_UNTIL, by, names=[name for name in METRICS if name not in OF_EMAIL])
+    assert_true(rough(), whole, ROUGH_UNTIL, by, names=[name for name in EVERY if name not in OF_EMAIL])
 
 
 def test_what_no_stream_gives_is_unknown_and_not_zero(whole: Workshop) -> None:
