@@ -124,6 +124,8 @@ def metric(name: Annotated[str, typer.Argument(help="Such as won_per_lead.")]) -
 
 
 def _named(name: str) -> dict[str, str]:
+    if not config_path().is_file():
+        raise ConfigError(f"{config_path()} is not there: `b2b init FOLDER` makes an installation")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise ConfigError(f"{name!r} is no name such as tiktok_ads: small letters, digits and _")
     return {"name": name, "NAME": name.upper(), "title": name.replace("_", " ").title()}

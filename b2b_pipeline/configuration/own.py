@@ -62,6 +62,8 @@ def _modules(kind: Kind) -> dict[str, Path]:
 
 
 def _files(kind: Kind) -> list[Path]:
+    if not config_path().is_file():  # then this is no installation, and whatever lies here is not ours to run
+        return []
     folder = config_path().parent / kind
     if kind == "sources":
         return sorted(folder.glob("*/source.py"))

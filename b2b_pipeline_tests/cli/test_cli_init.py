@@ -110,6 +110,14 @@ def test_a_team_installs_the_wheel_and_adds_a_source_and_a_metric_of_its_own(
     assert own["value"] is None
 
 
+def test_where_there_is_no_installation_nothing_is_written_and_no_code_is_run(tmp_path: Path) -> None:
+    refused = run(CHECKOUT, tmp_path, "new", "metric", "mine")
+    assert (refused.returncode, "`b2b init FOLDER` makes an installation" in refused.stderr) == (2, True)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "foreign.py").write_text("raise SystemExit('run')")
+    assert run(CHECKOUT, tmp_path, "kpi", "--list").returncode == 0
+
+
 def test_what_is_wrong_with_ones_own_code_is_told_with_its_file(tmp_path: Path) -> None:
     run(CHECKOUT, tmp_path, "init", "c")
     company = tmp_path / "c"
