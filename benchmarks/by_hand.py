@@ -44,8 +44,13 @@ def _credit(component: str, where: str = "true") -> str:
     )  # fmt: skip
 
 
-def _in_stage(stage: str) -> str:
-    return f"select person_key, date_day from stage_entry where stage = '{stage}' and nth = 1"  # noqa: S608
+_LATE = ("sql", "opportunity", "customer")
+
+
+def _at_least(*stages: str) -> str:
+    named = ", ".join(f"'{stage}'" for stage in stages)
+    first = "select person_key, min(date_day) as date_day from stage_entry"
+    return f"{first} where stage in ({named}) group by person_key"
 
 
 _WITH_DEAL = "select person_key, min(date_day) as date_day from deal group by person_key"
@@ -65,8 +70,8 @@ _FAMILIES = {
         _costs("sales_cost", "cost_ledger", "category = 'salaries_sales'"),
     ],
     "funnel_conversion": [
-        _people("funnel_conversion", "leads_reached_mql", "lead", _in_stage("mql")),
-        _people("funnel_conversion", "mqls_reached_sql", "mql", _in_stage("sql")),
+        _people("funnel_conversion", "leads_reached_mql", "lead", _at_least("mql", "sal", *_LATE)),
+        _people("funnel_conversion", "mqls_reached_sql", "mql", _at_least(*_LATE)),
         _people("funnel_conversion", "sqls_with_opportunity", "sql", _WITH_DEAL),
         _people("funnel_conversion", "leads_with_won", "lead", _WITH_WON),
     ],
