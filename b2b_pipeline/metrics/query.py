@@ -25,12 +25,11 @@ from b2b_pipeline.metrics.model import STANDARD, Axis, Metric, Term
 from b2b_pipeline.metrics.names import nearest, resolve
 from b2b_pipeline.metrics.periods import GRAINS, periods, span
 from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
-from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, DIMENSIONS, METRICS
+from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, METRICS
 from b2b_pipeline.metrics.when import PERIOD, Span
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import kpi_component_daily
 
-TAKEN = {*GRAINS, *DIMENSIONS, "metric", "date", "value", "numerator", "denominator", "complete"}  # as a split or key
 _NEVER = "no row has {}: `b2b doctor` tells a field that is missing, `b2b backfill --again` reads one that is new"
 
 

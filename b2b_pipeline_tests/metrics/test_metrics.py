@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, insert
 
-from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.config import TAKEN, Config
 from b2b_pipeline.metrics import docs
 from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.metrics.kinds import Cohort, Linear, Quantile
 from b2b_pipeline.metrics.model import Join, Measure, Metric, ModelError, Term
+from b2b_pipeline.metrics.periods import GRAINS
 from b2b_pipeline.metrics.plan import Asked, Bounds, plan
-from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, FAMILIES, METRICS, borrowed_families
+from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, DIMENSIONS, FAMILIES, METRICS, borrowed_families
 from b2b_pipeline.metrics.store import definition
 from b2b_pipeline.metrics.when import End, Shifted, Start, Trailing
 from b2b_pipeline.warehouse.tables import kpi_component_daily, opp_contact_role, opportunity
@@ -179,3 +180,13 @@ def test_terms_of_different_days_meet_in_one_period() -> None:
         3: (20, 50),
     }
     assert {row.period.month: row.numerator for row in found["level"]} == {2: 3, 3: 2}
+
+
+def test_no_dimension_of_ones_own_can_have_a_name_that_a_query_or_an_answer_has() -> None:
+    measures = [COMPONENTS[name] for name in ("spend", "leads_reached_mql", "open_pipeline", "attributed_revenue")]
+    columns = {column.name for measure in measures for column in measure.rows(config(None), ()).c}
+    asked = Asked(grain="month", periods=[Bounds(date(2026, 3, 1), date(2026, 3, 1), date(2026, 3, 31))])
+    (cells,) = plan(METRICS["spend"], config(None), asked).get_final_froms()
+    columns |= {column.name for column in cells.c}
+    keys = Answer(METRICS["spend"], {"date": date(2026, 3, 1)}, None, None).as_json().keys()
+    assert {*GRAINS, *DIMENSIONS, *columns, *keys} <= TAKEN

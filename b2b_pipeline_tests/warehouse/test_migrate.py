@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect, select, text
 
+from b2b_pipeline.derived.made_of import Loads
+from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.tables import coverage, metadata
+from b2b_pipeline.warehouse.tables import coverage, kpi_component_daily, metadata
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
 
 
@@ -38,3 +40,15 @@ def test_tables_and_columns_that_an_earlier_release_lacked_are_added_and_its_row
 def test_a_new_warehouse_has_everything_and_upgrading_it_again_changes_nothing(warehouse: Warehouse) -> None:
     assert migrate.upgrade(warehouse) is None
     assert migrate.upgrade(warehouse) == migrate.HEAD
+
+
+@pytest.mark.parametrize("had", [True, False], ids=["numbers of before", "nothing yet"])
+def test_numbers_of_an_earlier_release_are_behind_until_the_next_derive(warehouse: Warehouse, had: bool) -> None:
+    migrate.upgrade(warehouse)
+    with warehouse.write() as connection:
+        if had:
+            connection.execute(kpi_component_daily.insert().values(component="leads", value=1, n_rows=1))
+        connection.execute(text("update alembic_version set version_num = '0004'"))
+    assert migrate.upgrade(warehouse) == "0004"
+    with warehouse.read() as connection:
+        assert Loads(connection, ANY).behind({}) == had
