@@ -49,7 +49,7 @@ def kpi(
         raise typer.BadParameter("name at least one metric, or --list them")
     from b2b_pipeline.core.refused import has_data
     from b2b_pipeline.metrics.compare import compare
-    from b2b_pipeline.metrics.query import ask, named
+    from b2b_pipeline.metrics.query import ask, free_axes, named
     from b2b_pipeline.metrics.shown import shown
 
     found = pipeline()
@@ -67,7 +67,7 @@ def kpi(
         show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
     # A split of nothing has no row that could say why: then the total does.
     told = {answer.metric.name for answer in answers}
-    silent = [name for name in metrics if named(name).name not in told]
+    silent = [name for name in metrics if named(name).name not in told and not free_axes(named(name))]
     totals = ask(found.warehouse, found.config, silent, start, end) if silent else []
     for line in remarks([*answers, *totals]):
         say(line)

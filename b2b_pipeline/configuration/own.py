@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -27,14 +28,23 @@ OBJECT = {"sources": "SOURCE", "metrics": "FAMILY"}
 def found(kind: Kind) -> Iterator[Any]:
     """Each object of one's own. Raises ConfigError, with the file, for one that cannot be imported."""
     for module, where in _modules(kind).items():
-        try:
-            yield getattr(import_module(module), OBJECT[kind])
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        except Exception as error:
-            raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
+        with _told(str(where)):
+            item = getattr(import_module(module), OBJECT[kind])
+        yield item
     for entry in _entries(kind):
-        yield entry.load()
+        with _told(f"entry point {entry.name} ({entry.value})"):
+            item = entry.load()
+        yield item
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except Exception as error:
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def packages() -> set[str]:

@@ -133,3 +133,41 @@ def test_what_is_wrong_with_ones_own_code_is_told_with_its_file(tmp_path: Path) 
     (company / "metrics" / "mine.py").unlink()
     assert "two families called spend" not in run(CHECKOUT, company, "kpi", "--list").stderr
     assert "two metrics called spend: give yours another name" in run(CHECKOUT, company, "kpi", "--list").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("stages: {a: [\n", "while parsing a flow node"),
+        ("- a list\n", "validation error"),
+        ("stages: {mine: {Hot: [mql]}}\n", "validation error"),
+        ("stages: {hubspot: {lead: mql}}\n", "stages.hubspot belongs to another source"),
+    ],
+)
+def test_words_of_ones_own_that_are_none_or_anothers_are_refused_with_their_file(
+    tmp_path: Path, words: str, said: str
+) -> None:
+    run(CHECKOUT, tmp_path, "init", "c")
+    run(CHECKOUT, tmp_path / "c", "new", "source", "mine", "--kind", "crm")
+    (tmp_path / "c" / "sources" / "mine" / "words.yaml").write_text(words, encoding="utf-8")
+    told = run(CHECKOUT, tmp_path / "c", "doctor")
+    assert (told.returncode, "mine/words.yaml: " in told.stderr, said in told.stderr) == (2, True, True), told.stderr
+
+
+def test_a_package_brings_a_metric_by_an_entry_point_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    run(CHECKOUT, tmp_path, "init", "c")
+    company, site = tmp_path / "c", tmp_path / "site"
+    run(CHECKOUT, company, "new", "metric", "theirs")
+    (site / "theirs-1.dist-info").mkdir(parents=True)
+    (company / "metrics" / "theirs.py").rename(site / "their_metrics.py")
+    (site / "theirs-1.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1\n")
+    points = site / "theirs-1.dist-info" / "entry_points.txt"
+    points.write_text("[b2b_pipeline.metrics]\ntheirs = their_metrics:FAMILY\n")
+    both = Path(f"{CHECKOUT}{os.pathsep}{site}")
+    assert '"theirs"' in run(both, company, "kpi", "--list", "--format", "json").stdout
+    points.write_text("[b2b_pipeline.metrics]\ntheirs = their_metrics:NOTHING\n")
+    told = run(both, company, "kpi", "--list")
+    assert (told.returncode, "entry point theirs (their_metrics:NOTHING): AttributeError" in told.stderr) == (2, True)
+    points.write_text("")
+    asked = run(CHECKOUT, company, "kpi", "attributed_revenue", "--by", "model")
+    assert (asked.returncode, "the warehouse is empty" in asked.stderr) == (0, True), asked.stderr
