@@ -172,7 +172,12 @@ class Known:
         unread, start = unread_before(self._connection, self._config), self._config.start_date
         if unread is None:
             return [*reasons, f"opportunities of before start_date {start} are read only where they have changed since"]
-        why = f"{unread} opportunities were never read: they have not changed since start_date {start}"
+        many = (
+            f"{unread} opportunities were never read: they have"
+            if unread > 1
+            else "1 opportunity was never read: it has"
+        )
+        why = f"{many} not changed since start_date {start}"
         return [*reasons, why] if unread else reasons
 
     def _of_legs(self, name: str, legs: tuple[Leg, ...], metric: Metric, dated: bool) -> str:

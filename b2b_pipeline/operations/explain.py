@@ -190,7 +190,7 @@ def _evidence(
     legs = [(term, leg) for term in metric.terms for leg in COMPONENTS[term.measure].legs]
     for term, leg in legs:
         conditions = list(_of_leg(term, leg, day, channel, without if channel == ALL else ()))
-        counted = [(leg, term.label, conditions)]
+        counted = [(leg, term.label + (", taken away" if leg.sign < 0 else ""), conditions)]
         for arrived in leg.into:
             them = leg.select(config, leg.about, within=term.within).where(*conditions)
             counted.append((arrived, f"{term.label}: where they got", [arrived.about.in_(them)]))

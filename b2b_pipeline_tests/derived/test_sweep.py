@@ -10,9 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.gone import sweeps
+from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
@@ -21,6 +24,7 @@ from b2b_pipeline.warehouse.tables import (
     deal,
     identity_cluster,
     identity_link,
+    kpi_component_daily,
     lead,
     opp_contact_role,
     opportunity,
@@ -217,3 +221,20 @@ def test_while_a_sweep_is_damaged_no_number_that_it_decides_is_whole(
         pipeline.ingest("hubspot", "present", UNTIL, UNTIL + timedelta(days=1), "again", early=True)
     rebuild(pipeline, "again", replay=False)
     assert "hubspot/present" not in reasons("leads")
+
+
+def test_what_is_open_is_whole_only_where_a_sweep_says_that_no_deal_of_before_is_missing(warehouse: Warehouse) -> None:
+    def why() -> list[str]:
+        with warehouse.read() as connection:
+            return Known(connection, CONFIG).partly(METRICS["open_opportunities"])
+
+    records(warehouse)
+    standing(warehouse)
+    with warehouse.write() as connection:
+        connection.execute(kpi_component_daily.insert().values(component="leads", value=1, n_rows=1))
+    start = CONFIG.start_date
+    assert why() == [f"opportunities of before start_date {start} are read only where they have changed since"]
+    swept(warehouse, "p", "opportunity", "1", "2", "old", SWEPT)
+    assert why() == [f"1 opportunity was never read: it has not changed since start_date {start}"]
+    put(warehouse, opportunity, {"source": "hubspot", "source_account": "p", "opp_id": "old", "updated_at": at(1)})
+    assert why() == []
