@@ -11,16 +11,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from b2b_pipeline.configuration import file_mapping as mapping
+from b2b_pipeline.configuration import file_cells, file_mapping, file_tables
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import Cell, When
+from b2b_pipeline.configuration.file_cells import Cell, When
+
+OF_FILES = {module.__name__ for module in (file_cells, file_tables, file_mapping)}
 
 
 def schema() -> dict[str, Any]:
     """The models' own schema, and the short forms that YAML may have in their place."""
     found: dict[str, Any] = Config.model_json_schema()
     short = {When.__name__, *(model.__name__ for model in _below(Cell))}
-    of_files = {model.__name__ for model in _below(BaseModel) if model.__module__ == mapping.__name__}
+    of_files = {model.__name__ for model in _below(BaseModel) if model.__module__ in OF_FILES}
     for name, definition in found["$defs"].items():
         forms = [{"type": "null"}, *([{"type": ["string", "number"]}] if name in short else [])]
         found["$defs"][name] = {"anyOf": [_loose(definition) if name in of_files else definition, *forms]}

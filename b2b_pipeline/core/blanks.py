@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, func, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import COUNTED, SUMMED
+from b2b_pipeline.configuration.file_cells import COUNTED, SUMMED
 from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.core.given import Facts, Need, stated_by
 from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata

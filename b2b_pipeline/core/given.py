@@ -12,7 +12,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection, literal, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import CLICK_IDS, FileMapping, OpportunityTable
+from b2b_pipeline.configuration.file_cells import CLICK_IDS
+from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.file_tables import OpportunityTable
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.file_coverage import why_nothing

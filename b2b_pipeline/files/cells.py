@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.configuration.file_mapping import EPOCHS
+from b2b_pipeline.configuration.file_cells import EPOCHS
 from b2b_pipeline.privacy import identifying
 
 DecimalSign = Literal[".", ","]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.configuration.file_mapping import COUNTED, FileMapping, mapping_for, personal_paths
+from b2b_pipeline.configuration.file_cells import COUNTED
+from b2b_pipeline.configuration.file_mapping import FileMapping, mapping_for, personal_paths
 from b2b_pipeline.connectors.base import Account, MappingContext
 from b2b_pipeline.errors import ContractError, PermanentError
 from b2b_pipeline.files.formats import MEGABYTE

@@ -9,11 +9,12 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from b2b_pipeline.configuration import file_cells, file_tables
 from b2b_pipeline.configuration import file_mapping as mapping
 
 KINDS = (
-    mapping.Text, mapping.Category, mapping.EventType, mapping.Flag, mapping.Channel, mapping.Email, mapping.Number,
-    mapping.Money, mapping.Currency, mapping.Day, mapping.Month, mapping.Moment,
+    file_cells.Text, file_cells.Category, file_cells.EventType, file_cells.Flag, file_cells.Channel, file_cells.Email,
+    file_cells.Number, file_cells.Money, file_cells.Currency, file_cells.Day, file_cells.Month, file_cells.Moment,
 )  # fmt: skip
 
 
@@ -31,15 +32,15 @@ def page() -> str:
         *_example(),
         "```",
     ]
-    for model in (mapping.FileMapping, mapping.Read, mapping.Totals, mapping.When):
+    for model in (mapping.FileMapping, mapping.Read, mapping.Totals, file_cells.When):
         lines += ["", f"## {model.__name__}", "", *_said(model), "", "| key | default |", "|---|---|"]
         lines += [f"| `{field.alias or name}` | {_default(field)} |" for name, field in model.model_fields.items()]
-    lines += ["", "## Columns", "", *_said(mapping.Cell), "", "| kind | what | further keys |", "|---|---|---|"]
-    common = set(mapping.Cell.model_fields)
+    lines += ["", "## Columns", "", *_said(file_cells.Cell), "", "| kind | what | further keys |", "|---|---|---|"]
+    common = set(file_cells.Cell.model_fields)
     for kind in KINDS:
         further = ", ".join(f"`{name}`" for name in kind.model_fields if name not in common)
         lines.append(f"| {kind.__name__} | {' '.join(_said(kind))} | {further} |")
-    for name, field in mapping.Tables.model_fields.items():
+    for name, field in file_tables.Tables.model_fields.items():
         lines += ["", f"## `{name}`", "", *_table(_model(field))]
     return "\n".join(lines) + "\n"
 

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import charset_normalizer
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, PasswordError
 
-from b2b_pipeline.configuration.file_mapping import DELIMITERS, Read
+from b2b_pipeline.configuration.file_cells import DELIMITERS
+from b2b_pipeline.configuration.file_mapping import Read
 from b2b_pipeline.errors import ContractError
 
 HEADER_WITHIN = 50

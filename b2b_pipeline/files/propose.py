@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from b2b_pipeline.configuration.file_mapping import CATEGORIES, EVENT_TYPES
+from b2b_pipeline.configuration.file_cells import CATEGORIES, EVENT_TYPES
 from b2b_pipeline.files import cells, sends, vocabulary
 from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, look, total_cell
 from b2b_pipeline.files.readings import (

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
-from b2b_pipeline.configuration.file_mapping import FileMapping, field_name, personal_paths
+from b2b_pipeline.configuration.file_cells import field_name
+from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.formats import HEADER_WITHIN, Grid, Row, grids
 from b2b_pipeline.privacy import PREFIX, normalise_email

@@ -11,7 +11,8 @@ from __future__ import annotations
 import pandas as pd
 from sqlalchemy import Table
 
-from b2b_pipeline.configuration.file_mapping import Cell, FileMapping
+from b2b_pipeline.configuration.file_cells import Cell
+from b2b_pipeline.configuration.file_mapping import FileMapping
 from b2b_pipeline.files import cells
 from b2b_pipeline.warehouse.contract import CONFLICT, REJECT, REJECT_ABOUT, REJECT_COLUMN
 

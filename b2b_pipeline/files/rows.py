@@ -22,18 +22,9 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from b2b_pipeline.configuration.currencies import KNOWN
-from b2b_pipeline.configuration.file_mapping import (
-    CLICK_IDS,
-    SUMMED,
-    Currency,
-    Day,
-    EmailEventTable,
-    FileMapping,
-    LeadTable,
-    Moment,
-    OpportunityTable,
-    field_name,
-)
+from b2b_pipeline.configuration.file_cells import CLICK_IDS, SUMMED, Currency, Day, Moment, field_name
+from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.file_tables import EmailEventTable, LeadTable, OpportunityTable
 from b2b_pipeline.connectors.columns import channel_of, described, email_domain, email_key, excluded_by, local_day
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells

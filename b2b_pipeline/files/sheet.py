@@ -11,22 +11,20 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.configuration.file_mapping import (
+from b2b_pipeline.configuration.file_cells import (
     Cell,
     Channel,
     Choice,
     Day,
-    FileMapping,
     Id,
-    LeadTable,
     Moment,
     Money,
     Number,
-    OpportunityTable,
-    Table,
     Text,
     field_name,
 )
+from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.file_tables import LeadTable, OpportunityTable, Table
 from b2b_pipeline.connectors.columns import email_key
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.reading import NOT_AN_ADDRESS, PROBLEM, ROW

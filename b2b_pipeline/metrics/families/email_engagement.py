@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import exists
 
-from b2b_pipeline.configuration.file_mapping import SUMMED
+from b2b_pipeline.configuration.file_cells import SUMMED
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.datasets import RECIPIENTS, SUMMARIES
 from b2b_pipeline.metrics.kinds import Linear
