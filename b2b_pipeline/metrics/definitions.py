@@ -49,7 +49,7 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
             component_day_gap: list(_component_gaps(gaps, days)),
         }  # fmt: skip
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
-        refresh_view(connection, config, versions(config))
+        refresh_view(connection, config, {row["metric"]: row["version"] for row in defined})
         for table, rows in written.items():
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
