@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from b2b_sandbox.toolkit import Dialect
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
@@ -31,6 +33,8 @@ HEADER = (
 )
 CSV_TYPE = "application/vnd.sdmx.data+csv;version=1.0.0"
 PARAMETERS = {"startPeriod", "endPeriod", "lastNObservations", "detail", "format"}
+
+DIALECT = Dialect()  # no quota, no key, no pages
 
 RATES = """
 select date_day, currency, per_eur from fx_rate

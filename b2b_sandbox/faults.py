@@ -20,6 +20,7 @@ from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoin
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from b2b_sandbox import dialects, tokens
+from b2b_sandbox.vendors import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -27,31 +28,34 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp
 
+    from b2b_sandbox.toolkit import Dialect
     from b2b_sandbox.world import World
 
 FOREVER = -1
 
-_ANY = ("google_ads", "hubspot", "salesforce", "ecb")
-_APIS = ("google_ads", "hubspot", "salesforce")
-
-# Kind -> the vendors that can show it, and the options that it takes with their defaults.
-KINDS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "throttle": (_APIS, {"retry_after": None, "daily": False}),  # seconds; a daily quota is used up
-    "platform_throttle": (("google_ads",), {"retry_after": 60}),  # by Google's platform, before the API is reached
-    "token_error": (_APIS, {"error": "unknown_error"}),  # of the token endpoint (path_contains="token")
-    "server_error": (_ANY, {"status": 500}),  # 500, 502 or 503, with an HTML page
-    "withhold": (_ANY, {}),  # an error 500 in the vendor's dialect, until cleared
-    "missing_scope": (("hubspot",), {"scope": "content"}),  # that the app was not granted, until cleared
-    "html_page": (_ANY, {}),  # status 200
-    "error_in_200": (_APIS, {}),
-    "cut_body": (_ANY, {}),  # half of the answer, then a clean end: no Content-Length gives it away
-    "slow": (_ANY, {"seconds": 5.0}),
-    "expire_token": (_APIS, {}),  # the tokens issued so far are refused, as expired
-    "expire_cursor": (("google_ads", "salesforce"), {}),  # the next request for a following page
-    "repeat_cursor": (_APIS, {}),  # the next page's cursor is the one just asked for
-    "total_mismatch": (_APIS, {"by": 7}),  # announces more rows than there are
-    "drop_field": (_ANY, {"field": ""}),  # schema drift: a dotted path within each row
-    "add_field": (_ANY, {"field": "", "value": "unexpected"}),
+# Kind -> who can show it, and the options that it takes with their defaults.
+_KINDS: dict[str, tuple[Callable[[Dialect], object], dict[str, Any]]] = {
+    "throttle": (lambda its: its.throttled, {"retry_after": None, "daily": False}),  # seconds; the day's quota is gone
+    "platform_throttle": (lambda its: its.platform_throttled, {"retry_after": 60}),  # before the API is reached
+    "token_error": (lambda its: its.token_route, {"error": "unknown_error"}),  # needs path_contains="token"
+    "server_error": (lambda its: True, {"status": 500}),  # 500, 502 or 503, with an HTML page
+    "withhold": (lambda its: True, {}),  # an error 500 in the vendor's dialect, until cleared
+    "missing_scope": (lambda its: its.missing_scope, {"scope": "content"}),  # was not granted, until cleared
+    "html_page": (lambda its: True, {}),  # status 200
+    "error_in_200": (lambda its: its.throttled, {}),
+    "cut_body": (lambda its: True, {}),  # half of the answer, then a clean end: no Content-Length gives it away
+    "slow": (lambda its: True, {"seconds": 5.0}),
+    "expire_token": (lambda its: its.expired, {}),  # the tokens issued so far are refused, as expired
+    "expire_cursor": (lambda its: its.expired_cursor, {}),  # the next request for a following page
+    "repeat_cursor": (lambda its: its.repeat, {}),  # the next page's cursor is the one just asked for
+    "total_mismatch": (lambda its: its.announces_totals, {"by": 7}),  # announces more rows than there are
+    "drop_field": (lambda its: True, {"field": ""}),  # schema drift: a dotted path within each row
+    "add_field": (lambda its: True, {"field": "", "value": "unexpected"}),
+}
+# Kind -> the vendors that can show it, and its options.
+KINDS = {
+    kind: (tuple(name for name, vendor in VENDORS.items() if can(vendor.DIALECT)), options)
+    for kind, (can, options) in _KINDS.items()
 }
 
 
@@ -178,34 +182,8 @@ def _take(world: World, fault: Fault) -> bool:
 # --- Answers given in the vendor's place -----------------------------------------------------------------------------
 
 
-def _throttle(fault: Fault) -> Response:
-    wait, daily = fault.options["retry_after"], fault.options["daily"]
-    if fault.vendor == "google_ads":
-        quota = {
-            "rateScope": "DEVELOPER",
-            "rateName": "Number of operations for basic access" if daily else "Requests per second",
-            "retryDelay": f"{wait or (86_400 if daily else 1)}s",
-        }
-        code = "RESOURCE_EXHAUSTED" if daily else "RESOURCE_TEMPORARILY_EXHAUSTED"
-        return dialects.google_ads(
-            429, "quotaError", code, "Too many requests. Retry later.", details={"quotaErrorDetails": quota}
-        )
-    if fault.vendor == "hubspot":
-        policy = "DAILY" if daily else "TEN_SECONDLY_ROLLING"
-        answer = dialects.hubspot(
-            429,
-            "RATE_LIMITS",
-            f"You have reached your {policy.lower()} limit.",
-            errorType="RATE_LIMIT",
-            policyName=policy,
-        )
-    elif daily:
-        answer = dialects.salesforce(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
-    else:
-        answer = dialects.salesforce(503, "SERVER_UNAVAILABLE", "The server is temporarily unavailable.")
-    if wait is not None:
-        answer.headers["Retry-After"] = str(wait)
-    return answer
+def _dialect(fault: Fault) -> Dialect:
+    return VENDORS[fault.vendor].DIALECT
 
 
 def _server_error(fault: Fault) -> Response:
@@ -214,25 +192,9 @@ def _server_error(fault: Fault) -> Response:
 
 
 def _internal_error(fault: Fault, status: int = 500) -> Response:
-    if fault.vendor == "google_ads":
-        answer: Response = dialects.google_ads(
-            500, "internalError", "INTERNAL_ERROR", "An internal error has occurred."
-        )
-    elif fault.vendor == "hubspot":
-        answer = dialects.hubspot(500, "INTERNAL_ERROR", "internal error")
-    elif fault.vendor == "salesforce":
-        answer = dialects.salesforce(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred.")
-    else:
-        answer = dialects.html(500, "500 Internal Server Error")
+    answer = _dialect(fault).broken()
     answer.status_code = status
     return answer
-
-
-def _platform_throttle(fault: Fault) -> Response:
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}
-    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.options['retry_after']}s"}
-    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded.", "details": [info, retry]}
-    return JSONResponse({"error": error}, 429)
 
 
 def _token_error(fault: Fault) -> Response:
@@ -240,42 +202,22 @@ def _token_error(fault: Fault) -> Response:
     return JSONResponse({"error": fault.options["error"], "error_description": "retry your request"}, 400)
 
 
-def _missing_scope(fault: Fault) -> Response:
-    needed = {"requiredGranularScopes": [fault.options["scope"]]}
-    error = {"message": "One or more of the following scopes are required.", "context": needed}
-    message = "This app hasn't been granted all required scopes to make this call."
-    return dialects.hubspot(403, "MISSING_SCOPES", message, errors=[error])
-
-
-def _expired_token(fault: Fault) -> Response:
-    if fault.vendor == "google_ads":
-        return dialects.google_ads(
-            401, "authenticationError", "OAUTH_TOKEN_EXPIRED", "Oauth token provided has expired."
-        )
-    if fault.vendor == "hubspot":
-        return dialects.hubspot(
-            401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired 5 second(s) ago."
-        )
-    return dialects.salesforce(401, "INVALID_SESSION_ID", "Session expired or invalid")
-
-
-def _expired_cursor(fault: Fault) -> Response:
-    if fault.vendor == "google_ads":
-        return dialects.google_ads(400, "requestError", "EXPIRED_PAGE_TOKEN", "The page token has expired.")
-    return dialects.salesforce(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+def _said(word: Callable[..., Response] | None, *arguments: Any) -> Response:
+    assert word is not None  # add_fault takes only what the vendor has words for
+    return word(*arguments)
 
 
 INSTEAD: dict[str, Callable[[Fault], Response]] = {
-    "throttle": _throttle,
+    "throttle": lambda fault: _said(_dialect(fault).throttled, fault.options["retry_after"], fault.options["daily"]),
+    "platform_throttle": lambda fault: _said(_dialect(fault).platform_throttled, fault.options["retry_after"]),
     "server_error": _server_error,
     "withhold": _internal_error,
-    "missing_scope": _missing_scope,
-    "platform_throttle": _platform_throttle,
+    "missing_scope": lambda fault: _said(_dialect(fault).missing_scope, fault.options["scope"]),
     "token_error": _token_error,
     "html_page": lambda fault: dialects.html(200, "Scheduled maintenance"),
     "error_in_200": lambda fault: _internal_error(fault, 200),
-    "expire_token": _expired_token,
-    "expire_cursor": _expired_cursor,
+    "expire_token": lambda fault: _said(_dialect(fault).expired),
+    "expire_cursor": lambda fault: _said(_dialect(fault).expired_cursor),
 }
 
 
@@ -284,20 +226,14 @@ INSTEAD: dict[str, Callable[[Fault], Response]] = {
 
 async def _cursor(vendor: str, request: Request) -> str:
     """The cursor that a request for a following page carries, else ""."""
-    if vendor == "salesforce":
-        is_following = "/query/" in request.url.path or "/queryAll/" in request.url.path
-        return request.url.path.removeprefix("/salesforce") if is_following and "/jobs/" not in request.url.path else ""
-    if vendor == "ecb":
+    if vendor not in VENDORS or (cursor := VENDORS[vendor].DIALECT.cursor) is None:
         return ""
     asked = dict(request.query_params)
     try:
         body = json.loads(await request.body() or b"{}")
     except ValueError:
         body = {}
-    if isinstance(body, dict):
-        asked |= body
-    names = ("pageToken",) if vendor == "google_ads" else ("after", "offset")
-    return next((str(asked[name]) for name in names if asked.get(name)), "")
+    return cursor(request, asked | body if isinstance(body, dict) else asked)
 
 
 def _alter(fault: Fault, cursor: str, body: bytes, headers: dict[str, str]) -> bytes | None:
@@ -321,7 +257,9 @@ def _alter(fault: Fault, cursor: str, body: bytes, headers: dict[str, str]) -> b
 def _alter_json(fault: Fault, cursor: str, answer: dict[str, Any]) -> bool:
     """Change one page in place; False where there is nothing to change."""
     if fault.kind == "repeat_cursor":
-        return _repeat_cursor(fault.vendor, cursor, answer)
+        if repeat := _dialect(fault).repeat:
+            repeat(cursor, answer)
+        return True
     if fault.kind == "total_mismatch":
         names = [name for name in ("total", "totalSize", "totalResultsCount") if name in answer]
         for name in names:  # a Google count is an int64, written as a string
@@ -330,7 +268,7 @@ def _alter_json(fault: Fault, cursor: str, answer: dict[str, Any]) -> bool:
     *parents, leaf = str(fault.options["field"]).split(".")
     rows = [
         row
-        for row in _rows(answer)
+        for row in _rows(_dialect(fault).rows, answer)
         if (parent := _descend(row, parents)) is not None and (fault.kind == "add_field" or leaf in parent)
     ]
     for row in rows:
@@ -342,20 +280,8 @@ def _alter_json(fault: Fault, cursor: str, answer: dict[str, Any]) -> bool:
     return bool(rows)
 
 
-def _repeat_cursor(vendor: str, cursor: str, answer: dict[str, Any]) -> bool:
-    if vendor == "google_ads":
-        answer["nextPageToken"] = cursor
-    elif vendor == "salesforce":
-        answer |= {"nextRecordsUrl": cursor, "done": False}
-    elif "hasMore" in answer:  # HubSpot's e-mail events
-        answer |= {"offset": cursor, "hasMore": True}
-    else:
-        answer["paging"] = {"next": {"after": cursor}}
-    return True
-
-
-def _rows(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for name in ("results", "records", "events"):
+def _rows(names: tuple[str, ...], answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in names:
         rows = answer.get(name)
         if isinstance(rows, list):
             yield from (row for row in rows if isinstance(row, dict))

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from b2b_sandbox import dialects, gaql, google_ads_rows, tokens
 from b2b_sandbox.gaql_fields import FIELDS, camel
+from b2b_sandbox.toolkit import Dialect, Refused, asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,14 +34,6 @@ VERSIONS = ("v26", "v25", "v24", "v23")
 PAGE_SIZE = 10_000
 TOKEN_LIFETIME = 3599
 PAGE_TOKEN_LIFETIME = 3600.0
-
-
-class Refused(Exception):
-    """The error answer that ends a request."""
-
-    def __init__(self, answer: Response) -> None:
-        super().__init__(answer.status_code)
-        self.answer = answer
 
 
 def routes(
@@ -238,3 +231,45 @@ def _result(query: gaql.Query, row: gaql.Row) -> dict[str, Any]:
                 node = node.setdefault(parent, {})
             node[name] = str(row[field]) if FIELDS[field] == "int64" else row[field]
     return result
+
+
+# -- what goes wrong, in Google's words
+
+
+def _throttled(wait: int | None, daily: bool) -> Response:
+    quota = {
+        "rateScope": "DEVELOPER",
+        "rateName": "Number of operations for basic access" if daily else "Requests per second",
+        "retryDelay": f"{wait or (86_400 if daily else 1)}s",
+    }
+    code = "RESOURCE_EXHAUSTED" if daily else "RESOURCE_TEMPORARILY_EXHAUSTED"
+    details = {"quotaErrorDetails": quota}
+    return dialects.google_ads(429, "quotaError", code, "Too many requests. Retry later.", details=details)
+
+
+def _platform_throttled(wait: int) -> Response:
+    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded.", "details": [info, retry]}
+    return JSONResponse({"error": error}, 429)
+
+
+def _expired() -> Response:
+    message = "Oauth token provided has expired."
+    return dialects.google_ads(401, "authenticationError", "OAUTH_TOKEN_EXPIRED", message)
+
+
+DIALECT = Dialect(
+    throttled=_throttled,
+    platform_throttled=_platform_throttled,
+    broken=lambda: dialects.google_ads(500, "internalError", "INTERNAL_ERROR", "An internal error has occurred."),
+    expired=_expired,
+    expired_cursor=lambda: dialects.google_ads(
+        400, "requestError", "EXPIRED_PAGE_TOKEN", "The page token has expired."
+    ),
+    cursor=asked_by("pageToken"),
+    repeat=lambda cursor, answer: answer.update(nextPageToken=cursor),
+    rows=("results",),
+    token_route=True,
+    announces_totals=True,
+)

@@ -7,17 +7,16 @@ Reference: https://developers.hubspot.com/docs/api-reference/latest/overview.
 from __future__ import annotations
 
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from b2b_sandbox import hubspot_email, hubspot_objects, hubspot_properties, hubspot_search, tokens
+from b2b_sandbox import dialects, hubspot_email, hubspot_objects, hubspot_properties, hubspot_search, tokens
 from b2b_sandbox.hubspot_call import Call, HubSpotError, iso
+from b2b_sandbox.toolkit import DAY, Dialect, Meter, Shown, asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +32,6 @@ SCOPES = [
     "content", "crm.objects.companies.read", "crm.objects.contacts.read", "crm.objects.deals.read",
     "crm.objects.owners.read", "oauth",
 ]  # fmt: skip
-
-DAY = 86_400.0
 
 # The wording of RFC 6749's errors in HubSpot's own `status`.
 GRANT_STATUS = {
@@ -56,33 +53,6 @@ class Limits:
 # What a private app may do in an account with a Professional subscription; and what does not get in a test's way.
 PROFESSIONAL = Limits(ten_seconds=190, daily=650_000, search=5)
 GENEROUS = Limits(ten_seconds=100_000, daily=10_000_000, search=10_000)
-
-
-@dataclass(frozen=True)
-class Meter:
-    """Counts the requests of the last `seconds`."""
-
-    most: int
-    seconds: float
-    times: deque[float] = field(default_factory=deque)
-    lock: Lock = field(default_factory=Lock)
-
-    def used(self) -> int:
-        with self.lock:
-            return self._used()
-
-    def take(self) -> bool:
-        """Count one more; False if that would be too many."""
-        with self.lock:
-            if self._used() >= self.most:
-                return False
-            self.times.append(time.monotonic())
-            return True
-
-    def _used(self) -> int:
-        while self.times and self.times[0] <= time.monotonic() - self.seconds:
-            self.times.popleft()
-        return len(self.times)
 
 
 def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
@@ -265,3 +235,44 @@ def _rate_headers(daily: Meter, burst: Meter, *, is_oauth: bool) -> dict[str, st
         "X-HubSpot-RateLimit-Daily": str(daily.most),
         "X-HubSpot-RateLimit-Daily-Remaining": str(daily.most - daily.used()),
     }
+
+
+# -- what goes wrong, in HubSpot's words
+
+
+def _throttled_fault(wait: int | None, daily: bool) -> Response:
+    policy = "DAILY" if daily else "TEN_SECONDLY_ROLLING"
+    message = f"You have reached your {policy.lower()} limit."
+    answer = dialects.hubspot(429, "RATE_LIMITS", message, errorType="RATE_LIMIT", policyName=policy)
+    if wait is not None:
+        answer.headers["Retry-After"] = str(wait)
+    return answer
+
+
+def _expired() -> Response:
+    message = "The OAuth token used to make this call expired 5 second(s) ago."
+    return dialects.hubspot(401, "EXPIRED_AUTHENTICATION", message)
+
+
+def _missing_scope_fault(scope: str) -> Response:
+    return _missing_scopes(scope).answer()
+
+
+def _repeat(cursor: str, answer: Shown) -> None:
+    if "hasMore" in answer:  # e-mail events
+        answer |= {"offset": cursor, "hasMore": True}
+    else:
+        answer["paging"] = {"next": {"after": cursor}}
+
+
+DIALECT = Dialect(
+    throttled=_throttled_fault,
+    broken=lambda: dialects.hubspot(500, "INTERNAL_ERROR", "internal error"),
+    expired=_expired,
+    missing_scope=_missing_scope_fault,
+    cursor=asked_by("after", "offset"),
+    repeat=_repeat,
+    rows=("results", "events"),
+    token_route=True,
+    announces_totals=True,
+)

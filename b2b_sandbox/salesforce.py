@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from b2b_sandbox import salesforce_bulk, salesforce_query, tokens
+from b2b_sandbox import dialects, salesforce_bulk, salesforce_query, tokens
 from b2b_sandbox.salesforce_call import NEWEST, OLDEST, Call, Gate, SalesforceError, not_found
 from b2b_sandbox.salesforce_schema import OBJECTS, SObject
 from b2b_sandbox.soql import SoqlError
+from b2b_sandbox.toolkit import Dialect, Shown
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -218,3 +219,37 @@ def _record(world: World, call: Call) -> Response:
         if found:
             return JSONResponse(found[0])
     raise not_found()
+
+
+# -- what goes wrong, in Salesforce's words
+
+
+def _throttled(wait: int | None, daily: bool) -> Response:
+    answer = (
+        dialects.salesforce(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
+        if daily
+        else dialects.salesforce(503, "SERVER_UNAVAILABLE", "The server is temporarily unavailable.")
+    )
+    if wait is not None:
+        answer.headers["Retry-After"] = str(wait)
+    return answer
+
+
+def _cursor(request: Request, asked: Shown) -> str:
+    """The next page is a path of its own."""
+    path = request.url.path
+    is_following = "/query/" in path or "/queryAll/" in path
+    return path.removeprefix("/salesforce") if is_following and "/jobs/" not in path else ""
+
+
+DIALECT = Dialect(
+    throttled=_throttled,
+    broken=lambda: dialects.salesforce(500, "UNKNOWN_EXCEPTION", "An unexpected error occurred."),
+    expired=lambda: dialects.salesforce(401, "INVALID_SESSION_ID", "Session expired or invalid"),
+    expired_cursor=lambda: dialects.salesforce(400, "INVALID_QUERY_LOCATOR", "invalid query locator"),
+    cursor=_cursor,
+    repeat=lambda cursor, answer: answer.update(nextRecordsUrl=cursor, done=False),
+    rows=("records",),
+    token_route=True,
+    announces_totals=True,
+)

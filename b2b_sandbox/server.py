@@ -14,8 +14,8 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from b2b_sandbox import ecb, google_ads, hubspot, salesforce
 from b2b_sandbox.faults import FaultMiddleware
+from b2b_sandbox.vendors import VENDORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from b2b_sandbox.world import World
-
-VENDORS = {"google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "ecb": ecb}
 
 
 def create_app(world: World, **options: Mapping[str, Any]) -> Starlette:

@@ -60,8 +60,8 @@ def serve(
     """Serve the vendors' APIs until interrupted. The world is made once; `--fresh` makes another."""
     from b2b_sandbox.drops import drop_files, remember_folder
     from b2b_sandbox.generate import make_world
-    from b2b_sandbox.server import VENDORS
     from b2b_sandbox.server import serve as run
+    from b2b_sandbox.vendors import VENDORS
 
     path = _path(world)
     if fresh:

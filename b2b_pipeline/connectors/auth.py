@@ -25,14 +25,14 @@ PASSING = {"unknown_error", "server_error", "temporarily_unavailable"}
 
 
 class StaticToken:
-    """A token that does not expire, sent as `Authorization: Bearer`."""
+    """A token that does not expire, sent as `Authorization: Bearer`, or as a header of the vendor's own."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, header: str = "") -> None:
         keep_secret(token)
-        self._token = token
+        self._headers = {header: token} if header else {"Authorization": f"Bearer {token}"}
 
     def headers(self) -> Mapping[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
+        return self._headers
 
     def refresh(self) -> None:
         raise AuthError("the access token was refused and cannot be refreshed: put a new one into the environment")

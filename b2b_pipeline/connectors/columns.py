@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -23,6 +24,51 @@ def column(records: pd.DataFrame, path: str) -> pd.Series:
     values = records[path]
     blank = values.to_numpy() == ""
     return values.mask(blank, None) if blank.any() else values
+
+
+def core_rows(records: pd.DataFrame, context: MappingContext, source_id: pd.Series, **columns: Any) -> pd.DataFrame:
+    """Rows of a core table, one per record, with the columns that every one of them has."""
+    origin = {"source": context.source, "source_account": context.account.id, "source_id": source_id}
+    return pd.DataFrame({**origin, **columns}, index=records.index)
+
+
+def member(values: pd.Series, name: str) -> pd.Series:
+    """The member of that name of each cell that is an object, else null."""
+    return values.map(lambda cell: cell.get(name) if isinstance(cell, dict) else None).astype(object)
+
+
+def email_links(
+    records: pd.DataFrame, context: MappingContext, source_id: pd.Series, record_key: pd.Series, addresses: pd.Series,
+    updated: pd.Series,
+) -> pd.DataFrame:  # fmt: skip
+    """`identity_link`: one row per record and address of it (a pseudonym, or a list of them), so often as it may stand.
+
+    A record that is deleted still belongs to its person.
+    """
+    known = records.assign(id=source_id, key=record_key, address=addresses, at=utc(updated)).explode("address")
+    key = email_key(known["address"])
+    rows = core_rows(
+        known, context, known["id"], from_key=known["key"], to_key=key, rule="email", updated_at=known["at"],
+        date_day=local_day(known["at"], context.config.zone), is_deleted=False,
+    )  # fmt: skip
+    return rows[key.notna()].drop_duplicates(["from_key", "to_key"])
+
+
+def text(values: pd.Series) -> pd.Series:
+    """Ids as text, also where a missing neighbour made a column of numbers float."""
+    return values.map(lambda value: f"{value:.0f}" if isinstance(value, float) else str(value), na_action="ignore")
+
+
+def decimal_text(values: pd.Series) -> pd.Series:
+    """Numbers as decimal text, without an exponent (1.0E7); what is none stays as it is."""
+    return values.map(_decimal, na_action="ignore")
+
+
+def _decimal(value: Any) -> Any:
+    try:
+        return format(Decimal(str(value)), "f")
+    except InvalidOperation:
+        return value
 
 
 def utc_from_ms(values: pd.Series) -> pd.Series:

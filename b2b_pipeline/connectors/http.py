@@ -123,6 +123,13 @@ class Answer:
         """The parsed body. Raises TransientError when it is not JSON: status, length and SHA-256, never the body."""
         return parse_json(self.response)
 
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        """The records in a member of the body. Raises TransientError when it has none, but for instance an error."""
+        body = self.json()
+        if not isinstance(body, dict) or not isinstance(body.get(name), list):
+            raise TransientError(f"{place(self.response)}: status {self.response.status_code} without {name!r}")
+        return body[name]  # type: ignore[no-any-return]
+
 
 def parse_json(response: requests.Response) -> Any:
     try:
@@ -184,6 +191,21 @@ def wait_or_stop(seconds: float, reason: str = "throttled") -> Wait | Stop:
     if seconds <= MAX_WAIT.total_seconds():
         return Wait(seconds, reason)
     return Stop(datetime.now(UTC) + timedelta(seconds=min(seconds, LONGEST.total_seconds())), reason)
+
+
+def by_status(response: requests.Response, reason: str = "refused") -> Outcome:
+    """What an answer means by its status alone (RFC 9110), where the vendor has no words of its own for it."""
+    status = response.status_code
+    if status in (200, 201, 202, 207):
+        is_page = "text/html" in response.headers.get("Content-Type", "")
+        return Wait(5.0, "an HTML page instead of an answer") if is_page else Ok()
+    if status == 429:
+        return wait_or_stop(retry_after(response, 10.0))
+    if status >= 500:
+        return wait_or_stop(retry_after(response, 5.0), reason)
+    if status == 401:
+        return Reauth(reason)
+    return Fatal(reason, auth=status == 403)
 
 
 def next_utc_midnight(now: datetime | None = None) -> datetime:

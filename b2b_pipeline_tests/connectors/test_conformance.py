@@ -38,6 +38,10 @@ class TestSalesforce(OverTheSandbox):
     source = SOURCES["salesforce"]
 
 
+class TestPipedrive(OverTheSandbox):
+    source = SOURCES["pipedrive"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -27,7 +27,8 @@ from b2b_sandbox import tokens
 from b2b_sandbox.drops import drop_files
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.generate_ads import MANAGER
-from b2b_sandbox.server import VENDORS, running
+from b2b_sandbox.server import running
+from b2b_sandbox.vendors import VENDORS
 from b2b_sandbox.world import World
 
 START, UNTIL = date(2026, 6, 9), date(2026, 6, 28)
@@ -36,6 +37,7 @@ CREDENTIALS = {
     "GOOGLE_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN, "GOOGLE_ADS_LOGIN_CUSTOMER_ID": MANAGER,
     "HUBSPOT_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
     "SALESFORCE_CLIENT_ID": tokens.CLIENT_ID, "SALESFORCE_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "PIPEDRIVE_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
@@ -118,7 +120,7 @@ def template() -> Installation:
 def settle(found: Installation, patch: pytest.MonkeyPatch) -> None:
     """Point the environment at an installation, and at nothing of the machine's own."""
     for name in list(os.environ):
-        if name.startswith(("B2B_", "GOOGLE_ADS_", "HUBSPOT_", "SALESFORCE_", "ECB_")):
+        if name.startswith(("B2B_", *(f"{vendor.upper()}_" for vendor in VENDORS))):
             patch.delenv(name)
     for vendor in VENDORS:
         patch.setenv(f"{vendor.upper()}_BASE_URL", "http://127.0.0.1:9")

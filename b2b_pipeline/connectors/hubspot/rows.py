@@ -19,11 +19,13 @@ from b2b_pipeline.connectors.base import MappingContext
 from b2b_pipeline.connectors.columns import (
     channel_of,
     column,
+    core_rows,
     described,
     email_domain,
     email_key,
     excluded_by,
     local_day,
+    text,
     utc,
     utc_from_ms,
 )
@@ -290,7 +292,7 @@ def _sendings(records: pd.DataFrame) -> pd.DataFrame:
     ids = ids.where(ids.str.len() > 0, column(records, "primaryEmailCampaignId"))
     rows = records.assign(send_id=ids).explode("send_id")
     rows = rows[rows["send_id"].notna()]
-    return rows.assign(send_id=_text(rows["send_id"]))
+    return rows.assign(send_id=text(rows["send_id"]))
 
 
 def email_events(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -303,7 +305,7 @@ def email_events(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame
     created = utc_from_ms(column(rows, "created"))
     sent = utc_from_ms(column(rows, "sentBy.created"))
     sent = sent.where(sent.notna() | ~kind.isin(NEVER_SENT), created)
-    send_id = _text(column(rows, "emailCampaignId"))
+    send_id = text(column(rows, "emailCampaignId"))
     return _rows(
         rows, context,
         event_id=rows["id"], send_id=send_id, campaign_id=send_id, recipient_hash=column(rows, "recipient"),
@@ -334,7 +336,7 @@ def click_touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.Data
         rows, context,
         touch_id="hubspot:email_event:" + rows["id"].astype("string"), record_key=email_key(column(rows, "recipient")),
         touched_at=clicked, date_day=local_day(clicked, context.config.zone),
-        channel="email", campaign_id=_text(column(rows, "emailCampaignId")), touch_type="email_click",
+        channel="email", campaign_id=text(column(rows, "emailCampaignId")), touch_type="email_click",
         evidence="CLICK", is_deleted=False, updated_at=clicked,
     )  # fmt: skip
 
@@ -343,8 +345,7 @@ def click_touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.Data
 
 
 def _rows(records: pd.DataFrame, context: MappingContext, **columns: Any) -> pd.DataFrame:
-    origin = {"source": context.source, "source_account": context.account.id, "source_id": records["id"]}
-    return pd.DataFrame({**origin, **columns}, index=records.index)
+    return core_rows(records, context, records["id"], **columns)
 
 
 def _stages(
@@ -405,11 +406,6 @@ def _day_or_text(values: pd.Series, context: MappingContext) -> pd.Series:
 
 def _seconds(values: pd.Series) -> pd.Series:
     return pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601").dt.floor("s")
-
-
-def _text(values: pd.Series) -> pd.Series:
-    """Ids as text, also where a missing neighbour made a column of numbers float."""
-    return values.map(lambda value: f"{value:.0f}" if isinstance(value, float) else str(value), na_action="ignore")
 
 
 def _distinct(ids: list[str]) -> list[str]:

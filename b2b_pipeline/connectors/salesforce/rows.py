@@ -8,7 +8,6 @@ type `date`: days of the org, which no time zone shifts (object reference, check
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -17,6 +16,7 @@ from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.connectors.columns import (
     channel_of,
     column,
+    decimal_text,
     described,
     email_domain,
     email_key,
@@ -201,7 +201,7 @@ def opportunity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         product=None,
         region=None,
         campaign_id=column(records, "CampaignId"),
-        amount=column(records, "Amount").map(_decimal_text, na_action="ignore"),
+        amount=decimal_text(column(records, "Amount")),
         currency=currency.where(currency.notna(), context.settings.options.get("currency")),
         is_won=_flag(records, "IsWon"),
         is_closed=_flag(records, "IsClosed"),
@@ -405,11 +405,3 @@ def _flag(records: pd.DataFrame, path: str) -> pd.Series[Any]:
     """Booleans: JSON's of REST, the words of a Bulk CSV; anything else stays as it is."""
     words = {"true": True, "false": False}
     return column(records, path).map(lambda value: words.get(value, value)).astype(object)
-
-
-def _decimal_text(value: Any) -> Any:
-    """A number as decimal text, without an exponent: REST and Bulk write large ones as 1.0E7."""
-    try:
-        return format(Decimal(str(value)), "f")
-    except InvalidOperation:
-        return value

@@ -1,0 +1,233 @@
+"""Pipedrive: deals with the history of their stages, persons and organizations, by API v2.
+
+API v1 is asked only for what v2 has not: the log of a deal's changes, and who we are. Reads of v1 that have a twin in
+v2 are out of support since 2026-08-01. Facts from the official SDK (npm pipedrive 33.7.0) and
+https://developers.pipedrive.com/docs/api/v1, read 2026-11-30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import requests
+
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.auth import StaticToken
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Finding,
+    Page,
+    Record,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+    choose,
+)
+from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.http import (
+    Answer,
+    Fatal,
+    Outcome,
+    Session,
+    Stop,
+    Wait,
+    by_status,
+    follow,
+    json_or_none,
+    next_utc_midnight,
+    retry_after,
+    wait_or_stop,
+)
+from b2b_pipeline.connectors.pipedrive import rows
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
+from b2b_pipeline.errors import PermanentError
+
+LISTED = 500  # the most that one call gives
+DEALS = (("deals", ""), ("deals", "deleted"), ("deals/archived", ""))  # three lists; in the bin for 30 days
+KEPT = ("stage_id", "status")  # of a deal's log; the rest may be about people
+
+
+@dataclass(frozen=True)
+class Pipedrive:
+    """One company. `names`: pipelines and stages, by id, listed once."""
+
+    session: Session
+    config: Config
+    names: dict[str, dict[int, Record]] = field(default_factory=dict)
+
+
+def classify(response: requests.Response) -> Outcome:
+    """https://pipedrive.readme.io/docs/core-api-concepts-rate-limiting, and …-http-status-codes"""
+    body = json_or_none(response)
+    error = str(body.get("error") or "refused") if isinstance(body, dict) else "an answer that is not JSON"
+    if response.status_code == 429:
+        if response.headers.get("x-daily-ratelimit-token-remaining") == "0":
+            return Stop(next_utc_midnight(), "the company's tokens of the day")
+        seconds = response.headers.get("x-ratelimit-reset", "")
+        return wait_or_stop(retry_after(response, float(seconds) if seconds.isdecimal() else 2.0))
+    if response.status_code == 403 and not isinstance(body, dict):
+        return Fatal("blocked for having asked too often", fix="leave Pipedrive alone for an hour")
+    if response.status_code == 200 and isinstance(body, dict) and body.get("success") is False:
+        return Wait(5.0, error)
+    return by_status(response, error)
+
+
+def _listing(client: Pipedrive, path: str, **query: Any) -> Iterator[Answer]:
+    def ask(cursor: str | None) -> Answer:
+        return client.session.get(path, {**query, "limit": LISTED, "cursor": cursor})
+
+    return follow(ask, lambda answer: (answer.json().get("additional_data") or {}).get("next_cursor"))
+
+
+def _changed(client: Pipedrive, path: str, window: Window, **query: Any) -> Iterator[Page]:
+    """What was updated in the window; in its order, so that what changes meanwhile moves behind, out of the window."""
+    asked = {"updated_since": _seconds(window.since), "updated_until": _seconds(window.until), "sort_by": "update_time"}
+    for answer in _listing(client, f"api/v2/{path}", **asked, **query):
+        yield Page(answer.rows("data"), answer.request)
+
+
+def _seconds(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"  # a fraction is refused
+
+
+def read_deals(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
+    """Deals that were updated in the window, archived and deleted ones too, with stage, pipeline, and their changes."""
+    for path, status in DEALS:
+        for page in _changed(client, path, window, status=status or None):
+            yield Page([_with_history(client, deal) for deal in page.records], page.request)
+
+
+def _with_history(client: Pipedrive, deal: Record) -> Record:
+    """The log costs 20 tokens a deal: one that never moved has nothing in it that we do not know."""
+    changes: list[Record] = []
+    if deal.get("stage_change_time"):
+        for answer in _listing(client, f"api/v1/deals/{deal['id']}/changelog"):
+            changes += [change for change in answer.rows("data") if change["field_key"] in KEPT]
+    named = {kind: _named(client, kind).get(deal[f"{kind}_id"]) for kind in ("pipeline", "stage")}
+    return {**deal, **named, "changes": changes}
+
+
+def _named(client: Pipedrive, kind: str) -> dict[int, Record]:
+    if kind not in client.names:
+        listed = (row for answer in _listing(client, f"api/v2/{kind}s") for row in answer.rows("data"))
+        client.names[kind] = {row["id"]: {"id": row["id"], "name": row["name"]} for row in listed}
+    return client.names[kind]
+
+
+def read_persons(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
+    return _changed(client, "persons", window)
+
+
+def read_organizations(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
+    return _changed(client, "organizations", window)
+
+
+def read_present(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all that is not deleted: of persons and organizations no list says what was, or was merged away."""
+    on = {stream.name for stream in SOURCE.switched_on(client.config)}
+    swept = (("person", ("persons",), "lead"), ("deal", ("deals", "deals/archived"), "opportunity"),
+             ("organization", ("organizations",), "account"))  # fmt: skip
+    return sweep([(object_, partial(_ids, client, paths)) for stream, paths, object_ in swept if stream in on])
+
+
+def _ids(client: Pipedrive, paths: tuple[str, ...]) -> Iterator[list[str]]:
+    for path in paths:
+        for answer in _listing(client, f"api/v2/{path}"):
+            yield [str(row["id"]) for row in answer.rows("data")]
+
+
+def connect(config: Config) -> Pipedrive:
+    base = settings.base_url("pipedrive", "")
+    base = base or f"https://{settings.secret('PIPEDRIVE_COMPANY_DOMAIN')}.pipedrive.com"
+    auth = StaticToken(settings.secret("PIPEDRIVE_API_TOKEN"), "x-api-token")
+    return Pipedrive(Session(base, classify=classify, auth=auth), config)
+
+
+def accounts(client: Pipedrive, config: Config) -> Accounts:
+    """The one company that the token belongs to."""
+    me = client.session.get("api/v1/users/me").json()["data"]
+    company = Account(str(me["company_id"]), me["company_name"], me["default_currency"])
+    return choose([company], config.sources["pipedrive"].accounts, "sources.pipedrive.accounts")
+
+
+def probe(client: Pipedrive, config: Config) -> list[Finding]:
+    """The company, a small call per stream, what is left of the day's tokens, and the custom fields that are named."""
+    try:
+        answer = client.session.get("api/v1/users/me")
+        found = [Finding(True, f"Pipedrive company {answer.json()['data']['company_domain']}")]
+        for stream in SOURCE.switched_on(config):
+            if stream.name != "present":
+                answer = client.session.get(f"api/v2/{stream.name}s", {"limit": 1})
+                found.append(Finding(True, f"Pipedrive {stream.name} is readable"))
+    except PermanentError as error:
+        fix = "put a user's API token into PIPEDRIVE_API_TOKEN, of a user who sees all deals and contacts"
+        return [Finding(False, f"Pipedrive: {error}", error.fix or fix)]
+    if left := answer.response.headers.get("x-daily-ratelimit-token-remaining"):
+        found.append(Finding(True, f"Pipedrive: {left} tokens are left of today"))
+    return [*found, *_absent(client, config)]
+
+
+def _absent(client: Pipedrive, config: Config) -> Iterator[Finding]:
+    """Custom fields that are named and not there."""
+    keys = {name: key for name, key in config.sources["pipedrive"].fields.items() if rows.path_of(key) != key}
+    known = set()
+    for path in ("personFields", "dealFields") if keys else ():
+        known |= {row["field_code"] for answer in _listing(client, f"api/v2/{path}") for row in answer.rows("data")}
+    for name in (name for name, key in keys.items() if key not in known):
+        fix = "copy the key in Company settings > Data fields"
+        yield Finding(False, f"Pipedrive has no field of the key in sources.pipedrive.fields.{name}", fix)
+
+
+_UPDATED = WindowPolicy(overlap=timedelta(minutes=15), settle=timedelta(minutes=2))
+PERSONAL = (
+    "name", "first_name", "last_name", "emails.value", "phones.value", "im.value", "birthday", "notes", "job_title",
+    "postal_address.*",
+)  # fmt: skip
+
+SOURCE = Source(
+    name="pipedrive",
+    title="Pipedrive",
+    kind="crm",
+    api_version="v2",
+    streams=(
+        Stream(
+            "deal", "changes", "Deals, archived and deleted ones too, with the history of their stages.", read_deals,
+            day="update_time", policy=_UPDATED, page_size=20,  # a call for the log of each deal that has moved
+            feeds={
+                "opportunity": rows.opportunities, "opp_contact_role": rows.contact_roles,
+                "stage_event": rows.deal_stages,
+            },
+            states={"stage_event": lambda config: ()},  # stages of deals, not of leads
+        ),
+        Stream(
+            "person", "changes", "Persons, with all their addresses.", read_persons, day="update_time",
+            policy=_UPDATED, page_size=LISTED, personal=PERSONAL,
+            feeds={"lead": rows.leads, "identity_link": rows.identity_links, "touchpoint": rows.touchpoints},
+        ),
+        Stream(
+            "organization", "changes", "Organizations.", read_organizations, day="update_time", policy=_UPDATED,
+            page_size=LISTED, feeds={"account": rows.accounts},
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of all that there is: what is missing was deleted or merged.",
+            read_present, day="swept_at", policy=SWEEP, page_size=LISTED, feeds={"record_present": present},
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    classify=classify,
+    environment={
+        "PIPEDRIVE_API_TOKEN": "Personal preferences > API, of a user who sees all deals and contacts",
+        "PIPEDRIVE_COMPANY_DOMAIN": "the first part of your address, ourcompany of ourcompany.pipedrive.com",
+    },
+    optional=frozenset({"PIPEDRIVE_COMPANY_DOMAIN"}),  # the sandbox has none
+)  # fmt: skip
