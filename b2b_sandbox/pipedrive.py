@@ -98,6 +98,7 @@ def routes(world: World, burst: int = 100_000, daily: int = 10_000_000, page_siz
         at("/api/v2/pipelines", lambda call: _listed(call, _pipelines(), page_size)),
         at("/api/v2/stages", lambda call: _listed(call, _stages(), page_size)),
         at("/api/v2/personFields", lambda call: _listed(call, _fields(), page_size)),
+        at("/api/v2/dealFields", lambda call: _listed(call, [], page_size)),  # without the standard ones
         at("/api/v1/deals/{id:int}/changelog", changelog),
         at("/api/v1/users/me", lambda call: {"success": True, "data": ME}),
     ]

@@ -20,7 +20,7 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
-VENDORS = ("google_ads", "hubspot", "salesforce", "ecb")
+VENDORS = ("google_ads", "hubspot", "salesforce", "pipedrive", "ecb")
 
 
 class Sandbox:
@@ -42,6 +42,10 @@ class Sandbox:
             case "salesforce":
                 url = f"{self.url}/salesforce{path or '/services/data/v67.0/queryAll'}"
                 params = {} if path else {"q": "SELECT Id, Status FROM Lead"}
+            case "pipedrive":
+                headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
+                url = f"{self.url}/pipedrive/api/v2/persons"
+                params = {"limit": 3, **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -52,19 +56,24 @@ class Sandbox:
             return self.get(vendor, pageToken=page["nextPageToken"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
+        if vendor == "pipedrive":
+            return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         return self.get(vendor, page["nextRecordsUrl"])
 
 
 def cursor(vendor: str, page: dict[str, Any]) -> object:
     if vendor == "google_ads":
         return page.get("nextPageToken")
+    if vendor == "pipedrive":
+        return page["additional_data"]["next_cursor"]
     return page["paging"]["next"]["after"] if vendor == "hubspot" else page.get("nextRecordsUrl")
 
 
 def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
-    return list(answer.json().get("results", answer.json().get("records")))
+    body = answer.json()
+    return next(list(body[name]) for name in ("results", "records", "data") if name in body)
 
 
 @pytest.fixture(scope="module")
