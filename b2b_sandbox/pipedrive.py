@@ -52,8 +52,8 @@ FIELDS = {
 COSTS = {"deals/archived": 20, "pipelines": 5, "stages": 5, "changelog": 20, "users/me": 2}  # tokens; other lists: 10
 
 
-class Lists(NamedTuple):
-    """All that can be listed, by id; the changes of a deal by its id, newest first."""
+class Company(NamedTuple):
+    """All of it that can be listed, by id; the changes of a deal by its id, newest first."""
 
     deals: list[Shown]
     persons: list[Shown]
@@ -63,7 +63,7 @@ class Lists(NamedTuple):
 
 def routes(world: World, burst: int = 100_000, daily: int = 10_000_000, page_size: int = 500) -> list[BaseRoute]:
     """The paths of one company. `burst` requests in two seconds, `daily` tokens, at most `page_size` records a page."""
-    lists = Shapes(world, _lists)
+    company = Shapes(world, company_at)
     requests, budget = Meter(burst, 2.0), Meter(daily, 86_400.0)
 
     def enter(request: Request) -> dict[str, str]:
@@ -81,11 +81,11 @@ def routes(world: World, burst: int = 100_000, daily: int = 10_000_000, page_siz
 
     def deals(call: Call, *, archived: bool = False) -> Shown:
         states = set(filter(None, call.query("status").split(","))) or {"open", "won", "lost"}
-        rows = [row for row in lists().deals if row["is_archived"] is archived and row["status"] in states]
+        rows = [row for row in company().deals if row["is_archived"] is archived and row["status"] in states]
         return _listed(call, rows, page_size)
 
     def changelog(call: Call) -> Shown:
-        if (changes := lists().changes.get(int(call.path("id")))) is None:
+        if (changes := company().changes.get(int(call.path("id")))) is None:
             raise _refused(404, "Deal not found")
         return _listed(call, changes, page_size)
 
@@ -93,8 +93,8 @@ def routes(world: World, burst: int = 100_000, daily: int = 10_000_000, page_siz
     return [
         at("/api/v2/deals", deals),
         at("/api/v2/deals/archived", partial(deals, archived=True)),
-        at("/api/v2/persons", lambda call: _listed(call, lists().persons, page_size)),
-        at("/api/v2/organizations", lambda call: _listed(call, lists().organizations, page_size)),
+        at("/api/v2/persons", lambda call: _listed(call, company().persons, page_size)),
+        at("/api/v2/organizations", lambda call: _listed(call, company().organizations, page_size)),
         at("/api/v2/pipelines", lambda call: _listed(call, _pipelines(), page_size)),
         at("/api/v2/stages", lambda call: _listed(call, _stages(), page_size)),
         at("/api/v2/personFields", lambda call: _listed(call, _fields(), page_size)),
@@ -138,7 +138,7 @@ def _time(call: Call, name: str) -> str:
 # -- what it makes of the world
 
 
-def _lists(connection: sqlite3.Connection, now: int) -> Lists:
+def company_at(connection: sqlite3.Connection, now: int) -> Company:
     def records(name: str) -> Iterator[tuple[int, sqlite3.Row, Any]]:
         scope = {"vendor": "hubspot", "object": name, "now": now}
         for row in connection.execute(CURRENT + " and v.is_gone = 0 order by v.id", scope):
@@ -162,7 +162,7 @@ def _lists(connection: sqlite3.Connection, now: int) -> Lists:
         if not row["is_deleted"] or row["modified_at"] > now - BIN:
             deals.append(deal)
             changes[number] = [*_changes(deal, states)]
-    return Lists(deals, persons, organizations, changes)
+    return Company(deals, persons, organizations, changes)
 
 
 def _states(moves: list[tuple[int, str]], pipeline: int) -> Iterator[tuple[int, int, str]]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import date, timedelta
+from fnmatch import fnmatchcase
 
 import pytest
+import time_machine
 from sqlalchemy import func, select
 
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.derived.gone import GONE, gone
+from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import identity_cluster, lead, opportunity, stage_event, touchpoint
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, assert_true, build, inside, new_warehouses
+from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, assert_true, build, clock, inside, new_warehouses
 from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox.generate import advance, make_world
-from b2b_sandbox.pipedrive import FIELDS
+from b2b_sandbox.pipedrive import FIELDS, company_at
 
 START, FIRST_UNTIL, UNTIL = date(2026, 2, 1), date(2026, 5, 26), date(2026, 6, 8)
 SETTINGS = f"""\
@@ -130,6 +134,29 @@ def _merged(installed: Installation) -> list[tuple[str, str]]:
     return [(loser, winner) for losers, winner in pairs for loser in (losers or "").split(";") if loser]
 
 
+def test_leads_are_the_persons_that_are_there_each_once_on_the_day_they_were_added(
+    installed: Installation, shop: Pipeline
+) -> None:
+    with installed.world.connect() as connection:
+        persons = company_at(connection, installed.world.now()).persons
+    own = {person["id"] for person in persons if any(_is_ours(email["value"]) for email in person["emails"])}
+    expected = Counter(person["add_time"][:10] for person in persons if person["id"] not in own)
+    with time_machine.travel(clock(installed.world)):
+        answers = [
+            answer.as_json() for answer in ask(shop.warehouse, shop.config, ["leads", "mqls"], START, UNTIL, ["day"])
+        ]
+    found = {row["date"]: row["value"] for row in answers if row["metric"] == "leads"}
+    assert own
+    assert {day: n for day, n in found.items() if n} == expected
+    unknown = [row for row in answers if row["metric"] == "mqls"]
+    assert unknown
+    assert all(row["value"] is None for row in unknown)
+
+
+def _is_ours(address: str) -> bool:
+    return address.endswith("@ourcompany.example") or fnmatchcase(address, "qa+test*@*")
+
+
 def test_custom_fields_tell_the_channel_of_a_person(shop: Pipeline) -> None:
     query = select(touchpoint.c.channel, touchpoint.c.evidence, func.count().label("n"))
     found = shop.warehouse.rows(query.group_by(touchpoint.c.channel, touchpoint.c.evidence))
@@ -146,3 +173,12 @@ def test_nobody_s_name_or_address_is_in_landing(installed: Installation) -> None
         assert all(address["value"].startswith("h1:") for address in record["emails"])
         assert record["name"].startswith("h1:")
         assert record["first_name"].startswith("h1:")
+
+
+def test_without_a_field_that_tells_channels_no_revenue_is_credited_to_any(shop: Pipeline) -> None:
+    """Nobody said so: nobody has a channel then, which must not look like revenue that no channel brought."""
+    silent = shop.config.model_copy(deep=True)
+    silent.sources["pipedrive"].fields.clear()
+    for config, is_known in ((shop.config, True), (silent, False)):
+        answers = ask(shop.warehouse, config, ["revenue_first_touch"], START, UNTIL)
+        assert {answer.value is not None for answer in answers} == {is_known}

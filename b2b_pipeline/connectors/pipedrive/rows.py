@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from b2b_pipeline.configuration.config import dimension_fields
+from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.columns import (
     channel_of,
     column,
@@ -76,6 +76,12 @@ def touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         is_deleted=False,
     )  # fmt: skip
     return rows.drop(columns="created_at")[evidence.notna()]
+
+
+def tells_channel(config: Config) -> list[str]:
+    """What touches can state: nothing where no custom field is named."""
+    named = {name for name, key in config.sources["pipedrive"].fields.items() if key}
+    return ["channel"] if named & {"utm_medium", *config.channels.click_ids} else []
 
 
 def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:

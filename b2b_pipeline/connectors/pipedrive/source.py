@@ -211,6 +211,7 @@ SOURCE = Source(
             "person", "changes", "Persons, with all their addresses.", read_persons, day="update_time",
             policy=_UPDATED, page_size=LISTED, personal=PERSONAL,
             feeds={"lead": rows.leads, "identity_link": rows.identity_links, "touchpoint": rows.touchpoints},
+            states={"touchpoint": rows.tells_channel},
         ),
         Stream(
             "organization", "changes", "Organizations.", read_organizations, day="update_time", policy=_UPDATED,
