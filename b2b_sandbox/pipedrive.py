@@ -107,6 +107,7 @@ def routes(world: World, burst: int = 100_000, daily: int = 10_000_000, page_siz
 ME = {
     "id": 1, "name": "Sandbox", "default_currency": "EUR", "timezone_name": "Europe/Berlin", "is_deleted": False,
     "company_id": 7654321, "company_name": "Our Company", "company_domain": "ourcompany", "active_flag": True,
+    "access": [{"app": "sales", "admin": True, "permission_set_id": "62cc4d7f-4038-4352-abf3-a8c1c822b631"}],
 }  # fmt: skip
 
 

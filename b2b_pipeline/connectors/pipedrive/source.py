@@ -32,25 +32,25 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import (
-    Answer,
     Fatal,
     Outcome,
     Session,
     Stop,
     Wait,
     by_status,
-    follow,
     json_or_none,
     next_utc_midnight,
     retry_after,
     wait_or_stop,
 )
 from b2b_pipeline.connectors.pipedrive import rows
+from b2b_pipeline.connectors.rest import Listing, readable
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import PermanentError
 
 LISTED = 500  # the most that one call gives
+LISTS = Listing("data", "additional_data.next_cursor", asked={"limit": LISTED})
 DEALS = (("deals", ""), ("deals", "deleted"), ("deals/archived", ""))  # three lists; in the bin for 30 days
 KEPT = ("stage_id", "status")  # of a deal's log; the rest may be about people
 
@@ -80,18 +80,10 @@ def classify(response: requests.Response) -> Outcome:
     return by_status(response, error)
 
 
-def _listing(client: Pipedrive, path: str, **query: Any) -> Iterator[Answer]:
-    def ask(cursor: str | None) -> Answer:
-        return client.session.get(path, {**query, "limit": LISTED, "cursor": cursor})
-
-    return follow(ask, lambda answer: (answer.json().get("additional_data") or {}).get("next_cursor"))
-
-
 def _changed(client: Pipedrive, path: str, window: Window, **query: Any) -> Iterator[Page]:
     """What was updated in the window; in its order, so that what changes meanwhile moves behind, out of the window."""
     asked = {"updated_since": _seconds(window.since), "updated_until": _seconds(window.until), "sort_by": "update_time"}
-    for answer in _listing(client, f"api/v2/{path}", **asked, **query):
-        yield Page(answer.rows("data"), answer.request)
+    return LISTS.pages(client.session, f"api/v2/{path}", **asked, **query)
 
 
 def _seconds(at: datetime) -> str:
@@ -107,17 +99,16 @@ def read_deals(client: Pipedrive, account: Account, window: Window) -> Iterator[
 
 def _with_history(client: Pipedrive, deal: Record) -> Record:
     """The log costs 20 tokens a deal: one that never moved has nothing in it that we do not know."""
-    changes: list[Record] = []
-    if deal.get("stage_change_time"):
-        for answer in _listing(client, f"api/v1/deals/{deal['id']}/changelog"):
-            changes += [change for change in answer.rows("data") if change["field_key"] in KEPT]
+    path = f"api/v1/deals/{deal['id']}/changelog"
+    log = LISTS.records(client.session, path) if deal.get("stage_change_time") else ()
+    changes = [change for change in log if change["field_key"] in KEPT]
     named = {kind: _named(client, kind).get(deal[f"{kind}_id"]) for kind in ("pipeline", "stage")}
     return {**deal, **named, "changes": changes}
 
 
 def _named(client: Pipedrive, kind: str) -> dict[int, Record]:
     if kind not in client.names:
-        listed = (row for answer in _listing(client, f"api/v2/{kind}s") for row in answer.rows("data"))
+        listed = LISTS.records(client.session, f"api/v2/{kind}s")
         client.names[kind] = {row["id"]: {"id": row["id"], "name": row["name"]} for row in listed}
     return client.names[kind]
 
@@ -140,8 +131,8 @@ def read_present(client: Pipedrive, account: Account, window: Window) -> Iterato
 
 def _ids(client: Pipedrive, paths: tuple[str, ...]) -> Iterator[list[str]]:
     for path in paths:
-        for answer in _listing(client, f"api/v2/{path}"):
-            yield [str(row["id"]) for row in answer.rows("data")]
+        for page in LISTS.pages(client.session, f"api/v2/{path}"):
+            yield [str(row["id"]) for row in page.records]
 
 
 def connect(config: Config) -> Pipedrive:
@@ -159,28 +150,26 @@ def accounts(client: Pipedrive, config: Config) -> Accounts:
 
 
 def probe(client: Pipedrive, config: Config) -> list[Finding]:
-    """The company, a small call per stream, what is left of the day's tokens, and the custom fields that are named."""
+    """The company and the user, a small call per stream, the tokens left of today, the fields that are named."""
     try:
         answer = client.session.get("api/v1/users/me")
-        found = [Finding(True, f"Pipedrive company {answer.json()['data']['company_domain']}")]
-        for stream in SOURCE.switched_on(config):
-            if stream.name != "present":
-                answer = client.session.get(f"api/v2/{stream.name}s", {"limit": 1})
-                found.append(Finding(True, f"Pipedrive {stream.name} is readable"))
     except PermanentError as error:
-        fix = "put a user's API token into PIPEDRIVE_API_TOKEN, of a user who sees all deals and contacts"
-        return [Finding(False, f"Pipedrive: {error}", error.fix or fix)]
-    if left := answer.response.headers.get("x-daily-ratelimit-token-remaining"):
-        found.append(Finding(True, f"Pipedrive: {left} tokens are left of today"))
-    return [*found, *_absent(client, config)]
+        return [Finding(False, f"Pipedrive: {error}", error.fix or "put a user's API token into PIPEDRIVE_API_TOKEN")]
+    me, left = answer.json()["data"], answer.response.headers.get("x-daily-ratelimit-token-remaining", "unknown")
+    found = [Finding(True, f"Pipedrive company {me['company_domain']}, {left} tokens left of today")]
+    if not any(access.get("admin") for access in me.get("access") or ()):
+        what = "Pipedrive: the user of the token is no admin: deals and persons that they may not see are missing"
+        found.append(Finding(True, what, "take the token of one who sees all", warning=True))
+    on = [stream.name for stream in SOURCE.switched_on(config) if stream.name != "present"]
+    calls = {name: partial(client.session.get, f"api/v2/{name}s", {"limit": 1}) for name in on}
+    return [*found, *readable("Pipedrive", calls, "let the user see deals and contacts"), *_absent(client, config)]
 
 
 def _absent(client: Pipedrive, config: Config) -> Iterator[Finding]:
     """Custom fields that are named and not there."""
     keys = {name: key for name, key in config.sources["pipedrive"].fields.items() if rows.path_of(key) != key}
-    known = set()
-    for path in ("personFields", "dealFields") if keys else ():
-        known |= {row["field_code"] for answer in _listing(client, f"api/v2/{path}") for row in answer.rows("data")}
+    paths = ("api/v2/personFields", "api/v2/dealFields") if keys else ()
+    known = {row["field_code"] for path in paths for row in LISTS.records(client.session, path)}
     for name in (name for name, key in keys.items() if key not in known):
         fix = "copy the key in Company settings > Data fields"
         yield Finding(False, f"Pipedrive has no field of the key in sources.pipedrive.fields.{name}", fix)
