@@ -42,6 +42,8 @@ KINDS = {
         "records": '{"campaign_id": "c1", "campaign_name": "One", "date": "2026-01-05", "impressions": 90, '
         '"clicks": 3, "cost": "12.50"},\n    {"campaign_id": "c2", "campaign_name": "Two", "date": "2026-01-06", '
         '"impressions": 10, "clicks": 0, "cost": "0.40"},',
+        "fields": "campaign_id: string, campaign_name: string, date: date, impressions: integer, clicks: integer, "
+        "cost: number text",
     },
     Kind.CRM: {
         "what": "leads, as they are now.", "mappings": "lead", "account": "None", "path": "leads",
@@ -50,6 +52,7 @@ KINDS = {
         "feeds": '"lead": lead', "personal": '\n            personal=("email", "name"),',
         "records": '{"id": "1", "email": "who@a.example", "created_at": "2026-01-05T10:00:00Z", '
         '"updated_at": "2026-01-06T10:00:00Z", "country": "DE"},',
+        "fields": "id: string, email: string, created_at: datetime, updated_at: datetime, country: string",
     },
 }  # fmt: skip
 
@@ -96,13 +99,15 @@ def source(
     name: Annotated[str, typer.Argument(help="Such as tiktok_ads.")],
     kind: Annotated[Kind, typer.Option(help="What it gives: ad spend, or leads.")],
 ) -> None:
-    """Write sources/NAME: its source, rows, words, and a test that passes. Change them to what the vendor says."""
-    words = {**KINDS[kind], **_named(name), "kind": kind.value}
+    """Write sources/NAME: source, rows, words, contract, a test that passes. Change them to what the vendor says."""
+    words = {**KINDS[kind], **_named(name), "kind": kind.value, "today": datetime.now(UTC).date().isoformat()}
+    words["fields"] = "\n".join(f"      {field}" for field in words["fields"].split(", "))
     folder = config_path().parent / "sources" / name
     files = {
         "source.py": templates.filled("source.py.txt", **words),
         "rows.py": templates.filled(f"rows_{kind.value}.py.txt", **words),
         "words.yaml": templates.filled("words.yaml", **words),
+        "contract.yaml": templates.filled("contract.yaml", **words),
         f"test_{name}.py": templates.filled("test_source.py.txt", **words),
     }
     if kind is Kind.CRM:

@@ -169,6 +169,7 @@ class Stream:
     personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.
     feeds: core table -> mapping.
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
+    asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Stream:
     feeds: Mapping[str, Mapping_] = field(default_factory=dict)
     page_size: int = 1000
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
+    asks: Callable[[Config], Iterable[str]] = lambda config: ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
     class TestAcme(Conformance):
         source, window = SOURCES["acme"], (date(2026, 1, 1), date(2026, 1, 15))
 
-Its client asks whatever `<SOURCE>_BASE_URL` names: a twin of the vendor, with records in the window.
+Its client asks whatever `<SOURCE>_BASE_URL` names: a twin of the vendor, with records in the window. What the vendor
+says of its fields is in the source's contract.yaml (`testing/contract.py`).
 """
 
 from __future__ import annotations
@@ -14,18 +15,24 @@ from datetime import date, timedelta
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
+import pandas as pd
 import requests
+from sqlalchemy import Date, DateTime
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import OF_NOW, Account, MappingContext, Record, Source, Stream, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Stop, Wait
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.privacy import Pseudonyms
+from b2b_pipeline.testing.contract import StreamContract, contract_of
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import CORE, metadata
 
 LONG = {"Retry-After": "7200"}  # longer than a process waits
+HERE, ELSEWHERE = "UTC", ("America/New_York", "Asia/Tokyo")  # a day begins later, and earlier
+FAR_OFF = (date(2002, 3, 4), date(2071, 8, 9))  # days that no record has
 HTML, NOTHING, HALF = b"<html>maintenance</html>", b"", b'{"results": [{"id": 1'
 
 
@@ -113,14 +120,7 @@ class Conformance:
 
     def test_every_record_becomes_rows_that_its_core_table_takes(self) -> None:
         for stream in self._streams():
-            names = Pseudonyms(b"k" * 32, _nowhere())
-            records = [names.apply(json.loads(_text(record)), stream.personal) for record in self.records(stream)]
-            for table, mapping in stream.feeds.items():
-                rows = mapping(flattened(records), self._context(stream))
-                missing = {column.name for column in metadata.tables[table].c} - {*rows.columns} - WRITTEN_BY_US
-                assert not missing, f"{stream.name} -> {table}: columns that the mapping leaves out: {missing}"
-                found = enforce(metadata.tables[table], rows)
-                assert found.rejects.empty, f"{stream.name} -> {table}: {found.rejects['reason'].iloc[0]}"
+            self._holds(stream, self._landed(stream))
 
     def test_no_record_and_a_record_that_says_nothing_break_no_mapping(self) -> None:
         """But for a KeyError with the field without which there is no record: its slice is refused by that name."""
@@ -133,18 +133,78 @@ class Conformance:
                     with suppress(KeyError):
                         enforce(metadata.tables[table], mapping(flattened(records), self._context(stream)))
 
+    # -- what the vendor says of its fields
+
+    def test_its_contract_says_where_it_is_from_and_has_every_stream(self) -> None:
+        """A sweep is left out: its records are ours. A stream that is not there any more is not in it."""
+        assert contract_of(self.source).streams.keys() == {s.name for s in self.source.streams if s.kind != "sweep"}
+
+    def test_it_asks_for_no_field_that_the_vendor_does_not_have(self) -> None:
+        """But for those that the configuration names, which `probe` judges."""
+        named = set(self.config().sources[self.source.name].fields.values())
+        for stream, contract in self._contracts():
+            asked = {path for path in stream.asks(self.config()) if not named & {path, path.rpartition(".")[2]}}
+            assert not (missing := asked - contract.types.keys()), f"{stream.name} asks for {missing}"
+
+    def test_the_twin_answers_with_fields_and_types_of_the_vendor(self) -> None:
+        for stream, contract in self._contracts():
+            found = {complaint for record in self.records(stream) for complaint in contract.complaints(record)}
+            assert not found, f"{stream.name}: {'; '.join(sorted(found))}"
+
+    def test_an_account_with_nothing_but_what_every_account_has_is_read(self) -> None:
+        for stream, contract in self._contracts():
+            landed = self._landed(stream)
+            self._holds(stream, landed.drop(columns=list(contract.not_by_default), errors="ignore"))
+
+    def test_a_date_is_that_day_in_every_time_zone(self) -> None:
+        """A column that takes a `date` of the vendor over has it wherever we report; an instant made of it is on it.
+
+        Dates inside lists are not tried.
+        """
+        for stream, contract in self._contracts():
+            dates = [path for path, kind in contract.types.items() if kind == "date"]
+            if not dates or not stream.feeds:
+                continue
+            landed, contexts = self._landed(stream), [self._context(stream, zone) for zone in (HERE, *ELSEWHERE)]
+            for path, day in ((path, day) for path in dates if path in landed for day in FAR_OFF):
+                is_given = landed[path].notna() & landed[path].ne("")
+                moved = landed.assign(**{path: landed[path].mask(is_given, day.isoformat())})
+                for table, mapping in stream.feeds.items():
+                    here, *elsewhere = (_days(table, mapping(moved, its), its.config.zone) for its in contexts)
+                    for zone, there in zip(ELSEWHERE, elsewhere, strict=True):
+                        shifted = [name for name in here if ((here[name] == day) & (there[name] != day)).any()]
+                        assert not shifted, f"{stream.name} -> {table}: {path} is another day in {zone}: {shifted}"
+
     # -- asking
 
-    def config(self) -> Config:
+    def _contracts(self) -> list[tuple[Stream, StreamContract]]:
+        contracts = contract_of(self.source).streams
+        return [(stream, contracts[stream.name]) for stream in self._streams() if stream.kind != "sweep"]
+
+    def _landed(self, stream: Stream) -> pd.DataFrame:
+        """All that a stream has in the window, as mappings get it."""
+        names = Pseudonyms(b"k" * 32, _nowhere())
+        return flattened([names.apply(json.loads(_text(each)), stream.personal) for each in self.records(stream)])
+
+    def _holds(self, stream: Stream, landed: pd.DataFrame) -> None:
+        context = self._context(stream)
+        for table, mapping in stream.feeds.items():
+            rows = mapping(landed, context)
+            missing = {column.name for column in metadata.tables[table].c} - {*rows.columns} - WRITTEN_BY_US
+            assert not missing, f"{stream.name} -> {table}: columns that the mapping leaves out: {missing}"
+            found = enforce(metadata.tables[table], rows)
+            assert found.rejects.empty, f"{stream.name} -> {table}: {found.rejects['reason'].iloc[0]}"
+
+    def config(self, timezone: str = HERE) -> Config:
         start = self.window[0] - timedelta(days=1)
-        sources = {self.source.name: self.settings}
-        return Config.model_validate({"start_date": start, "system_of_record": "files", "sources": sources})
+        given = {"start_date": start, "timezone": timezone, "system_of_record": "files"}
+        return Config.model_validate({**given, "sources": {self.source.name: self.settings}})
 
     def _streams(self) -> list[Stream]:
         return self.source.switched_on(self.config())
 
-    def _context(self, stream: Stream) -> MappingContext:
-        return MappingContext(self.config(), self.source.name, stream.name, self._account())
+    def _context(self, stream: Stream, timezone: str = HERE) -> MappingContext:
+        return MappingContext(self.config(timezone), self.source.name, stream.name, self._account())
 
     def _account(self) -> Account:
         return self.source.accounts(self.source.connect(self.config()), self.config()).read[0]
@@ -171,6 +231,16 @@ WRITTEN_BY_US = {
     "dimensions", "slice_id", "loaded_at", "run_id", "amount_reporting", "spend_reporting", "conv_value_reporting",
     "fx_date",
 }  # fmt: skip
+
+
+def _days(table: str, rows: pd.DataFrame, zone: ZoneInfo) -> pd.DataFrame:
+    """The days of a table's dates, and those in `zone` of its instants."""
+    found = {}
+    for column in metadata.tables[table].c:
+        if isinstance(column.type, Date | DateTime) and column.name in rows:
+            stamps = pd.to_datetime(rows[column.name], utc=True, errors="coerce", format="ISO8601")
+            found[column.name] = (stamps.dt.tz_convert(zone) if isinstance(column.type, DateTime) else stamps).dt.date
+    return pd.DataFrame(found).reset_index(drop=True)
 
 
 def _text(record: Record) -> str:

@@ -93,6 +93,15 @@ def test_a_team_installs_the_wheel_and_adds_a_source_and_a_metric_of_its_own(
     scaffolded = run(wheel, company, "-q", "--import-mode=importlib", "-p", "no:cacheprovider", ".", module="pytest")
     assert scaffolded.returncode == 0, scaffolded.stdout
     assert "passed" in scaffolded.stdout
+    own_contract = company / "sources" / "acme_crm" / "contract.yaml"
+    own_contract.rename(company / "contract.yaml")
+    unheld = run(
+        wheel, company, "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-k", "its_contract", module="pytest"
+    )
+    assert "contract.yaml is not there: write what the vendor says of its fields" in unheld.stdout
+    (company / "contract.yaml").rename(own_contract)
+    ours = wheel / "b2b_pipeline" / "connectors"
+    assert {path.parent for path in ours.glob("*/contract.yaml")} == {path.parent for path in ours.glob("*/source.py")}
 
     settings = (company / "pipeline.yaml").read_text(encoding="utf-8")
     lines = ["start_date: 2026-01-01" if line.startswith("start_date") else line for line in settings.splitlines()]

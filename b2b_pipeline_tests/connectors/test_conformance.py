@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
+import pandas as pd
 import pytest
 
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.base import MappingContext
+from b2b_pipeline.connectors.columns import local_day, utc
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.salesforce.source import OBJECTS
+from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.testing.conformance import Conformance
+from b2b_pipeline.testing.contract import contract_of
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox.generate import make_world
 
@@ -37,6 +46,12 @@ class TestHubSpot(OverTheSandbox):
 class TestSalesforce(OverTheSandbox):
     source = SOURCES["salesforce"]
 
+    def test_what_not_every_org_has_is_asked_for_only_where_the_org_has_it(self) -> None:
+        contracts = contract_of(self.source).streams.values()
+        some_have = {path for contract in contracts for path in contract.not_by_default}
+        assert some_have
+        assert not some_have & {path for sobject in OBJECTS for path in sobject.fields.split()}
+
 
 class TestPipedrive(OverTheSandbox):
     source = SOURCES["pipedrive"]
@@ -49,3 +64,81 @@ class TestEcb(OverTheSandbox):
 def test_every_source_of_ours_is_held_to_it() -> None:
     held = {case.source.name for case in OverTheSandbox.__subclasses__()}
     assert held == {name for name, source in SOURCES.items() if source.connect.__module__.startswith("b2b_pipeline.")}
+
+
+# -- what fails it
+
+
+def changed(source: str, stream: str, **changes: Any) -> Conformance:
+    """The suite over a source, one stream of which is another."""
+    case, given = OverTheSandbox(), SOURCES[source]
+    streams = tuple(replace(each, **changes) if each.name == stream else each for each in given.streams)
+    case.source = replace(given, streams=streams)  # type: ignore[misc]  # of this case alone
+    return case
+
+
+def connect_without_a_contract(config: Config) -> Any:
+    return SOURCES["ecb"].connect(config)
+
+
+def test_a_source_without_its_contract_fails() -> None:
+    case = OverTheSandbox()
+    case.source = replace(SOURCES["ecb"], connect=connect_without_a_contract)  # type: ignore[misc]
+    with pytest.raises(ConfigError, match=r"contract\.yaml is not there: write what the vendor says of its fields"):
+        case.test_its_contract_says_where_it_is_from_and_has_every_stream()
+
+
+def test_a_stream_that_its_contract_does_not_have_fails() -> None:
+    case = changed("ecb", "exchange_rate", name="rates")
+    with pytest.raises(AssertionError):
+        case.test_its_contract_says_where_it_is_from_and_has_every_stream()
+
+
+def test_a_field_that_is_asked_for_and_that_the_vendor_does_not_have_fails() -> None:
+    """As `msclkid` and `li_fat_id` were asked for, which no portal of HubSpot has by default."""
+    asks = lambda config: ["properties.email", "properties.msclkid"]  # noqa: E731
+    with pytest.raises(AssertionError, match=r"contact asks for \{'properties.msclkid'\}"):
+        changed("hubspot", "contact", asks=asks).test_it_asks_for_no_field_that_the_vendor_does_not_have()
+
+
+def test_a_field_that_the_configuration_names_is_the_users_own() -> None:
+    case = changed("hubspot", "contact")
+    case.settings = {"fields": {"region": "sales_region"}}  # type: ignore[misc]
+    assert "properties.sales_region" in case.source.stream("contact").asks(case.config())
+    case.test_it_asks_for_no_field_that_the_vendor_does_not_have()
+
+
+def test_a_mapping_that_cannot_do_without_what_only_some_accounts_have_fails() -> None:
+    def needs_it(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+        return lead(records.assign(medium=records["properties.utm_medium"]), context)
+
+    lead = SOURCES["hubspot"].stream("contact").feeds["lead"]
+    case = changed("hubspot", "contact", feeds={"lead": needs_it})
+    case.test_every_record_becomes_rows_that_its_core_table_takes()
+    with pytest.raises(KeyError, match=r"properties\.utm_medium"):
+        case.test_an_account_with_nothing_but_what_every_account_has_is_read()
+
+
+def test_a_twin_with_a_field_of_its_own_fails() -> None:
+    def fetch(*asked: Any) -> Iterator[Any]:
+        for page in SOURCES["ecb"].stream("exchange_rate").fetch(*asked):
+            yield replace(page, records=[{**record, "RATE": 1, "DECIMALS": 4} for record in page.records])
+
+    with pytest.raises(AssertionError, match=r"DECIMALS is no integer text, but int; RATE is not in contract\.yaml"):
+        changed("ecb", "exchange_rate", fetch=fetch).test_the_twin_answers_with_fields_and_types_of_the_vendor()
+
+
+@pytest.mark.parametrize("column", ["date_day", "converted_at"])
+def test_a_date_taken_for_midnight_in_utc_fails(column: str) -> None:
+    """As `ConvertedDate` was: in America it is the day before, which no test in UTC sees."""
+
+    def shifted(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+        midnight = utc(records["ConvertedDate"])
+        value = {"date_day": local_day(midnight, context.config.zone), "converted_at": midnight}[column]
+        return lead(records, context).assign(**{column: value})
+
+    lead = SOURCES["salesforce"].stream("lead").feeds["lead"]
+    case = changed("salesforce", "lead", feeds={"lead": shifted})
+    case.test_every_record_becomes_rows_that_its_core_table_takes()
+    with pytest.raises(AssertionError, match=rf"ConvertedDate is another day in America/New_York: \['{column}'\]"):
+        case.test_a_date_is_that_day_in_every_time_zone()

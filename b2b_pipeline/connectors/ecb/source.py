@@ -184,6 +184,7 @@ SOURCE = Source(
             day="TIME_PERIOD",
             policy=WindowPolicy(overlap=timedelta(days=10)),  # a weekend at the start has its fixing before it
             feeds={"fx_rate": fx_rate},
+            asks=lambda config: COLUMNS,
         ),
     ),
     connect=connect,

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.configuration.settings import base_url, credential_store, secret
@@ -298,6 +299,12 @@ def _snapshot(query: str) -> Callable[[Client, Account, Window], Iterator[Page]]
     return fetch
 
 
+def _selected(query: str, config: Config) -> list[str]:
+    """The fields that a query selects, as its answer spells them: `metrics.costMicros`."""
+    names = query.partition("SELECT")[2].partition("FROM")[0].split(",")
+    return [re.sub("_([a-z])", lambda found: found[1].upper(), name.strip()) for name in names]
+
+
 def _between(window: Window) -> str:
     """The half-open window in GAQL, whose BETWEEN includes both days."""
     return f"segments.date BETWEEN '{window.start}' AND '{window.end - timedelta(days=1)}'"
@@ -407,6 +414,7 @@ SOURCE = Source(
             policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=31),  # a slice of a large account fits in memory
             page_size=10_000,
             feeds={"spend": spend},
+            asks=partial(_selected, CAMPAIGN_DAILY),
         ),
         Stream(
             "account_daily",
@@ -416,6 +424,7 @@ SOURCE = Source(
             day="segments.date",
             policy=WindowPolicy(restate_days=RESTATE_DAYS),
             page_size=10_000,
+            asks=partial(_selected, ACCOUNT_DAILY),
         ),
         Stream(
             "campaign",
@@ -424,6 +433,7 @@ SOURCE = Source(
             _snapshot(CAMPAIGN),
             day="",
             feeds={"campaign": campaign},
+            asks=partial(_selected, CAMPAIGN),
         ),
         Stream(
             "conversion_action",
@@ -431,6 +441,7 @@ SOURCE = Source(
             "One row per conversion action: how long after a click or a view it still counts a conversion.",
             _snapshot(CONVERSION_ACTION),
             day="",
+            asks=partial(_selected, CONVERSION_ACTION),
         ),
     ),
     connect=connect,

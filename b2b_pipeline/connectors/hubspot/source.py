@@ -85,6 +85,10 @@ class ObjectType:
     def properties(self, config: Config) -> list[str]:
         return sorted({self.modified, self.history, *self.fixed, *self.fields(config).values()})
 
+    def paths(self, config: Config) -> list[str]:
+        """Where the properties stand in a record."""
+        return [f"properties.{name}" for name in self.properties(config)]
+
 
 CONTACTS = ObjectType(
     "contacts", "lastmodifieddate", "lifecyclestage",
@@ -547,6 +551,7 @@ SOURCE = Source(
                 "identity_link": rows.identity_links,
             },
             states={"stage_event": lambda config: config.stages.of("hubspot").values()},
+            asks=CONTACTS.paths,
         ),
         Stream(
             name="deal",
@@ -562,6 +567,7 @@ SOURCE = Source(
                 "stage_event": rows.opportunity_stages,
             },
             states={"stage_event": lambda config: ()},  # stages of deals, not of leads
+            asks=DEALS.paths,
         ),
         Stream(
             name="marketing_email",

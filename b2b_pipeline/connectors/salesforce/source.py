@@ -299,9 +299,14 @@ def _stream(
     def fetch(client: Client, account: Account, window: Window) -> Iterator[Page]:
         return client.changes(sobject, window)
 
+    def asks(config: Config) -> list[str]:
+        return [*sobject.fields.split(), *sobject.optional.split(), *_own_fields(sobject, config).values()]
+
     # A record may commit minutes after its stamp: look back, and do not ask for the last minutes yet.
     policy = WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
-    return Stream(name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, 2000, states or {})
+    return Stream(
+        name, "changes", description, fetch, sobject.cursor, policy, personal, feeds, 2000, states or {}, asks
+    )
 
 
 SOURCE = Source(
