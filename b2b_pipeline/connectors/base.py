@@ -217,6 +217,7 @@ class Source:
     authorization: how `b2b connect` gets a refresh token, where the vendor gives one out.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
+    parallel: accounts that are read at once, each in a thread; `client` must bear that where it is more than one.
     """
 
     name: str
@@ -235,6 +236,7 @@ class Source:
     control: Control | None = None
     daily_calls: int | Mapping[str, int | None] | None = None
     authorization: Callable[[], Authorization] | None = None
+    parallel: int = 1
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

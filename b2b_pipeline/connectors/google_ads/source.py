@@ -452,4 +452,5 @@ SOURCE = Source(
     optional=frozenset({"GOOGLE_ADS_LOGIN_CUSTOMER_ID", "GOOGLE_ADS_DEVELOPER_TOKEN"}),
     daily_calls=ACCESS,
     authorization=authorization,
+    parallel=4,
 )
