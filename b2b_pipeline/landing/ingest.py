@@ -127,7 +127,7 @@ class _Pull:
             try:
                 yield landing.write(
                     source.name, stream, account, part, until(stop, stream.fetch(self.client, account, part)),
-                    zone=zone, api_version=source.api_version, run_id=self.run_id,
+                    zone=zone, api_version=source.version(self.config), run_id=self.run_id,
                     provisional_days=provisional(stream, account, part, self.now),
                 )  # fmt: skip
             except SplitError:
