@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,14 +35,18 @@ class Bucket:
 
     def __init__(self, rates: Sequence[Rate]) -> None:
         self._lock = threading.Lock()
+        self._sent: list[RateItem] = []  # without an answer yet
         self._bucket = InMemoryBucket([pyrate_limiter.Rate(rate.most, int(rate.seconds * 1000)) for rate in rates])
 
     def take(self) -> RateItem | float:
         """A place for a call that is sent now, else after how many seconds to ask for one again."""
         with self._lock:
-            item = RateItem("", _now())
-            self._bucket.leak(item.timestamp)
+            now = _now()
+            self._count(self._sent, now)
+            self._bucket.leak(now)
+            item = RateItem("", now)
             if self._bucket.put(item):
+                self._sent.append(item)
                 return item
             wait = self._bucket.waiting(item)
             assert isinstance(wait, int)  # only those of buckets elsewhere are awaited
@@ -51,9 +55,15 @@ class Bucket:
     def answered(self, item: RateItem) -> None:
         """The call of this place has its answer, or will have none."""
         with self._lock:
-            with suppress(ValueError):  # it took so long that its place was gone
+            self._sent.remove(item)
+            self._count([item], _now())
+
+    def _count(self, items: Iterable[RateItem], now: int) -> None:
+        """From now on they count from now."""
+        for item in items:
+            with suppress(ValueError):  # it was long on its way, and its place gone
                 self._bucket.items.remove(item)
-            item.timestamp = _now()
+            item.timestamp = now
             self._bucket.items.append(item)
 
 

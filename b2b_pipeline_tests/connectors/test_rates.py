@@ -77,9 +77,10 @@ def test_without_rates_the_same_threads_do() -> None:
     assert vendor.violations(5, 0.25) > 0
 
 
-def test_a_call_that_is_long_on_its_way_counts_from_when_it_may_have_arrived() -> None:
+@pytest.mark.parametrize("way", [0.25, 0.5])
+def test_a_call_that_is_long_on_its_way_counts_from_when_it_may_have_arrived(way: float) -> None:
     with counting() as vendor, ThreadPoolExecutor(2) as threads:
-        vendor.ways.append(0.25)
+        vendor.ways.append(way)
         for _ in threads.map(session(vendor, "slow", [Rate(1, 0.3)]).get, ["/things"] * 3):
             pass
     assert vendor.violations(1, 0.3) == 0
