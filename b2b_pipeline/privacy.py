@@ -135,14 +135,20 @@ class Pseudonyms:
 
     def reload(self) -> bool:
         """Learn of people whom another process has forgotten. Returns whether there are any."""
-        before, self._people = self._forgotten, {}
+        before, people = self._forgotten, {}
         for path in (self._earlier_path, self._forgotten_path):
             told = json.loads(path.read_text()) if path and path.is_file() else {}
             for token, person in told.items():
                 known = person if isinstance(person, dict) else {"excluded_by": person, "was": None, "searched": True}
-                self._people[token] = known
+                people[token] = known
+        self._people = people  # whole, or as it was: other threads look at it meanwhile
         self._forgotten = {token: person["excluded_by"] for token, person in self._people.items()}
         return self._forgotten != before
+
+    @property
+    def forgotten(self) -> Mapping[str, str | None]:
+        """Whom this object knows to be forgotten: token -> what excluded them."""
+        return self._forgotten
 
     @property
     def people(self) -> Mapping[str, Mapping[str, Any]]:

@@ -30,6 +30,7 @@ class StaticToken:
     def __init__(self, token: str, header: str = "") -> None:
         keep_secret(token)
         self._headers = {header: token} if header else {"Authorization": f"Bearer {token}"}
+        self.identity = hashlib.sha256(token.encode()).hexdigest()
 
     def headers(self) -> Mapping[str, str]:
         return self._headers
@@ -61,7 +62,7 @@ class OAuthToken:
         self._url = token_url
         self._form = dict(form)
         self._given = self._form.get("refresh_token", "")
-        self._credentials = hashlib.sha256(json.dumps([token_url, self._form], sort_keys=True).encode()).hexdigest()
+        self.identity = hashlib.sha256(json.dumps([token_url, self._form], sort_keys=True).encode()).hexdigest()
         self._store = store
         self._lifetime = lifetime
         self._on_token = on_token
@@ -99,13 +100,13 @@ class OAuthToken:
         kept = json.loads(self._store.read_text(encoding="utf-8")) if self._store.is_file() else {}
         if kept.get("replaces") != self._given:
             return {}, 0.0
-        return kept["token"], kept["expires"] if kept.get("credentials") == self._credentials else 0.0
+        return kept["token"], kept["expires"] if kept.get("credentials") == self.identity else 0.0
 
     def _renew(self, refresh_token: str) -> tuple[dict[str, Any], float]:
         spent = {"refresh_token": refresh_token} if refresh_token else {}
         token = {**spent, **self._ask({**self._form, **spent})}
         expires = time.time() + float(token.get("expires_in") or self._lifetime)
-        kept = {"replaces": self._given, "credentials": self._credentials, "expires": expires, "token": token}
+        kept = {"replaces": self._given, "credentials": self.identity, "expires": expires, "token": token}
         write_private(self._store, json.dumps(kept))
         return token, expires
 

@@ -6,6 +6,7 @@ Nothing here or in any connector knows Dagster. A connector module exports one `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 Kind = Literal["report", "changes", "snapshot", "sweep"]
 OF_NOW = ("snapshot", "sweep")  # kinds that have no days: the whole list, as it is when it is read
+SUNSET_WARNING, SUNSET_FAILURE = timedelta(days=90), timedelta(days=30)  # before a version of an API ends
 MERGED = ("changes", "sweep")  # kinds of which every slice counts
 
 
@@ -215,10 +217,12 @@ class Source:
     environment: variable -> what it is and where it comes from; those in `optional` may be missing.
     daily_calls: requests a day that the vendor allows, where it says; by level of access where there are several, of
         which the configuration names one (`options.access`), else the first counts.
-    sunset: the day on which the API version in use stops working, if announced.
+    versions: what else `options.api_version` may be, as a regular expression; empty where the version is fixed.
+    sunset: the day on which `api_version` stops working, if announced.
     authorization: how `b2b connect` gets a refresh token, where the vendor gives one out.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
+    parallel: accounts that are read at once, each in a thread; `client` must bear that where it is more than one.
     """
 
     name: str
@@ -237,6 +241,21 @@ class Source:
     control: Control | None = None
     daily_calls: int | Mapping[str, int | None] | None = None
     authorization: Callable[[], Authorization] | None = None
+    parallel: int = 1
+    versions: str = ""
+
+    def version(self, config: Config) -> str:
+        """The version of the API that is asked. Raises ConfigError for one that is spelt wrong."""
+        settings = config.sources.get(self.name)
+        given = settings.options.get("api_version") if settings and self.versions else None
+        if given is not None and not re.fullmatch(self.versions, given):
+            where = f"sources.{self.name}.options.api_version"
+            raise ConfigError(f"{where}: {given!r} is not a version such as {self.api_version}")
+        return given or self.api_version
+
+    def ends(self, config: Config) -> date | None:
+        """The day on which that version stops working, if announced; of another than ours nothing is known."""
+        return self.sunset if self.version(config) == self.api_version else None
 
     def stream(self, name: str) -> Stream:
         return next(stream for stream in self.streams if stream.name == name)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -20,6 +22,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.util import Retry
 
+from b2b_pipeline.connectors.rates import Rate, limits
 from b2b_pipeline.connectors.transport import DeadlineError, Transport, unreachable
 from b2b_pipeline.errors import (
     AuthError,
@@ -104,7 +107,10 @@ Classify = Callable[[requests.Response], Outcome]
 
 
 class Auth(Protocol):
-    """Puts credentials into headers, never into a URL."""
+    """Puts credentials into headers, never into a URL. `identity` tells them from others, without a secret."""
+
+    @property
+    def identity(self) -> str: ...
 
     def headers(self) -> Mapping[str, str]: ...
 
@@ -214,8 +220,9 @@ def next_utc_midnight(now: datetime | None = None) -> datetime:
 
 
 class Session:
-    """A vendor's API behind a base URL.
+    """A vendor's API behind a base URL. Threads may share one: each has connections of its own.
 
+    `rates` are what the vendor allows of these credentials: a call waits for its turn, as long as the budget lasts.
     Raises what the classifier decides: TransientError, QuotaError, AuthError, PermanentError, SplitError, SkippedError;
     UnreachableError without a connection; TransientError for an answer that takes longer than `answer_seconds`, and
     once the session, which is that of one stream, has lasted longer than `budget`.
@@ -231,6 +238,7 @@ class Session:
         max_wait: timedelta = MAX_WAIT,
         budget: timedelta = STREAM_DEADLINE,
         answer_seconds: float | None = None,
+        rates: Sequence[Rate] = (),
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.base_url = base_url.rstrip("/")
@@ -240,8 +248,12 @@ class Session:
         self._sleep = sleep
         self._budget = budget
         self._end = time.monotonic() + budget.total_seconds()
-        self._http = Transport(RETRY, answer_seconds)
-        self._http.headers.update({"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})})
+        self._answer_seconds = answer_seconds
+        self._headers = {"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})}
+        identity = auth.identity if auth and rates else ""
+        self._limits = limits(urlsplit(base_url).netloc, identity, rates)
+        self._of_thread = threading.local()
+        self._counting, self._renewing = threading.Lock(), threading.Lock()
         self.calls = 0
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, **headers: str) -> Answer:
@@ -256,7 +268,7 @@ class Session:
     def _ask(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> Answer:
         waited, waits, refreshed = 0.0, 0, False
         while True:
-            response = self._send(method, path, headers, **content)
+            response, credentials = self._send(method, path, headers, **content)
             outcome = self._classify(response)
             if isinstance(outcome, Ok):
                 return Answer(response, _fingerprint(method, path, content))
@@ -274,7 +286,9 @@ class Session:
                 case Reauth():
                     if refreshed or self._auth is None:
                         raise AuthError(f"{told}, even with a new token" if refreshed else told)
-                    self._auth.refresh()
+                    with self._renewing:
+                        if self._auth.headers() == credentials:  # else another thread has got a new token meanwhile
+                            self._auth.refresh()
                     refreshed = True
                 case Stop(until):
                     raise QuotaError(told, until)
@@ -287,28 +301,59 @@ class Session:
                     error.fix = fix
                     raise error
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], **content: Any) -> requests.Response:
+    def _send(
+        self, method: str, path: str, headers: Mapping[str, str], **content: Any
+    ) -> tuple[requests.Response, Mapping[str, str]]:
+        """The answer, and the credentials that it was asked for with."""
         if "://" in path:
             if urlsplit(path)[:2] != urlsplit(self.base_url)[:2]:
                 raise PermanentError(f"refused to follow a link to another host: {urlsplit(path).hostname}")
             url = path
         else:
             url = f"{self.base_url}/{path.lstrip('/')}"
-        if time.monotonic() > self._end:
-            raise TransientError(f"{method} {_place(url)}: not asked, the stream has taken longer than {self._budget}")
-        auth = self._auth.headers() if self._auth else {}
-        self.calls += 1
+        what = f"{method} {_place(url)}"
+        with self._turn(what, urlsplit(url).path):
+            auth, http = self._auth.headers() if self._auth else {}, self._transport()
+            with self._counting:
+                self.calls += 1
+            try:
+                with http.request(
+                    method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False,
+                    **content,
+                ) as response:  # fmt: skip
+                    _read(response)
+            except DeadlineError:
+                raise TransientError(f"{what}: the answer took longer than {http.seconds:g} s") from None
+            except (requests.RequestException, UnicodeError) as error:
+                raise failed(what, error, url) from None
+        return response, auth
+
+    @contextmanager
+    def _turn(self, what: str, path: str) -> Iterator[None]:
+        """When the vendor's rates and the budget allow a call, and until it has its answer."""
+        bucket, wait = self._limits.bucket(path), 0.0
+        while True:
+            if time.monotonic() + wait > self._end:
+                raise TransientError(f"{what}: not asked, the stream has taken longer than {self._budget}")
+            if wait:
+                self._sleep(wait)
+            place = bucket.take() if bucket else None
+            if not isinstance(place, float):
+                break
+            wait = place
         try:
-            with self._http.request(
-                method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False, **content
-            ) as response:
-                _read(response)
-        except DeadlineError:
-            seconds = self._http.seconds
-            raise TransientError(f"{method} {_place(url)}: the answer took longer than {seconds:g} s") from None
-        except (requests.RequestException, UnicodeError) as error:
-            raise failed(f"{method} {_place(url)}", error, url) from None
-        return response
+            yield
+        finally:
+            if bucket and place:
+                bucket.answered(place)
+
+    def _transport(self) -> Transport:
+        """That of this thread: a session of requests is not safe to share."""
+        if not hasattr(self._of_thread, "transport"):
+            self._of_thread.transport = Transport(RETRY, self._answer_seconds)
+            self._of_thread.transport.headers.update(self._headers)
+        transport: Transport = self._of_thread.transport
+        return transport
 
 
 def failed(what: str, error: Exception, url: str) -> PermanentError | TransientError:

@@ -1,4 +1,4 @@
-"""From a vendor to landing: one stream of one source, all its accounts in turn, each a slice of its own."""
+"""From a vendor to landing: one stream of one source, all its accounts, each in slices of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Stream, Window
 from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
 from b2b_pipeline.landing.absences import note_absences
+from b2b_pipeline.landing.beside import beside, until
 from b2b_pipeline.landing.store import Landing, Slice
 
 # What Python says when an answer is not what the vendor documents.
@@ -30,6 +32,12 @@ class IngestReport:
     rows: Counter[str] = field(default_factory=Counter)
     failed: dict[str, PipelineError] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
+
+    def add(self, other: IngestReport) -> None:
+        self.slices += other.slices
+        self.rows.update(other.rows)
+        self.failed |= other.failed
+        self.skipped += other.skipped
 
 
 def ingest(
@@ -50,19 +58,41 @@ def ingest(
     """Land days `[start, end)` of a stream, widened by its policy. An account that fails does not stop the others.
 
     Days after an account's configured end are not asked for. What this run, or one `before` it, landed is not asked for
-    again. `early`: a snapshot is read although it is not its turn yet.
+    again. `early`: a snapshot is read although it is not its turn yet. As many accounts are read at once as the source
+    says; the report is in their order.
     """
     now = now or datetime.now(UTC)
     report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
-    for account in accounts.read:
-        last = config.last_day(source.name, account.id)
-        until = min(end, last + timedelta(days=1)) if last else end
-        read = landing.slices(source.name, stream.name, account.id)
-        if start >= until or (not early and _is_fresh(read, stream, now)):
-            continue
+    pull = _Pull(source, stream, client, start, end, config, landing, run_id, frozenset({run_id, *before}), early, now)
+    for one in beside(accounts.read, pull.read, source.parallel):
+        report.add(one)
+    done = {item.account["id"] for item in report.slices}
+    today = now.astimezone(config.zone).date()
+    note_absences(landing.root, source.name, stream.name, report.skipped, done, now, today)
+    return report
+
+
+@dataclass(frozen=True)
+class _Pull:
+    """What is the same for all accounts. What one of `runs` landed is not asked for again."""
+
+    source: Source
+    stream: Stream
+    client: Any
+    start: date
+    end: date
+    config: Config
+    landing: Landing
+    run_id: str
+    runs: frozenset[str]
+    early: bool
+    now: datetime
+
+    def read(self, account: Account, stop: Event) -> IngestReport:
+        """What came of one account."""
+        report = IngestReport()
         try:
-            window = widen(source, stream, client, account, start, until, config=config, landing=landing, now=now)
-            for landed in _land(source, stream, client, account, window, config, landing, run_id, before, now):
+            for landed in self._land(account, stop):
                 report.slices.append(landed)
                 report.rows.update({day: count for day, (count, _) in landed.days.items()})
         except SkippedError as error:
@@ -70,12 +100,40 @@ def ingest(
         except PipelineError as error:
             report.failed[account.id] = error
         except MISSHAPEN as error:
-            report.failed[account.id] = PermanentError(f"{source.name}/{stream.name}: {misshapen(error)}")
+            what = f"{self.source.name}/{self.stream.name}: {misshapen(error)}"
+            report.failed[account.id] = PermanentError(what)
             report.failed[account.id].__cause__ = error
-    done = {item.account["id"] for item in report.slices}
-    today = now.astimezone(config.zone).date()
-    note_absences(landing.root, source.name, stream.name, report.skipped, done, now, today)
-    return report
+        return report
+
+    def _land(self, account: Account, stop: Event) -> Iterator[Slice]:
+        """The account's slices: one for each piece that the vendor takes, halved where it is too large."""
+        source, stream, landing, zone = self.source, self.stream, self.landing, self.config.zone
+        last = self.config.last_day(source.name, account.id)
+        end = min(self.end, last + timedelta(days=1)) if last else self.end
+        slices = landing.slices(source.name, stream.name, account.id)
+        if self.start >= end or (not self.early and _is_fresh(slices, stream, self.now)):
+            return
+        done = [item for item in slices if item.run_id in self.runs and not item.flaw]
+        window = widen(
+            source, stream, self.client, account, self.start, end,
+            config=self.config, landing=landing, now=self.now,
+        )  # fmt: skip
+        waiting = deque(chunks(window, stream.policy.max_days, zone))
+        while waiting:
+            part = waiting.popleft()
+            if landed := next((item for item in done if _covers(item, part)), None):
+                yield landed
+                continue
+            try:
+                yield landing.write(
+                    source.name, stream, account, part, until(stop, stream.fetch(self.client, account, part)),
+                    zone=zone, api_version=source.version(self.config), run_id=self.run_id,
+                    provisional_days=provisional(stream, account, part, self.now),
+                )  # fmt: skip
+            except SplitError:
+                if part.end - part.start <= timedelta(days=1):
+                    raise
+                waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, zone))))
 
 
 def _is_fresh(slices: Sequence[Slice], stream: Stream, now: datetime) -> bool:
@@ -101,39 +159,6 @@ def _left_out(
         once = {item.account["id"] for item in landing.slices(source.name, stream.name)}
         skipped += [Skipped(account, "not among the accounts any more") for account in sorted(once - known)]
     return [item for item in skipped if (config.last_day(source.name, item.account) or start) >= start]
-
-
-def _land(
-    source: Source,
-    stream: Stream,
-    client: Any,
-    account: Account,
-    window: Window,
-    config: Config,
-    landing: Landing,
-    run_id: str,
-    before: Sequence[str],
-    now: datetime,
-) -> Iterator[Slice]:
-    """The slices of one account's window: one for each piece that the vendor takes, halved where it is too large."""
-    slices = landing.slices(source.name, stream.name, account.id)
-    done = [item for item in slices if item.run_id in {run_id, *before} and not item.flaw]
-    waiting = deque(chunks(window, stream.policy.max_days, config.zone))
-    while waiting:
-        part = waiting.popleft()
-        if landed := next((item for item in done if _covers(item, part)), None):
-            yield landed
-            continue
-        try:
-            yield landing.write(
-                source.name, stream, account, part, stream.fetch(client, account, part),
-                zone=config.zone, api_version=source.api_version, run_id=run_id,
-                provisional_days=provisional(stream, account, part, now),
-            )  # fmt: skip
-        except SplitError:
-            if part.end - part.start <= timedelta(days=1):
-                raise
-            waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, config.zone))))
 
 
 def _covers(item: Slice, part: Window) -> bool:

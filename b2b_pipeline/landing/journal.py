@@ -26,7 +26,7 @@ def locked(path: Path) -> Iterator[None]:
 class Journal:
     """A file of JSON objects, one a line behind the checksum of it. Writers hold a lock of their own around `append`.
 
-    A line that a killed writer left half written is no line: the next one takes its place.
+    A line that a killed writer left half written is no line: the next one takes its place. Threads may share a journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,17 +34,20 @@ class Journal:
         self._seen: tuple[int, int, int] | None = None
         self._entries: list[dict[str, Any]] = []
         self._unreadable = 0
+        self._lock = threading.RLock()
 
     @property
     def entries(self) -> list[dict[str, Any]]:
-        self._read()
-        return self._entries
+        with self._lock:
+            self._read()
+            return self._entries
 
     @property
     def unreadable(self) -> int:
         """Whole lines that do not say what was written."""
-        self._read()
-        return self._unreadable
+        with self._lock:
+            self._read()
+            return self._unreadable
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
         known, added = self.entries, list(entries)
@@ -58,7 +61,8 @@ class Journal:
             if content:
                 file.truncate(content.rfind(b"\n") + 1)
             file.write(text)
-        self._seen, self._entries = _state(self.path), [*known, *added]
+        with self._lock:
+            self._seen, self._entries = _state(self.path), [*known, *added]
 
     def withdraw(self, gone: Callable[[dict[str, Any]], bool]) -> None:
         """Leave out the entries that are `gone`. What cannot be read stays as it is."""

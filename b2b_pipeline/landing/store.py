@@ -25,6 +25,7 @@ import json
 import os
 import re
 import secrets
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -75,6 +76,7 @@ class Landing:
         self._pseudonyms = pseudonyms
         self._cache: dict[str, tuple[tuple[int, int, int], Slice]] = {}
         self._journals: dict[Path, Journal] = {}
+        self._beginning = threading.Lock()
 
     @property
     def pseudonyms(self) -> Pseudonyms:
@@ -101,9 +103,11 @@ class Landing:
         provisional_days: Iterable[str] = (),
         now: datetime | None = None,
     ) -> Slice:
-        """Land one slice. Nothing appears when `pages` raises."""
-        self.in_step()
-        self.pseudonyms.reload()
+        """Land one slice. Nothing appears when `pages` raises. Threads may land at once, each another account."""
+        with self._beginning:
+            self.in_step()
+            self.pseudonyms.reload()
+            forgotten = self.pseudonyms.forgotten
         began = now or datetime.now(UTC)
         folder = self.folder(source, stream.name, account.id)
         slice_id = f"{self._number(began)}-{secrets.token_hex(4)}"
@@ -137,7 +141,7 @@ class Landing:
                 {"name": f"{slice_id}.jsonl.zst", **stored.told()},
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
-            self._commit(envelope, body, folder)
+            self._commit(envelope, body, folder, forgotten)
         finally:
             body.unlink(missing_ok=True)
         return envelope
@@ -152,11 +156,14 @@ class Landing:
             return int((self.root / "sequence").read_text())
         return max((number_of(path.stem) for path in self.root.glob("raw/*/*/*/*.json")), default=0)
 
-    def _commit(self, item: Slice, body: Path, folder: Path) -> None:
-        """The slice appears. A person who was forgotten while it was read would come back with it: it is given up."""
+    def _commit(self, item: Slice, body: Path, folder: Path, forgotten: Mapping[str, str | None]) -> None:
+        """The slice appears. A person who was forgotten while it was read would come back with it: it is given up.
+
+        `forgotten`: who was when it began; another thread may have learnt of more since.
+        """
         source, stream, envelope = item.source, item.stream, folder / f"{item.slice_id}.json"
         with locked(self.root / "landing.lock"):
-            if self.pseudonyms.reload():
+            if self._has_forgotten_more(forgotten):
                 raise self._forgotten_meanwhile(source, stream)
             self._first()
             (self.root / "sequence").write_text(str(max(self._last_number(), number_of(item.slice_id))))
@@ -165,7 +172,8 @@ class Landing:
                     os.fsync(file.fileno())
                 os.replace(body, folder / item.body["name"])
             _write_atomically(envelope, sealed(item))
-            if self.pseudonyms.reload():  # forgetting lists the slices that there are: it may have missed this one
+            # Forgetting lists the slices that there are: it may have missed this one.
+            if self._has_forgotten_more(forgotten):
                 envelope.unlink()
                 if item.body:
                     (folder / item.body["name"]).unlink()
@@ -184,6 +192,10 @@ class Landing:
     def _journal(self, source: str, stream: str) -> Journal:
         path = self.root / "journal" / source / f"{stream}.jsonl"
         return self._journals.setdefault(path, Journal(path))
+
+    def _has_forgotten_more(self, forgotten: Mapping[str, str | None]) -> bool:
+        self.pseudonyms.reload()
+        return self.pseudonyms.forgotten != forgotten
 
     @staticmethod
     def _forgotten_meanwhile(source: str, stream: str) -> TransientError:

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Finding, Source
+from b2b_pipeline.connectors.base import SUNSET_FAILURE, SUNSET_WARNING, Finding, Source
 from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
@@ -36,7 +36,6 @@ DISTRIBUTION = "b2b-pipeline"
 OLDEST_POSTGRESQL = 15
 SHORT_KEY = 16  # characters of a hash key below which it can be guessed
 FREE_GIB = 1.0
-SUNSET_DAYS = 30
 READ_AGAIN = "correct it at its source and read it again (b2b backfill --again)"
 DROP_AGAIN = "correct the file and drop it again, or: b2b files forget NAME"
 
@@ -194,13 +193,10 @@ def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
             fix = f"put {name} into the environment or .env: {what}"
             yield Finding(is_set, f"{name} is {'set' if is_set else 'not set'}", fix)
         missing += [] if is_set or is_optional else [name]
-    if source.sunset is not None:
-        left = (source.sunset - today).days
-        what = f"{source.title} {source.api_version} works until {source.sunset}, {left} days from now"
-        yield Finding(left > SUNSET_DAYS, what, "upgrade b2b-pipeline to a release that speaks a newer version")
-    if missing:
-        return
     try:
+        yield from sunset(source, config, today)
+        if missing:
+            return
         client = source.connect(config)
         accounts = source.accounts(client, config)
         names = [account.name or account.id for account in accounts.read]
@@ -217,6 +213,20 @@ def _source(source: Source, config: Config, today: date) -> Iterator[Finding]:
     except MISSHAPEN as error:
         fix = f"see what stands behind {source.name.upper()}_BASE_URL; else report it: the vendor has changed its API"
         yield Finding(False, f"{source.title}: {misshapen(error)}", fix)
+
+
+def sunset(source: Source, config: Config, today: date) -> Iterator[Finding]:
+    """How long the vendor serves the version that is asked, where it says so."""
+    end = source.ends(config)
+    if end is None:
+        return
+    left = end - today
+    when = f"works until {end}, {left.days} days from now" if left.days > 0 else f"ended on {end}"
+    fix = "upgrade b2b-pipeline to a release that speaks a newer version"
+    if source.versions:
+        fix += f", or set sources.{source.name}.options.api_version to one"
+    what = f"{source.title} {source.api_version} {when}"
+    yield Finding(left > SUNSET_FAILURE, what, fix, warning=SUNSET_FAILURE < left <= SUNSET_WARNING)
 
 
 def _advice(source: Source, error: PipelineError) -> str:

@@ -4,13 +4,14 @@ The checks of one table run in one step, and so do those of all KPIs: a step is 
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from statistics import median
 
 import dagster as dg
 from sqlalchemy import Table, func, select
 
-from b2b_pipeline.connectors.base import Control, Source
+from b2b_pipeline.connectors.base import SUNSET_FAILURE, SUNSET_WARNING, Control, Source
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
@@ -26,7 +27,6 @@ from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, expected_day
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
-SUNSET_WARNING, SUNSET_FAILURE = timedelta(days=90), timedelta(days=30)
 WATCHED = (tables.spend, tables.lead, tables.opportunity, tables.email_event)  # whose volume is regular enough
 COMPLETENESS_DAYS = 30
 SHOWN = 30  # offenders named in a check's metadata
@@ -201,7 +201,8 @@ def _of_source(source: Source, streams: Sequence[str], calendar: Calendar) -> dg
     ) -> Iterator[dg.AssetCheckResult]:
         asked = context.selected_asset_check_keys
         if dg.AssetCheckKey(version, "api_version") in asked:
-            yield sunset_result(source, version, calendar.now().date())
+            asks = replace(source, api_version=source.version(pipeline.config), sunset=source.ends(pipeline.config))
+            yield sunset_result(asks, version, calendar.now().date())
         for key, stream in left_out.items():
             if dg.AssetCheckKey(key, "left_out") in asked:
                 yield _left_out(source.name, stream, key, pipeline)

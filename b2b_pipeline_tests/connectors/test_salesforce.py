@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,7 +33,7 @@ from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaErr
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.contract import enforce
-from b2b_sandbox.faults import add_fault
+from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
 
@@ -768,6 +771,70 @@ def test_the_sandbox_s_org_gives_rows_that_keep_every_contract_and_the_same_ones
             )
             assert_frame_equal(one, other)
     assert [finding for finding in salesforce.probe(clients[0], configs[0]) if not finding.ok] == []
+
+
+READ_LEADS = """
+from b2b_pipeline_tests.connectors.test_salesforce import MONTHS, connected, fetch, make_config
+fetch("lead", connected(make_config(options={"bulk_threshold": "0"})), MONTHS)
+"""
+
+
+def orders(client: Client) -> dict[str, str]:
+    """The sandbox's query jobs, by id: how each is."""
+    return {job["id"]: job["state"] for job in client.get("jobs/query").json()["records"]}
+
+
+def test_a_read_that_is_killed_while_its_bulk_job_runs_leaves_the_job_to_the_next_one(org: Any, tmp_path: Path) -> None:
+    client = connected(make_config(options={"bulk_threshold": "0"}))
+    before = orders(client)
+    add_fault(org, "salesforce", "withhold", path_contains="/jobs/query/750")
+    with subprocess.Popen([sys.executable, "-c", READ_LEADS]) as child:
+        try:
+            while not list(tmp_path.glob("jobs/salesforce/*.json")):
+                assert child.poll() is None
+                time.sleep(0.05)
+        finally:
+            child.kill()
+    clear_faults(org)
+    [job] = orders(client).keys() - before.keys()
+    by_bulk = fetch("lead", client, MONTHS)
+    assert {**orders(client), **before} == {**before, job: "JobComplete"}
+    assert not list(tmp_path.glob("jobs/salesforce/*.json"))
+    assert sorted(record["Id"] for record in by_bulk) == sorted(record["Id"] for record in fetch("lead", None, MONTHS))
+
+
+def test_a_bulk_job_that_the_org_has_deleted_is_ordered_anew(org: Any, tmp_path: Path) -> None:
+    client = connected(make_config(options={"bulk_threshold": "0"}))
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    before, client._sleep = orders(client), interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fetch("account", client, MONTHS)
+    client._sleep = lambda seconds: None
+    [first] = orders(client).keys() - before.keys()
+    aborted = requests.patch(  # one that runs cannot be deleted
+        f"{client.session.base_url}/services/data/v{client.version}/jobs/query/{first}",
+        json={"state": "Aborted"}, headers=dict(client.session._auth.headers()), timeout=30,
+    )  # fmt: skip
+    assert aborted.ok
+    client.session.delete(f"services/data/v{client.version}/jobs/query/{first}")
+    assert len(fetch("account", client, MONTHS)) == len(fetch("account", None, MONTHS))
+    [second] = orders(client).keys() - before.keys()
+    assert second != first
+
+
+def test_a_sweep_never_takes_up_a_list_from_before_it_began(org: Any, tmp_path: Path) -> None:
+    client = connected(make_config(options={"bulk_threshold": "0"}))
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    client._sleep = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        fetch("present", client, MONTHS)
+    assert not list(tmp_path.glob("jobs/salesforce/*.json"))
 
 
 def test_an_expired_session_is_renewed_and_a_used_up_quota_stops(org: Any) -> None:

@@ -161,9 +161,6 @@ class Client:
 
 def connect(config: Config) -> Client:
     """The authenticated client. Raises AuthError when a credential is missing, ConfigError for a malformed setting."""
-    version = config.sources["google_ads"].options.get("api_version", VERSION)
-    if not re.fullmatch(r"v\d+", version):
-        raise ConfigError(f"sources.google_ads.options.api_version: {version!r} is not a version such as {VERSION}")
     access = config.sources["google_ads"].options.get("access", "explorer")
     if access not in ACCESS:
         raise ConfigError(f"sources.google_ads.options.access: {access!r} is none of {', '.join(ACCESS)}")
@@ -184,7 +181,7 @@ def connect(config: Config) -> Client:
         TOKEN_URL if base == API else f"{base}/token", form, store=credential_store("google_ads"), lifetime=3600
     )
     session = Session(base, classify=classify, auth=auth, headers=headers)
-    return Client(session, version, _digits(login) if login else "")
+    return Client(session, SOURCE.version(config), _digits(login) if login else "")
 
 
 def authorization() -> Authorization:
@@ -463,4 +460,6 @@ SOURCE = Source(
     optional=frozenset({"GOOGLE_ADS_LOGIN_CUSTOMER_ID", "GOOGLE_ADS_DEVELOPER_TOKEN"}),
     daily_calls=ACCESS,
     authorization=authorization,
+    parallel=4,
+    versions=r"v\d+",
 )

@@ -45,6 +45,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.hubspot import rows
+from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
@@ -53,6 +54,9 @@ VERSION = "2026-03"
 BASE_URL = "https://api.hubapi.com"
 AUTHORIZE_URL = "https://app.hubspot.com/oauth/authorize"
 SEARCHED, READ, LISTED, EVENTS = 200, 50, 100, 1000  # the most that one call gives; 50 is with property history
+# Of any account's search, and of a private app at Professional and Enterprise; other apps and plans are told to wait.
+# https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines
+RATES = (Rate(5, 1, paths="/search$"), Rate(190, 10))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -381,7 +385,8 @@ def connect(config: Config) -> HubSpot:
         auth = OAuthToken(f"{base}/oauth/{VERSION}/token", form, store=settings.credential_store("hubspot"))
     else:
         auth = StaticToken(settings.secret("HUBSPOT_ACCESS_TOKEN"))
-    return HubSpot(Session(base, classify=classify, auth=auth), config)
+    rates = RATES if base == BASE_URL else ()  # they are those of HubSpot's own host
+    return HubSpot(Session(base, classify=classify, auth=auth, rates=rates), config)
 
 
 def authorization() -> Authorization:

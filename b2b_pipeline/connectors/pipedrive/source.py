@@ -44,11 +44,13 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.pipedrive import rows
+from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import Listing, readable
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import PermanentError
 
+BURST = Rate(20, 2)  # of one token, by the smallest plan
 LISTED = 500  # the most that one call gives
 LISTS = Listing("data", "additional_data.next_cursor", asked={"limit": LISTED})
 DEALS = (("deals", ""), ("deals", "deleted"), ("deals/archived", ""))  # three lists; in the bin for 30 days
@@ -139,7 +141,8 @@ def connect(config: Config) -> Pipedrive:
     base = settings.base_url("pipedrive", "")
     base = base or f"https://{settings.secret('PIPEDRIVE_COMPANY_DOMAIN')}.pipedrive.com"
     auth = StaticToken(settings.secret("PIPEDRIVE_API_TOKEN"), "x-api-token")
-    return Pipedrive(Session(base, classify=classify, auth=auth), config)
+    rates = (BURST,) if base.endswith(".pipedrive.com") else ()  # the sandbox says itself when it has had enough
+    return Pipedrive(Session(base, classify=classify, auth=auth, rates=rates), config)
 
 
 def accounts(client: Pipedrive, config: Config) -> Accounts:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from b2b_pipeline.connectors import jobs
 from b2b_pipeline.connectors.base import Page, Record, Window
 from b2b_pipeline.connectors.http import (
     Answer,
@@ -24,6 +25,7 @@ from b2b_pipeline.connectors.http import (
     Outcome,
     Reauth,
     Session,
+    Skip,
     Split,
     Stop,
     Wait,
@@ -38,6 +40,7 @@ from b2b_pipeline.errors import (
     PermanentError,
     PipelineError,
     QuotaError,
+    SkippedError,
     SplitError,
     TransientError,
 )
@@ -155,14 +158,14 @@ class Client:
         soql = f"SELECT {', '.join(selection)} {source}"
         is_large = count > self._bulk_threshold
         asked = {path.partition(".")[0] for path in selection}
-        for page in self._bulk(soql) if is_large else self._rest(f"{soql} ORDER BY {sobject.cursor}, Id"):
+        for page in self._bulk(soql, window.until) if is_large else self._rest(f"{soql} ORDER BY {sobject.cursor}, Id"):
             # An empty field is null: one that is not there would overwrite what we know with nothing.
             if missing := {name for record in page.records for name in asked - record.keys()}:
                 raise TransientError(f"Salesforce {sobject.name}: {', '.join(sorted(missing))} not in the answer")
             yield page
 
     def ids(self, name: str) -> Iterator[list[str]]:
-        """The ids of all records of an object, those in the recycle bin too, in pages.
+        """The ids of all records of an object, those in the recycle bin too, as they are now, in pages.
 
         No window can be made smaller here: what is too large to be counted is read by a job.
         """
@@ -191,39 +194,44 @@ class Client:
         if found != body["totalSize"]:
             raise TransientError(f"Salesforce: {body['totalSize']} rows announced, {found} received")
 
-    def _bulk(self, soql: str) -> Iterator[Page]:
-        """By a query job. It takes no ORDER BY: that would keep Salesforce from reading in chunks."""
-        job = {"operation": "queryAll", "query": soql}
-        path = "jobs/query/" + json_object(self.session.post(self._path("jobs/query"), job), "id")["id"]
-        announced = self._finish(path)
-        found = 0
+    def _bulk(self, soql: str, over: datetime | None = None) -> Iterator[Page]:
+        """By a query job, which one that is killed leaves to the next where what is asked for was `over` by then.
 
-        def ask(locator: str | None) -> Answer:
-            page = {"maxRecords": BULK_PAGE} | ({"locator": locator} if locator else {})
-            return self.get(f"{path}/results", page, Accept="text/csv")
+        It takes no ORDER BY: that would keep Salesforce from reading in chunks.
+        """
+        path = self._path("jobs/query")
 
-        for answer in follow(ask, _next_locator):
-            records = _csv(answer)
-            found += len(records)
-            yield Page(records, answer.request)
-        if found != announced:
-            raise TransientError(f"Salesforce: the job processed {announced} rows, {found} received")
+        def submit() -> str:
+            job = self.session.post(path, {"operation": "queryAll", "query": soql})
+            return str(json_object(job, "id")["id"])
 
-    def _finish(self, path: str) -> int:
-        """Wait until the job is complete; the number of its rows. Raises what `_job_failed` says when it fails."""
-        waited, pause = 0.0, 1.0
-        while waited < BULK_DEADLINE:
+        def download(identifier: str, _: jobs.Done) -> Iterator[Page]:
+            def ask(locator: str | None) -> Answer:
+                page = {"maxRecords": BULK_PAGE} | ({"locator": locator} if locator else {})
+                return self.session.get(f"{path}/{identifier}/results", page, Accept="text/csv")
+
+            for answer in follow(ask, _next_locator):
+                yield Page(_csv(answer), answer.request)
+
+        job = jobs.Job("Salesforce job", submit, self._state, download)
+        kept = jobs.Kept.of("salesforce", [self.session.base_url, path, soql], over) if over else None
+        return jobs.read(job, kept, deadline=BULK_DEADLINE, sleep=self._sleep)
+
+    def _state(self, identifier: str) -> jobs.State:
+        path = f"jobs/query/{identifier}"
+        try:
             job = json_object(self.get(path), "state")
-            match job["state"]:
-                case "JobComplete":
-                    return int(job["numberRecordsProcessed"])
-                case "Failed":
-                    raise _job_failed(f"Salesforce {path}: the job failed", str(job.get("errorMessage") or ""))
-                case "Aborted":
-                    raise TransientError(f"Salesforce {path}: somebody aborted the job")
-            self._sleep(pause)
-            waited, pause = waited + pause, min(pause * 1.5, 30.0)
-        raise TransientError(f"Salesforce {path}: the job is not complete after {BULK_DEADLINE:.0f} s")
+        except SkippedError:
+            return jobs.Gone()
+        match job["state"]:
+            case "JobComplete":
+                return jobs.Done(int(job["numberRecordsProcessed"]))
+            case "Failed":
+                reason = str(job.get("errorMessage") or "")
+                return jobs.Failed(_job_failed(f"Salesforce {path}: the job failed", reason))
+            case "Aborted":
+                return jobs.Failed(TransientError(f"Salesforce {path}: somebody aborted the job"))
+        return jobs.Running()
 
     def _path(self, path: str) -> str:
         return f"services/data/v{self.version}/{path}"
@@ -337,6 +345,8 @@ def classify(response: requests.Response) -> Outcome:
         return wait_or_stop(retry_after(response, 5), code or "server error")
     if status == 401:
         return Reauth(code or "INVALID_SESSION_ID")
+    if status == 404 and "/jobs/query/" in place(response):
+        return Skip("Salesforce has no such job, any more")
     if status in (414, 431):
         return Fatal("the query is too long: map fewer custom fields")
     if status == 410:

@@ -9,7 +9,6 @@ Objects and fields: https://developer.salesforce.com/docs/atlas.en-us.object_ref
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
@@ -102,9 +101,7 @@ PERSONAL = (
 def connect(config: Config) -> Client:
     """The client of the org, with its first token. Raises AuthError when credentials are missing or refused."""
     options = config.sources["salesforce"].options
-    version, threshold = options.get("api_version", VERSION), options.get("bulk_threshold", str(BULK_THRESHOLD))
-    if not re.fullmatch(r"\d+\.0", version):
-        raise ConfigError(f"sources.salesforce.options.api_version: {version!r} is not a version such as {VERSION}")
+    version, threshold = SOURCE.version(config), options.get("bulk_threshold", str(BULK_THRESHOLD))
     if not threshold.isdecimal():
         raise ConfigError(f"sources.salesforce.options.bulk_threshold: {threshold!r} is not a number of rows")
     base = base_url("salesforce", "")
@@ -314,6 +311,7 @@ SOURCE = Source(
     title="Salesforce",
     kind="crm",
     api_version=VERSION,
+    versions=r"\d+\.0",
     streams=(
         _stream(
             "lead",
