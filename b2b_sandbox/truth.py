@@ -98,6 +98,7 @@ METRICS = {
     "mql_to_sql_rate": metric("rate", "mqls_reached_sql", "mqls"),
     "sql_to_opportunity_rate": metric("rate", "sqls_with_opportunity", "sqls"),
     "opportunity_to_won_rate": metric("rate", "opened_won", "opportunities"),
+    "opportunity_to_won_rate_resolved": metric("rate", "opened_won", "opened_won opened_lost"),
     "close_rate": metric("rate", "opened_won", "opportunities"),
     "lead_to_customer_rate": metric("rate", "leads_won", "leads"),
     "lead_to_mql_rate_period": metric("rate", "mqls", "leads"),

@@ -27,8 +27,8 @@ TAKEN = {
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
     "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
     # the columns of the queries themselves
-    "age", "axis", "component", "date_day", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen", "sign",
-    "which",
+    "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
+    "sign", "which",
 }  # fmt: skip
 Location = tuple[int | str, ...]
 Complaint = tuple[Location, str]  # where it stands, and what is wrong

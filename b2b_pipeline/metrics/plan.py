@@ -78,9 +78,17 @@ class Sums(NamedTuple):
     n_values: ColumnElement[Any]
 
 
+class Maturity(NamedTuple):
+    """Of a cohort; NULL where it is no matter of time."""
+
+    n_entered: ColumnElement[Any]
+    n_mature: ColumnElement[Any]
+
+
 def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
-    """Columns period (with a grain), the dimensions, numerator, denominator, n_mature (of a cohort: how many of those
-    who entered have had their time), and of each term in order its value, n_rows and n_values.
+    """Columns period (with a grain), the dimensions, numerator, denominator, n_entered and n_mature (of a cohort that
+    has to mature: how many entered, and how many of them have had their time or have an outcome), and of each term in
+    order its value, n_rows and n_values.
 
     Of a term without rows the sides take 0; they are NULL where rows of one all lack a value.
     """
@@ -102,7 +110,7 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
         *keys,
         cast(numerator, EXACT).label("numerator"),
         cast(null() if denominator is None else denominator, EXACT).label("denominator"),
-        cast(_n_mature(metric, rows, asked), BigInteger).label("n_mature"),
+        *(cast(n, BigInteger).label(name) for name, n in _maturity(metric, rows, asked)._asdict().items()),
         *(part.label(f"{name}_{n}") for n, found in enumerate(sums.values()) for name, part in found._asdict().items()),
     ).group_by(*keys)
 
@@ -207,12 +215,16 @@ def _is(term: Term, metric: Metric, cells: Subquery) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _n_mature(metric: Metric, cells: Subquery, asked: Asked) -> ColumnElement[Any]:
-    if not isinstance(metric.kind, Cohort) or metric.kind.within is None:
-        return null()
-    (entered,) = metric.denominator
-    had_time = cells.c.date_day <= minus_days(asked.known_until, metric.kind.within)
-    return func.coalesce(func.sum(case((and_(_is(entered, metric, cells), had_time), cells.c.n_rows))), 0)
+def _maturity(metric: Metric, cells: Subquery, asked: Asked) -> Maturity:
+    kind = metric.kind
+    if not isinstance(kind, Cohort) or not kind.matures:
+        return Maturity(null(), null())
+    entered = mature = _is(Term(kind.entered), metric, cells)
+    if kind.resolved:
+        mature = _is(Term(kind.resolved), metric, cells)
+    if kind.within is not None:
+        mature = and_(entered, cells.c.date_day <= minus_days(asked.known_until, kind.within))
+    return Maturity(*(func.coalesce(func.sum(case((which, cells.c.n_rows))), 0) for which in (entered, mature)))
 
 
 def _ranked(cells: Subquery, names: Sequence[str]) -> Subquery:

@@ -122,7 +122,13 @@ REFUSED = {
     "a quantile of what was summed": (Quantile("cycle_days", Decimal("0.5")), "is not kept value by value"),
     "a cohort of a level": (Cohort("open_pipeline", "leads"), "is no count of those who entered"),
     "a horizon where nothing has an age": (Cohort("opened_won", "opportunities", 30), "has no ages"),
-}
+    "a horizon of those with an outcome alone": (
+        Cohort("leads_reached_mql", "leads", 30, resolved="opened_resolved"), "in both the fast would count first",
+    ),
+    "a share of those with an outcome, of a level": (
+        Cohort("opened_won", "opportunities", resolved="open_pipeline"), "is no count of those who entered",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -88,6 +88,14 @@ FAMILY = Family(
             "opportunities",
             "opportunities opened on the day that are won / opened",
         ),
+        Metric(
+            "opportunity_to_won_rate_resolved",
+            "opportunities opened on the day that are won / won or lost, without those that are still open",
+            "rate",
+            Cohort("opened_won", "opportunities", resolved="opened_resolved"),
+            owner="revenue operations",
+            example=({"opened_won": "3", "opened_resolved": "4", "opportunities": "12"}, "0.75"),
+        ),
         _cohort(
             "lead_to_customer_rate",
             "leads_with_won",
