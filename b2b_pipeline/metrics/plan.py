@@ -99,7 +99,7 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
         sums = {term: _quantile(metric.kind, rows) for term in metric.terms}
         known = {term.label: found.value for term, found in sums.items()}
     else:
-        sums = {term: _sums(term, metric, rows) for term in metric.terms}
+        sums = {term: _sums(term, metric, rows, asked) for term in metric.terms}
         known = {
             term.label: case((func.coalesce(found.n_rows, 0) == 0, 0), else_=found.value)
             for term, found in sums.items()
@@ -199,8 +199,10 @@ def _live(names: Sequence[str], config: Config, dimensions: tuple[str, ...]) -> 
 # -- sums
 
 
-def _sums(term: Term, metric: Metric, cells: Subquery) -> Sums:
+def _sums(term: Term, metric: Metric, cells: Subquery, asked: Asked) -> Sums:
     mine = _is(term, metric, cells)
+    if isinstance(metric.kind, Cohort) and metric.kind.is_resolved and metric.kind.within is not None:
+        mine = and_(mine, _had_time(metric.kind.within, cells, asked))
     n_rows, n_values = (cast(func.sum(case((mine, cells.c[name]))), BigInteger) for name in Sums._fields[1:])
     if COMPONENTS[term.measure].aggregate is Aggregate.DISTINCT:
         return Sums(cast(func.count(distinct(case((mine, cells.c.seen)))), SUM), n_rows, n_values)
@@ -220,11 +222,15 @@ def _maturity(metric: Metric, cells: Subquery, asked: Asked) -> Maturity:
     if not isinstance(kind, Cohort) or not kind.matures:
         return Maturity(null(), null())
     entered = mature = _is(Term(kind.entered), metric, cells)
-    if kind.resolved:
-        mature = _is(Term(kind.resolved), metric, cells)
+    if kind.decided:
+        mature = _is(Term(kind.decided), metric, cells)
     if kind.within is not None:
-        mature = and_(entered, cells.c.date_day <= minus_days(asked.known_until, kind.within))
+        mature = and_(entered, _had_time(kind.within, cells, asked))
     return Maturity(*(func.coalesce(func.sum(case((which, cells.c.n_rows))), 0) for which in (entered, mature)))
+
+
+def _had_time(days: int, cells: Subquery, asked: Asked) -> ColumnElement[bool]:
+    return cells.c.date_day <= minus_days(asked.known_until, days)
 
 
 def _ranked(cells: Subquery, names: Sequence[str]) -> Subquery:

@@ -278,18 +278,20 @@ def _immature(metric: Metric, found: _Found) -> tuple[str, ...]:
     """Why a cohort has no number yet."""
     if not isinstance(metric.kind, Cohort) or not (early := _early(found)):
         return ()
-    entered, who = found.n_entered, metric.kind.entered
-    if metric.kind.within is not None:
-        return (f"{early} of {entered} {who} have not had {metric.kind.within} days yet",)
-    return (f"none of {entered} {who} has an outcome yet",) if early == entered else ()
+    kind, entered = metric.kind, found.n_entered
+    if kind.is_resolved:
+        lack = "an outcome" if kind.within is None else f"had {kind.within} days"
+        return (f"none of {entered} {kind.entered} has {lack} yet",) if early == entered else ()
+    return (f"{early} of {entered} {kind.entered} have not had {kind.within} days yet",)
 
 
 def _open(metric: Metric, found: _Found) -> tuple[str, ...]:
     """Those who entered and do not count yet, where the others make a number without them."""
-    if not isinstance(metric.kind, Cohort) or not metric.kind.resolved or not found.n_mature:
+    if not isinstance(metric.kind, Cohort) or not metric.kind.is_resolved or not found.n_mature:
         return ()
-    early = _early(found)
-    return (f"without {early} of {found.n_entered} {metric.kind.entered} that have no outcome yet",) if early else ()
+    kind, early = metric.kind, _early(found)
+    lack = "no outcome" if kind.within is None else f"not had {kind.within} days"
+    return (f"without {early} of {found.n_entered} {kind.entered} that have {lack} yet",) if early else ()
 
 
 def _early(found: _Found) -> int:
@@ -344,6 +346,8 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
         if isinstance(metric.kind, Cohort) and metric.kind.within:
             known = question.gaps.of([*metric.components]).known_until
             until = min(last + timedelta(days=metric.kind.within), known) if last else known
+            if metric.kind.is_resolved and first and known < first + timedelta(days=metric.kind.within):
+                continue  # of these days nobody counts yet
             found |= dict.fromkeys(gaps.reasons(first, until) if not last or until > last else ())
     return tuple(found)
 

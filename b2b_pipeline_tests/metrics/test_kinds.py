@@ -219,6 +219,25 @@ def test_of_those_with_an_outcome_the_open_ones_are_told_and_not_counted(office:
     ]  # fmt: skip
 
 
+def test_of_those_who_have_had_their_days_the_others_are_told_and_not_counted(office: Callable[..., Dropped]) -> None:
+    rows = "1,2026-01-01,2026-01-05,\n2,2026-01-02,2026-02-25,\n3,2026-02-25,2026-02-26,\n4,2026-03-01,,\n"
+    found = office(leads(cadence=""), leads="ID,Created,Mql,Sql\n" + rows)  # known until 2026-03-01
+    pipeline, name = found.pipeline(), "lead_to_mql_rate_30d_resolved"
+    days = date(2026, 1, 1), date(2026, 3, 1)
+    (total,) = ask(pipeline.warehouse, pipeline.config, [name], *days)
+    assert (total.numerator, total.denominator, total.complete) == (1, 2, True)
+    assert total.notes == ("without 2 of 4 leads that have not had 30 days yet",)
+    january, february, march = ask(pipeline.warehouse, pipeline.config, [name], *days, ["month"])
+    assert (january.value, january.notes) == (Fraction(1, 2), ())
+    assert (february.value, february.why_null) == (None, "none of 1 leads has had 30 days yet")
+    assert (march.numerator, march.denominator, march.value) == (0, 0, None)
+    of_it = text("select value, because from kpi_daily where metric = :name order by date_day").bindparams(name=name)
+    early = "not all who entered have had their time yet"
+    assert [(row["value"], row["because"]) for row in pipeline.warehouse.rows(of_it)] == [
+        (1, None), (0, None), (None, early), (None, early),
+    ]  # fmt: skip
+
+
 def test_a_cohort_is_resolved_only_where_it_is_said_what_was_lost(office: Callable[..., Dropped]) -> None:
     settings = deals(OPENED, CLOSED).replace("        lost: [Lost]\n", "")
     found = office(settings, deals=HEAD + "a,2026-01-05,2026-02-01,1,Won,A\nb,2026-01-05,,1,Open,B\n")

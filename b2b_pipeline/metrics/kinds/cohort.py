@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement
 
@@ -18,14 +18,16 @@ class Cohort:
     """`Cohort("leads_reached_mql", "leads", within=30)`: `reached` of the `entered`.
 
     within: days; those who entered later have not had their time, and while there are any the number is not known.
-    resolved: which of the `entered` have an outcome by now, whatever it is; the share is of these alone, and how many
-    have none yet is told beside it. Without either, it is what is known by now, and keeps growing.
+    Without it, it is what is known by now, and keeps growing.
+    basis: "resolved" is the share of those alone whose outcome is known, and how many have none yet is told beside it.
+    Within days that is who has had them, on both sides; else `decided` counts them, whatever came of it.
     """
 
     reached: str
     entered: str
     within: int | None = None
-    resolved: str | None = None
+    basis: Literal["all", "resolved"] = "all"
+    decided: str | None = None
 
     @property
     def numerator(self) -> Terms:
@@ -33,23 +35,30 @@ class Cohort:
 
     @property
     def denominator(self) -> Terms:
-        return {Term(self.resolved or self.entered): 1}
+        return {Term(self.decided or self.entered): 1}
+
+    @property
+    def is_resolved(self) -> bool:
+        return self.basis == "resolved"
 
     @property
     def matures(self) -> bool:
         """Whether those who entered count only from some time on."""
-        return self.within is not None or self.resolved is not None
+        return self.within is not None or self.is_resolved
 
     @property
     def beside(self) -> tuple[Term, ...]:
-        return (Term(self.entered),) if self.resolved else ()
+        return (Term(self.entered),) if self.decided else ()
 
     def additivity(self, measures: Mapping[str, Measure]) -> Additivity:
-        for name in (self.reached, self.entered, self.resolved or self.entered):
+        for name in (self.reached, self.entered, self.decided or self.entered):
             if measures[name].aggregate is not Aggregate.SUM:
                 raise ModelError(f"{name} is no count of those who entered or got there")
-        if self.within is not None and self.resolved:
-            raise ModelError(f"{self.reached} within days, or of {self.resolved}: in both the fast would count first")
+        outcomes = (self.within is not None) + (self.decided is not None)
+        if (self.is_resolved and outcomes != 1) or (self.decided and not self.is_resolved):
+            raise ModelError(
+                f"{self.reached} of those with an outcome: say by `within` or by `decided` which these are"
+            )
         if self.within is not None and not all(leg.into for leg in measures[self.reached].legs):
             raise ModelError(f"{self.reached} has no ages: make it by `reached(...)`")
         return "cohort"
