@@ -49,6 +49,7 @@ class Metric:
     is_level: bool = False  # of all up to the end of the period
     is_distinct: bool = False
     within: int | None = None  # days that all who entered must have had
+    is_resolved: bool = False  # those who have not had them are left out on both sides
 
 
 def metric(unit: str, numerator: str, denominator: str | None = None, **more: Any) -> Metric:
@@ -95,9 +96,11 @@ METRICS = {
     "cost_per_sql": metric("money", COST, "sqls"),
     "lead_to_mql_rate": metric("rate", "leads_reached_mql", "leads"),
     "lead_to_mql_rate_30d": metric("rate", "leads_reached_mql_30d", "leads", within=30),
+    "lead_to_mql_rate_30d_resolved": metric("rate", "leads_reached_mql_30d", "leads", within=30, is_resolved=True),
     "mql_to_sql_rate": metric("rate", "mqls_reached_sql", "mqls"),
     "sql_to_opportunity_rate": metric("rate", "sqls_with_opportunity", "sqls"),
     "opportunity_to_won_rate": metric("rate", "opened_won", "opportunities"),
+    "opportunity_to_won_rate_resolved": metric("rate", "opened_won", "opened_won opened_lost"),
     "close_rate": metric("rate", "opened_won", "opportunities"),
     "lead_to_customer_rate": metric("rate", "leads_won", "leads"),
     "lead_to_mql_rate_period": metric("rate", "mqls", "leads"),
@@ -252,14 +255,14 @@ class Table:
     ) -> None:
         self._grain, self._by_channel, self._range, self._bought = grain, by_channel, (start, end), bought
         self._facts, self._history, self._yesterday = facts, history, yesterday
-        self._cache: dict[frozenset[str], dict[str, dict[Key, Decimal | None]]] = {}
+        self._cache: dict[tuple[frozenset[str], date], dict[str, dict[Key, Decimal | None]]] = {}
 
-    def _sums(self, without: set[str]) -> dict[str, dict[Key, Decimal | None]]:
-        """Component -> key -> sum, without the channels that are left out."""
-        if (kept := frozenset(without)) not in self._cache:
+    def _sums(self, without: set[str], until: date = date.max) -> dict[str, dict[Key, Decimal | None]]:
+        """Component -> key -> sum, without the channels that are left out and days after `until`."""
+        if (kept := (frozenset(without), until)) not in self._cache:
             sums = self._cache[kept] = defaultdict(dict[Key, Decimal | None])
             counted = set()
-            for fact in self._facts:
+            for fact in (fact for fact in self._facts if fact.day <= until):
                 if fact.who is not None:
                     if (fact.component, self._key(fact), fact.who) in counted:
                         continue
@@ -279,7 +282,8 @@ class Table:
         terms = {**metric.numerator, **(metric.denominator or {})}
         is_given = (gross_margin is not None or not metric.margin) and (has_sales_costs or not metric.needs_sales_costs)
         left_out = self._bought.without_spend(terms) if metric.denominator and not self._by_channel else set()
-        sums, rows = self._sums(left_out), []
+        until = self._yesterday - timedelta(days=metric.within or 0) if metric.is_resolved else date.max
+        sums, rows = self._sums(left_out, until), []
         for key in self._keys(terms):
             above, below = (
                 self._sum(sums, side, key, metric.margin, gross_margin)
@@ -290,7 +294,7 @@ class Table:
             value = above
             if metric.denominator is not None:
                 value = None if above is None or not below else above / below
-            if metric.within and self._is_early(key, metric):
+            if metric.within and not metric.is_resolved and self._is_early(key, metric):
                 value = None
             rows.append(
                 self._row(key, name, shown(value, metric))

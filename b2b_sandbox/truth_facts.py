@@ -207,6 +207,8 @@ def opportunity_facts(deals: Sequence[Opportunity]) -> Iterator[Fact]:
             yield Fact("opened_won", deal.opened, channel, one)
         if deal.closed is None:
             continue
+        if not deal.is_won:
+            yield Fact("opened_lost", deal.opened, channel, one)
         yield Fact("open_opportunities", deal.closed, channel, -one)
         yield Fact("open_pipeline", deal.closed, channel, None if deal.amount is None else -deal.amount)
         yield Fact("won" if deal.is_won else "lost", deal.closed, channel, one)

@@ -92,11 +92,15 @@ def words(text: str) -> list[str]:
 
 
 def pipeline() -> Pipeline:
-    """The installation. Raises ConfigError, with what to do, when its schema is missing or old."""
+    """The installation. Raises ConfigError, with what to do, for a missing or old schema or a wrong target."""
     from b2b_pipeline.pipeline import Pipeline
     from b2b_pipeline.warehouse.migrate import require
 
     found = Pipeline.from_environment()
+    if found.config.targets:
+        from b2b_pipeline.metrics.targets import check
+
+        check(found.config)
     require(found.warehouse)
     found.hold_together()
     return found

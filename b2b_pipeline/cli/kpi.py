@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from b2b_pipeline.configuration.config import Dimensions
     from b2b_pipeline.metrics.answer import Answer
-    from b2b_pipeline.metrics.compare import Compared
+    from b2b_pipeline.metrics.compare import Aimed, Compared
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +28,9 @@ def kpi(
     by: By = "",
     against: Annotated[
         str | None,
-        typer.Option(help="Hold each number against that of `previous` (the period before) or `last_year`."),
+        typer.Option(
+            help="Hold each number against `target`, or its own of `previous` (the period before) or `last_year`."
+        ),
     ] = None,
     form: Format = "table",
     names: Annotated[bool, typer.Option("--list", help="Name every metric, with its formula and dimensions.")] = False,
@@ -48,7 +51,7 @@ def kpi(
     if not metrics:
         raise typer.BadParameter("name at least one metric, or --list them")
     from b2b_pipeline.core.refused import has_data
-    from b2b_pipeline.metrics.compare import compare
+    from b2b_pipeline.metrics.compare import hold
     from b2b_pipeline.metrics.query import ask, free_axes, named
     from b2b_pipeline.metrics.shown import shown
 
@@ -59,9 +62,9 @@ def kpi(
     people = form == "table"  # who read units; programs read numbers
     asked = found.warehouse, found.config, metrics, start, end, words(by)
     if against:
-        pairs = compare(*asked, against)
+        pairs = hold(*asked, against)
         show([pair.as_json() | (in_words(pair, currency) if people else {}) for pair in pairs], form)
-        answers = [answer for pair in pairs for answer in (pair.now, pair.before)]
+        answers = [answer for pair in pairs for answer in pair.both]
     else:
         answers = ask(*asked)
         show([a.as_json() | ({"value": shown(a, currency)} if people else {}) for a in answers], form)
@@ -90,9 +93,17 @@ def catalogue(further: Dimensions) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def in_words(pair: Compared, currency: str) -> dict[str, str]:
+def in_words(pair: Compared | Aimed, currency: str) -> dict[str, str]:
+    from b2b_pipeline.metrics.compare import Aimed
     from b2b_pipeline.metrics.shown import shown
 
+    if isinstance(pair, Aimed):
+        share, difference = pair.attainment, replace(pair.target, numerator=pair.difference)
+        return {
+            "value": shown(pair.now, currency), "target": shown(pair.target, currency),
+            "difference": shown(difference, currency),
+            "attainment": "no value" if share is None else f"{float(share):.1%}",
+        }  # fmt: skip
     rate = pair.change_rate
     return {
         "value": shown(pair.now, currency), "before": shown(pair.before, currency),

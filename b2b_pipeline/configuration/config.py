@@ -15,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from b2b_pipeline.configuration.currencies import FIXED_DAILY, KNOWN, Given
 from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.targets import Target
 from b2b_pipeline.configuration.words import nearest, words_of_sources
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ TAKEN = {
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
     "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
     # the columns of the queries themselves
-    "age", "axis", "component", "date_day", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen", "sign",
-    "which",
+    "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
+    "sign", "which",
+    # what a number is held against
+    "attainment", "because", "before", "before_complete", "change", "change_rate", "difference", "target",
 }  # fmt: skip
 Location = tuple[int | str, ...]
 Complaint = tuple[Location, str]  # where it stands, and what is wrong
@@ -230,6 +233,7 @@ class Config(_Section):
     dimensions: Dimensions = Dimensions()
     inbox: str = "inbox"
     files: dict[str, FileMapping] = {}
+    targets: list[Target] = []
     limits: Limits = Limits()
     alerts: Alerts = Alerts()
 
@@ -275,6 +279,9 @@ class Config(_Section):
                     yield ("stages", vendor, word), why
         if self.dimensions != Dimensions():
             yield from self.dimensions.complaints()
+        for number, target in enumerate(self.targets):
+            for part, why in target.complaints():
+                yield ("targets", number, *part), why
         for name, mapping in self.files.items():
             for table, given in mapping.tables.given().items():
                 known = getattr(self.dimensions, table, [])

@@ -30,7 +30,7 @@ class Loads:
         loaded = select(audit.target_table, func.count(), func.max(audit.loaded_at)).where(audit.error.is_(None))
         self._loads = {name: f"{n} {at}" for name, n, at in connection.execute(loaded.group_by(audit.target_table))}
         self._marks: dict[str, str] = {row.name: row.state for row in connection.execute(select(made_of))}
-        self._meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin"})
+        self._meaning = config.model_dump_json(exclude={"limits", "alerts", "inbox", "gross_margin", "targets"})
 
     def note(self, connection: Connection, name: str, tables: Iterable[str] | None = None) -> None:
         """In the transaction that writes `name`: what it was made of, `tables` where it is not a derived one.

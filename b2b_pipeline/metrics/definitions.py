@@ -17,7 +17,7 @@ from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
 from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.metrics.gaps import FoundGaps
-from b2b_pipeline.metrics.kinds import Quantile
+from b2b_pipeline.metrics.kinds import Cohort, Quantile
 from b2b_pipeline.metrics.known import LOCATED, Known
 from b2b_pipeline.metrics.model import Metric
 from b2b_pipeline.metrics.query import why_incomplete
@@ -129,11 +129,12 @@ def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:
         for side in (metric.numerator, metric.denominator)
         for term, factor in (*side.items(), ("/", 1))
     )
-    share = metric.kind.share if isinstance(metric.kind, Quantile) else ""
+    kind = metric.kind
+    detail = kind.share if isinstance(kind, Quantile) else "resolved" * (isinstance(kind, Cohort) and kind.is_resolved)
     return digest(
         metric.formula,
         type(metric.kind).__name__,
-        str(share),
+        str(detail),
         *sides,
         *(digests[name] for name in sorted(metric.components)),
     )

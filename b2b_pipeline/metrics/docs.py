@@ -51,6 +51,8 @@ def _row(metric: Metric) -> str:
         parts += f" within {metric.kind.within} days"
     if metric.denominator:
         parts += f" / {_side(metric.denominator)}"
+    if isinstance(metric.kind, Cohort) and metric.kind.within and metric.kind.is_resolved:
+        parts += ", of those who have had them"
     example = ""
     if metric.example:
         given, value = metric.example

@@ -297,6 +297,10 @@ class Kind(Protocol):
     def numerator(self) -> Terms: ...
     @property
     def denominator(self) -> Terms: ...
+    @property
+    def beside(self) -> tuple[Term, ...]:
+        """What is on neither side, and tells how many could be."""
+
     def additivity(self, measures: Mapping[str, Measure]) -> Additivity:
         """Over what it can be summed. Raises ModelError where its terms do not go together."""
 
@@ -331,7 +335,7 @@ class Metric:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        return tuple(dict.fromkeys((*self.numerator, *self.denominator)))
+        return tuple(dict.fromkeys((*self.numerator, *self.denominator, *self.kind.beside)))
 
     @cached_property
     def whens(self) -> tuple[When, ...]:

@@ -78,9 +78,17 @@ class Sums(NamedTuple):
     n_values: ColumnElement[Any]
 
 
+class Maturity(NamedTuple):
+    """Of a cohort; NULL where it is no matter of time."""
+
+    n_entered: ColumnElement[Any]
+    n_mature: ColumnElement[Any]
+
+
 def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
-    """Columns period (with a grain), the dimensions, numerator, denominator, n_mature (of a cohort: how many of those
-    who entered have had their time), and of each term in order its value, n_rows and n_values.
+    """Columns period (with a grain), the dimensions, numerator, denominator, n_entered and n_mature (of a cohort that
+    has to mature: how many entered, and how many of them have had their time or have an outcome), and of each term in
+    order its value, n_rows and n_values.
 
     Of a term without rows the sides take 0; they are NULL where rows of one all lack a value.
     """
@@ -91,7 +99,7 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
         sums = {term: _quantile(metric.kind, rows) for term in metric.terms}
         known = {term.label: found.value for term, found in sums.items()}
     else:
-        sums = {term: _sums(term, metric, rows) for term in metric.terms}
+        sums = {term: _sums(term, metric, rows, asked) for term in metric.terms}
         known = {
             term.label: case((func.coalesce(found.n_rows, 0) == 0, 0), else_=found.value)
             for term, found in sums.items()
@@ -102,7 +110,7 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
         *keys,
         cast(numerator, EXACT).label("numerator"),
         cast(null() if denominator is None else denominator, EXACT).label("denominator"),
-        cast(_n_mature(metric, rows, asked), BigInteger).label("n_mature"),
+        *(cast(n, BigInteger).label(name) for name, n in _maturity(metric, rows, asked)._asdict().items()),
         *(part.label(f"{name}_{n}") for n, found in enumerate(sums.values()) for name, part in found._asdict().items()),
     ).group_by(*keys)
 
@@ -191,8 +199,10 @@ def _live(names: Sequence[str], config: Config, dimensions: tuple[str, ...]) -> 
 # -- sums
 
 
-def _sums(term: Term, metric: Metric, cells: Subquery) -> Sums:
+def _sums(term: Term, metric: Metric, cells: Subquery, asked: Asked) -> Sums:
     mine = _is(term, metric, cells)
+    if isinstance(metric.kind, Cohort) and metric.kind.is_resolved and metric.kind.within is not None:
+        mine = and_(mine, _had_time(metric.kind.within, cells, asked))
     n_rows, n_values = (cast(func.sum(case((mine, cells.c[name]))), BigInteger) for name in Sums._fields[1:])
     if COMPONENTS[term.measure].aggregate is Aggregate.DISTINCT:
         return Sums(cast(func.count(distinct(case((mine, cells.c.seen)))), SUM), n_rows, n_values)
@@ -207,12 +217,20 @@ def _is(term: Term, metric: Metric, cells: Subquery) -> ColumnElement[bool]:
     return and_(*conditions)
 
 
-def _n_mature(metric: Metric, cells: Subquery, asked: Asked) -> ColumnElement[Any]:
-    if not isinstance(metric.kind, Cohort) or metric.kind.within is None:
-        return null()
-    (entered,) = metric.denominator
-    had_time = cells.c.date_day <= minus_days(asked.known_until, metric.kind.within)
-    return func.coalesce(func.sum(case((and_(_is(entered, metric, cells), had_time), cells.c.n_rows))), 0)
+def _maturity(metric: Metric, cells: Subquery, asked: Asked) -> Maturity:
+    kind = metric.kind
+    if not isinstance(kind, Cohort) or not kind.matures:
+        return Maturity(null(), null())
+    entered = mature = _is(Term(kind.entered), metric, cells)
+    if kind.decided:
+        mature = _is(Term(kind.decided), metric, cells)
+    if kind.within is not None:
+        mature = and_(entered, _had_time(kind.within, cells, asked))
+    return Maturity(*(func.coalesce(func.sum(case((which, cells.c.n_rows))), 0) for which in (entered, mature)))
+
+
+def _had_time(days: int, cells: Subquery, asked: Asked) -> ColumnElement[bool]:
+    return cells.c.date_day <= minus_days(asked.known_until, days)
 
 
 def _ranked(cells: Subquery, names: Sequence[str]) -> Subquery:

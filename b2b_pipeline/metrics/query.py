@@ -45,6 +45,7 @@ class _Found(NamedTuple):
 
     numerator: Fraction | None
     denominator: Fraction | None
+    n_entered: int | None
     n_mature: int | None
     parts: dict[str, Fraction | None]
     counts: dict[str, Counts]
@@ -203,7 +204,8 @@ def _answers(question: _Question, metric: Metric) -> list[Answer]:
             None if any(term.label in missing for term in side) else value
             for side, value in ((metric.numerator, at.numerator), (metric.denominator, at.denominator))
         )
-        rows.append(Answer(metric, keys, above, below, reasons, why, tuple(notes), at.parts, missing, at.counts))
+        told = (*notes, *_open(metric, at))
+        rows.append(Answer(metric, keys, above, below, reasons, why, told, at.parts, missing, at.counts))
     return rows
 
 
@@ -214,7 +216,7 @@ def _found(question: _Question, metric: Metric) -> dict[tuple[Any, ...], _Found]
     if asked.periods is not None and not asked.periods:
         return {}
     for row in question.connection.execute(plan(metric, question.config, asked)):
-        key, (numerator, denominator, n_mature, *sums) = tuple(row[:n_keys]), row[n_keys:]
+        key, (numerator, denominator, n_entered, n_mature, *sums) = tuple(row[:n_keys]), row[n_keys:]
         parts, counts = {}, {}
         for number, term in enumerate(metric.terms):
             value, n_rows, n_values = sums[3 * number : 3 * number + 3]
@@ -222,7 +224,7 @@ def _found(question: _Question, metric: Metric) -> dict[tuple[Any, ...], _Found]
                 parts[term.label] = _fraction(value)
                 counts[term.label] = Counts(int(n_rows), int(n_values or 0))
         if parts or n_keys:
-            found[key] = _Found(_fraction(numerator), _fraction(denominator), n_mature, parts, counts)
+            found[key] = _Found(_fraction(numerator), _fraction(denominator), n_entered, n_mature, parts, counts)
     if unfed and "campaign" in question.dimensions:  # a campaign of which all is left out is shown as unknown
         for row in question.connection.execute(plan(metric, question.config, _asked(question, metric, ()))):
             found.setdefault(tuple(row[:n_keys]), _nothing(metric, question.config))
@@ -255,7 +257,7 @@ def _nothing(metric: Metric, config: Config) -> _Found:
     """Of a key without a row: a sum of nothing is 0, of a quantile there is none."""
     factors = [factor(config) for factor in metric.numerator.values() if callable(factor)]
     is_number = ADDITIVITY[metric.name] != "quantile" and None not in factors
-    return _Found(Fraction(0) if is_number else None, Fraction(0) if metric.denominator else None, None, {}, {})
+    return _Found(Fraction(0) if is_number else None, Fraction(0) if metric.denominator else None, None, None, {}, {})
 
 
 def _first_reasons(*found: Mapping[str, str]) -> dict[str, str]:
@@ -274,11 +276,26 @@ def without_value(term: Term, counts: Counts) -> str:
 
 def _immature(metric: Metric, found: _Found) -> tuple[str, ...]:
     """Why a cohort has no number yet."""
-    if not isinstance(metric.kind, Cohort) or found.n_mature is None:
+    if not isinstance(metric.kind, Cohort) or not (early := _early(found)):
         return ()
-    entered = found.counts.get(metric.kind.entered, Counts(0, 0)).rows
-    early = entered - found.n_mature
-    return (f"{early} of {entered} {metric.kind.entered} have not had {metric.kind.within} days yet",) if early else ()
+    kind, entered = metric.kind, found.n_entered
+    if kind.is_resolved:
+        lack = "an outcome" if kind.within is None else f"had {kind.within} days"
+        return (f"none of {entered} {kind.entered} has {lack} yet",) if early == entered else ()
+    return (f"{early} of {entered} {kind.entered} have not had {kind.within} days yet",)
+
+
+def _open(metric: Metric, found: _Found) -> tuple[str, ...]:
+    """Those who entered and do not count yet, where the others make a number without them."""
+    if not isinstance(metric.kind, Cohort) or not metric.kind.is_resolved or not found.n_mature:
+        return ()
+    kind, early = metric.kind, _early(found)
+    lack = "no outcome" if kind.within is None else f"not had {kind.within} days"
+    return (f"without {early} of {found.n_entered} {kind.entered} that have {lack} yet",) if early else ()
+
+
+def _early(found: _Found) -> int:
+    return (found.n_entered or 0) - (found.n_mature or 0)
 
 
 def _never_given(dimensions: tuple[str, ...], splits: Iterable[tuple[Any, ...]]) -> list[str]:
@@ -329,6 +346,8 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
         if isinstance(metric.kind, Cohort) and metric.kind.within:
             known = question.gaps.of([*metric.components]).known_until
             until = min(last + timedelta(days=metric.kind.within), known) if last else known
+            if metric.kind.is_resolved and first and known < first + timedelta(days=metric.kind.within):
+                continue  # of these days nobody counts yet
             found |= dict.fromkeys(gaps.reasons(first, until) if not last or until > last else ())
     return tuple(found)
 

@@ -30,6 +30,7 @@ from sqlalchemy.schema import CreateView
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fingerprint import digest
+from b2b_pipeline.metrics.kinds import Cohort
 from b2b_pipeline.metrics.known import LOCATED
 from b2b_pipeline.metrics.model import Metric, Terms
 from b2b_pipeline.metrics.plan import Asked, plan
@@ -64,8 +65,9 @@ def kpi_daily(config: Config) -> Select[Any]:
     a quantile or a distinct count, has a value and no numerator. Levels, and what is told once per attribution model,
     are not in it. A metric that lacks what it needs (a gross margin, a cost) is NULL; so is one in a channel or
     campaign of which nothing gives what was bought, and in a channel whose ad spend nothing feeds its numerator and
-    denominator too, so that sums cover the same channels on both sides. `because` says why, and why a day is not
-    `complete`; `unit` is money (in the reporting currency, which `installation` has), count, rate, multiple or days.
+    denominator too, so that sums cover the same channels on both sides. `because` says why, why a day is not
+    `complete`, and of which cohorts some have no outcome yet; `unit` is money (in the reporting currency, which
+    `installation` has), count, rate, multiple or days.
     """
     metrics = [(family.name, metric) for family in FAMILIES.values() for metric in family.metrics]
     part = union_all(*(_rows(name, metric, config) for name, metric in metrics if _is_of_a_day(metric))).subquery().c
@@ -76,19 +78,18 @@ def kpi_daily(config: Config) -> Select[Any]:
     is_given = about.unavailable_because.is_(None)
     is_kept = is_given & part.adds_up & func.coalesce(gap.is_left_out, False).is_(False)
     value = case((part.is_ratio, ratio(part.numerator, part.denominator)), else_=part.numerator)
-    is_known = is_given & gap.metric.is_(None) & part.is_mature
+    is_known = is_given & gap.metric.is_(None) & ~part.is_early
     # Coverage comes first in a derive, what is incomplete last: in between nobody knows it.
     marks = [
         select(made_of.c.state).where(made_of.c.name == name).scalar_subquery() for name in ("coverage", "kpi_daily")
     ]
     is_settled = marks[0].is_not_distinct_from(marks[1])
-    early = case((~part.is_mature, literal("not all who entered have had their time yet")))
     return select(
         part.date_day, part.metric, part.family, part.channel, part.campaign_id,
         case((is_kept, part.numerator)).label("numerator"), case((is_kept, part.denominator)).label("denominator"),
         case((is_known, value)).label("value"), about.unit,
         (day.metric.is_(None) & is_settled).label("complete"),
-        func.coalesce(about.unavailable_because, gap.because, day.because, early).label("because"),
+        func.coalesce(about.unavailable_because, gap.because, day.because, part.still_open).label("because"),
     ).select_from(
         part.metric.table.join(metric_def, about.metric == part.metric)
         .outerjoin(metric_gap, same_place)
@@ -107,14 +108,16 @@ def _rows(family: str, metric: Metric, config: Config) -> Select[Any]:
         case((~_is_unknown(side, metric, found), value))
         for side, value in ((metric.numerator, found.numerator), (metric.denominator, found.denominator))
     )
-    (entered,) = metric.denominator if ADDITIVITY[metric.name] == "cohort" else (None,)
-    of = metric.terms.index(entered) if entered else 0
+    is_open = func.coalesce(found.n_mature < found.n_entered, False)
+    kind = metric.kind if isinstance(metric.kind, Cohort) else None
+    lack = "had their time" if kind and kind.within is not None else "an outcome"
     return select(
         found.period.label("date_day"), _text(metric.name).label("metric"), _text(family).label("family"),
         found.channel, found.campaign.label("campaign_id"), above.label("numerator"), below.label("denominator"),
         (true() if metric.denominator else false()).label("is_ratio"),
         (true() if ADDITIVITY[metric.name] in SUMS else false()).label("adds_up"),
-        func.coalesce(found.n_mature == func.coalesce(found[f"n_rows_{of}"], 0), True).label("is_mature"),
+        (false() if kind and kind.is_resolved else is_open).label("is_early"),
+        case((is_open, literal(f"not all who entered have {lack} yet"))).label("still_open"),
     )  # fmt: skip
 
 

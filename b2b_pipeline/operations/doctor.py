@@ -26,6 +26,7 @@ from b2b_pipeline.files.inbox import troubles
 from b2b_pipeline.landing.ingest import MISSHAPEN, misshapen
 from b2b_pipeline.landing.slices import refusal
 from b2b_pipeline.landing.store import UNREADABLE, Landing
+from b2b_pipeline.metrics import targets
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX
 from b2b_pipeline.warehouse import migrate
@@ -46,6 +47,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
     config, path = None, Path(os.environ.get("B2B_CONFIG", "pipeline.yaml"))
     try:
         config = load_config()
+        targets.check(config)
         Pipeline(config, settings.home()).hold_fast()
     except ConfigError as error:
         fix = f"edit {path}" if path.is_file() else "make setup, or set B2B_CONFIG to where pipeline.yaml is"

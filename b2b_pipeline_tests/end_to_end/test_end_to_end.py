@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 import time_machine
 from sqlalchemy import text
 
+from b2b_pipeline.configuration.targets import Target
+from b2b_pipeline.metrics.compare import aim
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import ADDITIVITY
@@ -37,7 +40,7 @@ from b2b_pipeline_tests.support.end_to_end import (
     new_warehouses,
     nightly,
 )
-from b2b_sandbox.truth import OWN_DOMAINS, TEST_PATTERNS
+from b2b_sandbox.truth import OWN_DOMAINS, TEST_PATTERNS, truth
 from b2b_sandbox.truth_files import event_leads
 from b2b_sandbox.truth_people import People, local_midnight, seconds, standing_contacts
 
@@ -77,6 +80,31 @@ def test_the_view_says_of_every_day_channel_and_campaign_what_is_asked(whole: Wo
         assert row["complete"] == answer.complete, row
         adds_up = ADDITIVITY[row["metric"]] in ("additive", "ratio", "cohort")
         assert adds_up or (row["numerator"], row["denominator"]) == (None, None), row
+
+
+def test_a_target_is_held_against_the_truth_and_changes_no_number(whole: Workshop) -> None:
+    goals = {"leads": "40", "bookings": "90000.50", "opportunity_to_won_rate_resolved": "0.25"}
+    by, found = ("month", "channel"), at_once()
+    expected = truth(found.world, metrics=[*goals], start=START, end=UNTIL, by=by, currency="EUR")
+    known = [row for row in expected if row["channel"] and row["value"] is not None]
+    targets = [
+        Target(metric=row["metric"], where={"channel": row["channel"]}, values={row["date"][:7]: Decimal(goal)})
+        for row in known
+        for goal in [goals[row["metric"]]]
+    ]
+    aimed = whole.config.model_copy(update={"targets": targets})
+    with time_machine.travel(clock(found.world)):
+        pairs = aim(whole.warehouse, aimed, [*goals], None, None, by)
+        unaimed = ask(whole.warehouse, whole.config, [*goals], None, None, by)
+    assert [(pair.now.keys, pair.now.value, pair.now.reasons) for pair in pairs] == [
+        (answer.keys, answer.value, answer.reasons) for answer in unaimed
+    ]
+    told = {(row["metric"], row["date"], row["channel"]): row for row in (pair.as_json() for pair in pairs)}
+    assert {row["metric"] for row in known} == {*goals}
+    for row in known:
+        share = float(Decimal(row["value"]) / Decimal(goals[row["metric"]]))
+        assert told.pop((row["metric"], row["date"], row["channel"]))["attainment"] == pytest.approx(share, abs=1e-6)
+    assert not [row for row in told.values() if row["target"] is not None or not row["because"]]
 
 
 def test_what_is_told_once_per_model_is_split_by_it(whole: Workshop) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy import delete, insert, select, text
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.definitions import publish_definitions
+from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.operations.explain import explain
@@ -192,6 +195,56 @@ def test_a_cohort_has_no_number_until_all_have_had_their_time_by_what_was_read(o
     by_day = [row for row in found.ask("lead_to_mql_rate_30d", by=["day"]) if row["denominator"]]
     assert [(row["value"], row["complete"]) for row in view] == [(row["value"], row["complete"]) for row in by_day]
     assert [row["value"] for row in view] == [1.0, None, None]
+
+
+def test_of_those_with_an_outcome_the_open_ones_are_told_and_not_counted(office: Callable[..., Dropped]) -> None:
+    rows = (
+        "a,2026-01-05,2026-02-01,1,Won,A\nb,2026-01-06,2026-02-02,1,Lost,B\nc,2026-01-07,,1,Open,C\n"
+        "d,2026-02-05,,1,Open,D\ne,2026-03-05,2026-03-09,1,Lost,E\n"
+    )
+    found = office(deals(OPENED, CLOSED), deals=HEAD + rows)
+    pipeline, name = found.pipeline(), "opportunity_to_won_rate_resolved"
+    days = date(2026, 1, 1), date(2026, 3, 31)
+    january, february, march = ask(pipeline.warehouse, pipeline.config, [name], *days, ["month"])
+    assert (january.value, january.numerator, january.denominator) == (Fraction(1, 2), 1, 2)
+    assert january.notes == ("without 1 of 3 opportunities that have no outcome yet",)
+    assert (february.value, february.why_null) == (None, "none of 1 opportunities has an outcome yet")
+    assert (march.value, march.notes) == (0, ())
+    assert found.value("opportunity_to_won_rate", "2026-01-01", "2026-01-31") == pytest.approx(1 / 3)
+    of_it = text("select value, because from kpi_daily where metric = :name order by date_day").bindparams(name=name)
+    view = pipeline.warehouse.rows(of_it)
+    early = "not all who entered have an outcome yet"
+    assert [(row["value"], row["because"]) for row in view] == [
+        (1, None), (0, None), (None, early), (None, early), (0, None),
+    ]  # fmt: skip
+
+
+def test_of_those_who_have_had_their_days_the_others_are_told_and_not_counted(office: Callable[..., Dropped]) -> None:
+    rows = "1,2026-01-01,2026-01-05,\n2,2026-01-02,2026-02-25,\n3,2026-02-25,2026-02-26,\n4,2026-03-01,,\n"
+    found = office(leads(cadence=""), leads="ID,Created,Mql,Sql\n" + rows)  # known until 2026-03-01
+    pipeline, name = found.pipeline(), "lead_to_mql_rate_30d_resolved"
+    days = date(2026, 1, 1), date(2026, 3, 1)
+    (total,) = ask(pipeline.warehouse, pipeline.config, [name], *days)
+    assert (total.numerator, total.denominator, total.complete) == (1, 2, True)
+    assert total.notes == ("without 2 of 4 leads that have not had 30 days yet",)
+    january, february, march = ask(pipeline.warehouse, pipeline.config, [name], *days, ["month"])
+    assert (january.value, january.notes) == (Fraction(1, 2), ())
+    assert (february.value, february.why_null) == (None, "none of 1 leads has had 30 days yet")
+    assert (march.numerator, march.denominator, march.value) == (0, 0, None)
+    of_it = text("select value, because from kpi_daily where metric = :name order by date_day").bindparams(name=name)
+    early = "not all who entered have had their time yet"
+    assert [(row["value"], row["because"]) for row in pipeline.warehouse.rows(of_it)] == [
+        (1, None), (0, None), (None, early), (None, early),
+    ]  # fmt: skip
+
+
+def test_a_cohort_is_resolved_only_where_it_is_said_what_was_lost(office: Callable[..., Dropped]) -> None:
+    settings = deals(OPENED, CLOSED).replace("        lost: [Lost]\n", "")
+    found = office(settings, deals=HEAD + "a,2026-01-05,2026-02-01,1,Won,A\nb,2026-01-05,,1,Open,B\n")
+    (row,) = found.ask("opportunity_to_won_rate_resolved", "2026-01-01", "2026-01-31")
+    assert row["value"] is None
+    assert "nothing says which deals are lost" in row["why_null"]
+    assert found.value("opportunity_to_won_rate", "2026-01-01", "2026-01-31") == 0.5
 
 
 def test_what_a_cohort_became_is_told_whole_not_only_what_changed_of_it(office: Callable[..., Dropped]) -> None:

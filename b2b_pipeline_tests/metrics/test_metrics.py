@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, insert
+from sqlalchemy import Date, create_engine, insert, literal
 
 from b2b_pipeline.configuration.config import TAKEN, Config
 from b2b_pipeline.metrics import docs
@@ -49,7 +49,8 @@ def computed(metric: Metric, given: Mapping[str, str]) -> Answer:
             row = {"component": term.measure, "axis": term.axis, "age": term.within, "n_rows": 1}
             value = Decimal(given[term.label])
             connection.execute(insert(kpi_component_daily).values(date_day=date(2026, 3, 1), value=value, **row))
-        found = connection.execute(plan(metric, config(given.get("gross_margin")), Asked())).one()
+        asked = Asked(known_until=literal(date(2026, 12, 31), Date))
+        found = connection.execute(plan(metric, config(given.get("gross_margin")), asked)).one()
     sides = (None if side is None else Fraction(side) for side in (found.numerator, found.denominator))
     return Answer(metric, {}, *sides)
 
@@ -122,7 +123,16 @@ REFUSED = {
     "a quantile of what was summed": (Quantile("cycle_days", Decimal("0.5")), "is not kept value by value"),
     "a cohort of a level": (Cohort("open_pipeline", "leads"), "is no count of those who entered"),
     "a horizon where nothing has an age": (Cohort("opened_won", "opportunities", 30), "has no ages"),
-}
+    "a horizon of those with an outcome alone": (
+        Cohort("leads_reached_mql", "leads", 30, "resolved", "opened_resolved"), "say by `within` or by `decided`",
+    ),
+    "a share of those with an outcome, and nothing that says which": (
+        Cohort("opened_won", "opportunities", basis="resolved"), "say by `within` or by `decided`",
+    ),
+    "a share of those with an outcome, of a level": (
+        Cohort("opened_won", "opportunities", None, "resolved", "open_pipeline"), "is no count of those who entered",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", REFUSED)

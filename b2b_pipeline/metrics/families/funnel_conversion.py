@@ -75,6 +75,14 @@ FAMILY = Family(
             "leads of the day that reached MQL within 30 days / leads of the day",
             30,
         ),
+        Metric(
+            "lead_to_mql_rate_30d_resolved",
+            "leads of the day that reached MQL within 30 days / leads of the day, of those that have had 30 days",
+            "rate",
+            Cohort("leads_reached_mql", "leads", 30, "resolved"),
+            owner="revenue operations",
+            example=({"leads_reached_mql": "3", "leads": "12"}, "0.25"),
+        ),
         _cohort("mql_to_sql_rate", "mqls_reached_sql", "mqls", "MQLs of the day that reached SQL / MQLs of the day"),
         _cohort(
             "sql_to_opportunity_rate",
@@ -87,6 +95,14 @@ FAMILY = Family(
             "opened_won",
             "opportunities",
             "opportunities opened on the day that are won / opened",
+        ),
+        Metric(
+            "opportunity_to_won_rate_resolved",
+            "opportunities opened on the day that are won / won or lost, without those that are still open",
+            "rate",
+            Cohort("opened_won", "opportunities", basis="resolved", decided="opened_resolved"),
+            owner="revenue operations",
+            example=({"opened_won": "3", "opened_resolved": "4", "opportunities": "12"}, "0.75"),
         ),
         _cohort(
             "lead_to_customer_rate",

@@ -73,6 +73,10 @@ FAMILY = Family(
             "opened_won", "opportunities opened on the day that are won by now", _OPENED, one(), deal.c.is_won, "won"
         ),
         _measure(
+            "opened_resolved", "opportunities opened on the day that are won or lost by now", _OPENED, one(),
+            deal.c.is_won | deal.c.is_lost, "won lost",
+        ),
+        _measure(
             "pipeline", "amount of opportunities on the day they were opened", _OPENED, _AMOUNT, None, "amount",
             "money", of="opportunities",
         ),

@@ -31,6 +31,10 @@ class Linear:
     def denominator(self) -> Terms:
         return terms(self.over)
 
+    @property
+    def beside(self) -> tuple[Term, ...]:
+        return ()
+
     def additivity(self, measures: Mapping[str, Measure]) -> Additivity:
         found = set()
         for term in (*self.numerator, *self.denominator):

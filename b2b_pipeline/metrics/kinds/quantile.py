@@ -28,6 +28,10 @@ class Quantile:
     def denominator(self) -> Terms:
         return {}
 
+    @property
+    def beside(self) -> tuple[Term, ...]:
+        return ()
+
     def additivity(self, measures: Mapping[str, Measure]) -> Additivity:
         if measures[self.of].aggregate is not Aggregate.QUANTILE:
             raise ModelError(f"{self.of} is not kept value by value: declare it with Aggregate.QUANTILE")
