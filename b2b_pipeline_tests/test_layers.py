@@ -75,6 +75,15 @@ def test_no_source_looks_at_another() -> None:
                 assert not [each for each in imported(tree) if each.startswith(others)], name
 
 
+def test_the_loader_goes_by_the_kind_of_a_stream_and_knows_no_source_by_name() -> None:
+    sources, found = {"files", *SOURCES}, modules(PRODUCT)
+    for name in ("feeds", "load", "mapped", "plan", "writing"):
+        words = {node.value for node in ast.walk(found[f"b2b_pipeline.core.{name}"]) if isinstance(node, ast.Constant)}
+        named = {each.rpartition(".")[2] for each in imported(found[f"b2b_pipeline.core.{name}"])}
+        assert not words & sources, name
+        assert "FILES" not in named or name == "feeds", name  # which says what the rows of files are called
+
+
 def test_no_room_but_connectors_knows_a_vendor_by_name() -> None:
     """By the name or title of a source; a hint may name one as an example."""
     vendors = {word for source in SOURCES.values() if source.kind != "fx" for word in (source.name, source.title)}

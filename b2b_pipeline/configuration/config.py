@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from b2b_pipeline.configuration.currencies import FIXED_DAILY, KNOWN, Given
-from b2b_pipeline.configuration.file_mapping import FileMapping
+from b2b_pipeline.configuration.file_mapping import FILES, FileMapping
 from b2b_pipeline.configuration.targets import Target
 from b2b_pipeline.configuration.words import nearest, words_of_sources
 
@@ -268,7 +268,7 @@ class Config(_Section):
         for code in self.currencies:
             if code not in KNOWN - {"EUR"}:
                 yield ("currencies", code), f"unknown currency {code!r}: {nearest(code, KNOWN, 'AED')}"
-        choices = [*self.sources, "files"]
+        choices = [*self.sources, FILES]
         if self.system_of_record not in choices:
             why = f"{self.system_of_record!r} is not switched on: choose one of {', '.join(sorted(choices))}"
             yield ("system_of_record",), why

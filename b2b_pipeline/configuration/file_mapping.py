@@ -34,6 +34,8 @@ from b2b_pipeline.configuration.file_cells import Email, Header, Str, Words, _li
 from b2b_pipeline.configuration.file_tables import EmailEventTable, LeadTable, Table, Tables
 from b2b_pipeline.errors import ContractError
 
+FILES = "files"  # what files are called as a source: in tables, in landing, in asset keys
+
 
 class Totals(_Section):
     """Rows that are sums of others, told by `value` in `column` (glob: `Total*`); they are left out."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from b2b_pipeline.connectors.http import Outcome
 
 Record = dict[str, Any]
-Kind = Literal["report", "changes", "snapshot", "sweep"]
+Kind = Literal["report", "changes", "snapshot", "sweep", "collection"]
 OF_NOW = ("snapshot", "sweep")  # kinds that have no days: the whole list, as it is when it is read
 SUNSET_WARNING, SUNSET_FAILURE = timedelta(days=90), timedelta(days=30)  # before a version of an API ends
 MERGED = ("changes", "sweep")  # kinds of which every slice counts
@@ -165,7 +165,9 @@ class Stream:
         `changes`   objects and events by modification; every slice counts, merged by (id, version);
         `snapshot`  the whole list, now; the newest slice counts;
         `sweep`     the ids of all that is there, now, object by object; of each object the newest slice that lists it
-                    counts (`connectors/sweep.py`).
+                    counts (`connectors/sweep.py`);
+        `collection` lists that stand beside each other, each an account of its own; the newest slice of each counts,
+                    and all that are there count together. So it is with files, and with no vendor (`files/source.py`).
     day: dotted path of the field that dates a record (ISO text or epoch milliseconds): its partition.
     page_size: records a page, for the forecast of a backfill.
     personal: dotted paths that are replaced by keyed hashes before anything reaches the disk. `*` matches any key.

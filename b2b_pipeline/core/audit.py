@@ -28,19 +28,16 @@ _REJECT = ["record_number", "reason", "column_name", "about", "date_day", "recor
 def enter(
     connection: Connection,
     books: Sequence[Table],
-    target: Table,
     mapped: Mapped,
     rows: pa.Table,
     version: str,
     run_id: str,
     now: datetime,
 ) -> None:
-    """The audit row of a slice of which `rows` are loaded into `target`, and its rejects."""
+    """The audit row of a slice of which `rows` are loaded, and its rejects."""
     audit, quarantine = books
-    for book in books:
-        same = (book.c.target_table == target.name) & (book.c.slice_id == mapped.item.slice_id)
-        connection.execute(delete(book).where(same))
-    of = _of_slice(mapped.item, target, run_id)
+    strike(connection, books, mapped.table, [mapped.item.slice_id])
+    of = _of_slice(mapped.item, mapped.table, run_id)
     entry = {
         **of, "mapping_version": version, "seen": json.dumps(mapped.seen, sort_keys=True), "rows_in": mapped.rows_in,
         "rows_loaded": rows.num_rows, "rows_quarantined": len(mapped.rejects),
@@ -51,6 +48,12 @@ def enter(
     refused = mapped.rejects[_REJECT].astype(object).to_numpy().tolist()
     shared = {**of, "quarantined_at": now}
     _append(connection, quarantine, [shared | dict(zip(_REJECT, reject, strict=True)) for reject in refused])
+
+
+def strike(connection: Connection, books: Sequence[Table], target: Table, slices: Collection[str]) -> None:
+    """Take out of the books what they say of slices."""
+    for book in books:
+        connection.execute(delete(book).where(book.c.target_table == target.name, book.c.slice_id.in_(slices)))
 
 
 def enter_failures(

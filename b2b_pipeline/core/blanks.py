@@ -9,7 +9,7 @@ from sqlalchemy import Connection, exists, func, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.file_cells import COUNTED, SUMMED
-from b2b_pipeline.core.file_coverage import FILES
+from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.core.given import Facts, Need, stated_by
 from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata
 
@@ -29,7 +29,7 @@ def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]
         query = select(*place, func.count().label("n")).where(rows[name].is_(None)).group_by(*place).order_by(*place)
         reasons: dict[tuple[Any, str], list[str]] = {}
         for source, account, day, n in connection.execute(query):
-            where = account if source == "files" else f"{source} ({account})"
+            where = account if source == FILES else f"{source} ({account})"
             reason = f"{n} row{'s' if n > 1 else ''} of {where} {'have' if n > 1 else 'has'} no {what}"
             reasons.setdefault((day, source), []).append(reason)
         for (day, source), told in reasons.items():

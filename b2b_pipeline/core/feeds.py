@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
-import pandas as pd
 from sqlalchemy import Table
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream
-from b2b_pipeline.connectors.base import Kind, Mapping_, MappingContext
+from b2b_pipeline.configuration.file_mapping import FILES, FileMapping
+from b2b_pipeline.connectors.base import Kind, Mapping_
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.fingerprint import code, digest
 from b2b_pipeline.core.fx import Rates, converted
 from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.files.rows import rows as file_rows
+from b2b_pipeline.files.source import stream_of
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.contract import enforce
 
@@ -53,19 +52,10 @@ def _declared(table: Table) -> str:
 
 def feeds(table: str, config: Config) -> list[Feed]:
     """The streams of switched-on sources, and the file mappings, that feed `table`."""
-    vendors = [
-        Feed(name, stream.name, stream.kind, stream.feeds[table], stream.day)
-        for name in config.sources
-        for stream in SOURCES[name].switched_on(config)
+    vendors = ((name, stream, None) for name in config.sources for stream in SOURCES[name].switched_on(config))
+    drops = ((FILES, stream_of(mapping), mapping) for mapping in config.files.values() if table in mapping.feeds())
+    return [
+        Feed(source, stream.name, stream.kind, stream.feeds[table], stream.day, files)
+        for source, stream, files in (*vendors, *drops)
         if table in stream.feeds
     ]
-    drops = [
-        Feed("files", file_stream(mapping), "snapshot", partial(_file_rows, mapping=mapping, table=table), "", mapping)
-        for mapping in config.files.values()
-        if table in mapping.feeds()
-    ]
-    return vendors + drops
-
-
-def _file_rows(records: pd.DataFrame, context: MappingContext, *, mapping: FileMapping, table: str) -> pd.DataFrame:
-    return file_rows(records, mapping, table, context)

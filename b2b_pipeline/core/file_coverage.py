@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import file_stream
+from b2b_pipeline.configuration.file_mapping import FILES, file_stream
 from b2b_pipeline.core.cadence import Span, Told, told_days
 from b2b_pipeline.core.feeds import Feed
 from b2b_pipeline.files.refusals import Refusals
@@ -19,7 +19,6 @@ from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 
-FILES = "files"
 OLDEST = timedelta(days=36_525)  # before today: a day of a file that is older is a typing error
 Stream = tuple[str, str, str, str]  # source, stream, account, core table
 Days = tuple[date, ...]
@@ -31,7 +30,7 @@ class Books:
 
     errors: core table -> slice id -> why it was refused whole. quarantined: of each stream and table, for each row its
     slice and the days that it would count on, none where nobody can tell. spans: file -> slice id -> first and last day
-    of its rows, over all tables. loaded: core table -> the slices of vendors that it holds.
+    of its rows, over all tables. loaded: core table -> the slices that it holds.
     """
 
     errors: dict[str, dict[str, str]]
@@ -57,7 +56,7 @@ class Books:
                 spans = found.spans[row["source_account"]]
                 first, last = spans.get(row["slice_id"], (row["first_day"], row["last_day"]))
                 spans[row["slice_id"]] = min(first, row["first_day"]), max(last, row["last_day"])
-        held = select(audit.target_table, audit.slice_id).where(audit.error.is_(None), audit.source != FILES)
+        held = select(audit.target_table, audit.slice_id).where(audit.error.is_(None))
         with warehouse.read() as connection:
             for table, slice_id in connection.execute(held):
                 found.loaded[table].add(slice_id)
@@ -136,7 +135,7 @@ def _with_quarantine(
 
 def why_nothing(connection: Connection, table: str, fed: Sequence[Feed]) -> str:
     """Why a core table has nothing of dropped files that alone feed it; empty when it has, or another source does."""
-    if not fed or not all(feed.files for feed in fed):
+    if not fed or not all(feed.kind == "collection" for feed in fed):
         return ""
     audit, days = tables.load_audit.c, tables.coverage.c
     mine = (audit.target_table == table) & (audit.source == FILES) & audit.error.is_(None)

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 from sqlalchemy import ColumnElement, Connection, Table, case, func, or_, select
 
 from b2b_pipeline.configuration.currencies import FIXED_FOR_GOOD, Given
+from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import fx_rate
 from b2b_pipeline.warehouse.write import replace_rows
 
 MAX_AGE_DAYS = 7
 FILE_DAYS = 40  # a rate of a month, whose file is some days late
-FILES = "files"
 _FOR_GOOD = {code: Given(rates={day: rate}) for code, (day, rate) in FIXED_FOR_GOOD.items()}
 _RATE, _TOO_MUCH = Decimal("1e-10"), Decimal("1e14")
 _STORED, _EXACT = pa.decimal128(20, 6), pa.decimal256(50, 10)  # of an amount; of a rate, however large

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from sqlalchemy import Column, Connection, MetaData, Table, delete, insert, select
+from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.schema import CreateTable, DropTable
 
 from b2b_pipeline.configuration.config import Config
@@ -31,16 +31,16 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.fx import CONVERTED, convert_again, converted, load_rates
 from b2b_pipeline.core.mapped import Mapped, SliceMapping
 from b2b_pipeline.core.overlap import overlapped
-from b2b_pipeline.core.plan import EVERYTHING, by_account, due
+from b2b_pipeline.core.plan import by_account, due, is_changed
+from b2b_pipeline.core.writing import WRITERS, Place
 from b2b_pipeline.errors import ContractError, DamagedError
 from b2b_pipeline.landing.slices import Slice, outdated, refusal
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.write import MANY, analyse, append, merge_newest, replace_slices, serialise
+from b2b_pipeline.warehouse.write import MANY, analyse, serialise
 
-FILES = "files"
 READ_RECORDS = 10_000  # that are mapped at once
 BATCH_RECORDS = 20_000  # that are written in one transaction, by whole slices
 
@@ -100,7 +100,7 @@ def _load(landing: Landing, loads: Sequence[_Load], replay: bool) -> None:
     landed = {stream: landing.slices(*stream) for stream in takers}
     for load in loads:
         load.unless_broken(partial(load.begin, landed, replay))
-    for stream in sorted(takers, key=lambda stream: stream[0] == FILES):  # files may repeat each other's rows: last
+    for stream in sorted(takers, key=lambda stream: takers[stream][0][1].kind == "collection"):  # they are kept: last
         for items in by_account(landed[stream]):
             _read(landing, [_Take(load, feed, items) for load, feed in takers[stream] if load.takes(feed, items)])
     for load in loads:
@@ -110,7 +110,8 @@ def _load(landing: Landing, loads: Sequence[_Load], replay: bool) -> None:
 def _read(landing: Landing, takes: Sequence[_Take]) -> None:
     """Read what the tables lack of one stream and account, each slice once."""
     while waiting := [take for take in takes if take.waiting and not take.load.report.broken]:
-        first = min if waiting[0].feed.kind in MERGED else max
+        kind = waiting[0].feed.kind
+        first = min if kind in MERGED else max
         item = first((take.waiting[0].item for take in waiting), key=lambda item: item.slice_id)
         taking = [take for take in waiting if take.waiting[0].item == item]
         for take in taking:
@@ -118,7 +119,7 @@ def _read(landing: Landing, takes: Sequence[_Take]) -> None:
         try:
             number = 0
             with _uncollected():
-                for records in _parts(landing.records(item), None if item.source == FILES else READ_RECORDS):
+                for records in _parts(landing.records(item), None if kind == "collection" else READ_RECORDS):
                     frame = flattened(records, number)
                     number += len(records)
                     for take in taking:
@@ -155,7 +156,7 @@ class _Take:
 
     def __init__(self, load: _Load, feed: Feed, items: Sequence[Slice]) -> None:
         self.load, self.feed, self.items = load, feed, items
-        self.done = set[str]() if feed.files else set(load.done)
+        self.done = set[str]() if feed.kind == "collection" else set(load.done)
         self.bad: dict[str, str] = {}
         self.mapping: SliceMapping | None = None
         self._plan()
@@ -204,30 +205,10 @@ class _Take:
         self.load.report.failures |= {item.slice_id: bad[item.slice_id] for item in failed}
 
 
-class _Place(NamedTuple):
-    """Where a load writes: a table, and its two books."""
-
-    table: Table
-    audit: Table
-    quarantine: Table
-
-    def beside(self) -> _Place:
-        """The same, empty and of other names, in which a table grows that is loaded again."""
-        return _Place(*(
-            Table(f"reload_{self.table.name}_{each.name}", MetaData(), *(Column(c.name, c.type) for c in each.columns),
-                  info=each.info)
-            for each in self
-        ))  # fmt: skip
-
-
 def drop_reload(connection: Connection, table: Table) -> None:
     """Remove what a load of the table left that was killed while it loaded all again."""
-    for each in _place(table).beside():
+    for each in Place.of(table).beside():
         connection.execute(DropTable(each, if_exists=True))
-
-
-def _place(table: Table) -> _Place:
-    return _Place(table, tables.load_audit, tables.quarantine)
 
 
 class _Load:
@@ -236,10 +217,12 @@ class _Load:
     def __init__(self, warehouse: Warehouse, config: Config, table: Table, run_id: str) -> None:
         self.warehouse, self.config, self.table, self.run_id = warehouse, config, table, run_id
         self.versions = {feed: feed.version(table) for feed in feeds(table.name, config)}
-        self.there = self.into = _place(table)
+        self.there = self.into = Place.of(table)
         self.done: dict[str, Feed | None] = {}
-        self.files_anew = False  # whether all files are loaded, in the place of those that are there
         self.batch: list[Mapped] = []
+        self.together: list[Mapped] = []  # of collections: written at once, in the place of the slices `held`,
+        self.held: set[str] = set()
+        self.together_anew = False  # when one came or was withdrawn
         self.failed: list[Slice] = []
         self.report = LoadReport()
         self.now = datetime.now(UTC).replace(tzinfo=None)  # before the rates are read: newer ones are noticed later
@@ -267,17 +250,15 @@ class _Load:
             self._begin_anew()
             done = {}
         self.done = done
-        files = [
+        accounts = [
             items
             for feed in self.versions
-            if feed.files
+            if feed.kind == "collection"
             for items in by_account(landed[feed.source, feed.stream])
             if feed.accepts(items[0].account["id"])
         ]
-        there = {item.slice_id for items in files for item in items}
-        withdrawn = {slice_id for slice_id, feed in done.items() if feed and feed.files} - there
-        came = any(items[-1].same_as.get(EVERYTHING, items[-1].slice_id) not in done for items in files)
-        self.files_anew = bool(withdrawn) or came
+        self.held = {slice_id for slice_id, feed in done.items() if feed and feed.kind == "collection"}
+        self.together_anew = is_changed(accounts, self.held)
 
     def _done(
         self, connection: Connection, landed: Mapping[tuple[str, str], Sequence[Slice]]
@@ -317,7 +298,7 @@ class _Load:
         with self.warehouse.write() as connection:
             serialise(connection, self.table.name)
             connection.execute(delete(self.there.table))
-            for book in (self.there.audit, self.there.quarantine):
+            for book in self.there[1:]:
                 connection.execute(delete(book).where(book.c.target_table == self.table.name))
             for old, new in zip(self.there, self.into, strict=True):
                 connection.execute(insert(old).from_select(new.c.keys(), select(new)))
@@ -325,22 +306,20 @@ class _Load:
         self.into = self.there
 
     def takes(self, feed: Feed, items: Sequence[Slice]) -> bool:
-        """Whether an account's slices may be news. Of files all are taken when one came or was withdrawn."""
-        return feed.accepts(items[0].account["id"]) and (self.files_anew or not feed.files)
+        """Whether an account's slices may be news. Of a collection all are taken when one came or was withdrawn."""
+        return feed.accepts(items[0].account["id"]) and (self.together_anew or feed.kind != "collection")
 
     def put(self, mapped: Mapped) -> None:
-        """Write it, soon. Files are written together, when all else is."""
-        if mapped.feed.files and not (self.batch and self.batch[0].feed.files):
-            self._flush()
-        self.batch.append(mapped)
-        if not mapped.feed.files and sum(each.item.records for each in self.batch) >= BATCH_RECORDS:
+        """Write it, soon; what is written together when all else is."""
+        is_together = mapped.feed.kind == "collection"
+        (self.together if is_together else self.batch).append(mapped)
+        if is_together or sum(each.item.records for each in self.batch) >= BATCH_RECORDS:
             self._flush()
 
     def end(self) -> None:
-        if self.files_anew and not (self.batch and self.batch[0].feed.files):
-            self._flush()
-            self._write_batch([])  # the last file was withdrawn
         self._flush()
+        if self.together_anew:
+            self._write_together()
         if self.into is not self.there:
             self._end_anew()
         if self.rates is not None or self.failed or self.had_failures or self.report.slices:
@@ -365,42 +344,38 @@ class _Load:
         with self.warehouse.write() as connection:
             self._write(connection, batch)
 
-    def _write(self, connection: Connection, batch: Sequence[Mapped]) -> None:
-        serialise(connection, self.table.name)
-        merged: list[pa.Table] = []
-        dropped: list[pa.Table] = []
+    def _write_together(self) -> None:
+        """All of the collections that there is now, in the place of all that there was."""
         table, *books = self.into
-        if not batch or batch[0].feed.files:
-            connection.execute(delete(table).where(table.c.source == FILES))
-            for book in books:
-                mine = (book.c.target_table == self.table.name) & (book.c.source == FILES)
-                connection.execute(delete(book).where(mine))
-            batch = self._overlapping(batch)
-        for mapped in batch:
-            rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
-            if self.rates is not None:
-                rows = converted(self.table, rows, self.rates)
-            arrow = pa.Table.from_pandas(rows, schema=arrow_schema(self.table), preserve_index=False)
-            if mapped.feed.kind in MERGED:
-                merged.append(arrow)
-            elif mapped.feed.files:
-                dropped.append(arrow)
-            else:
-                self._replace(connection, mapped, arrow)
-            version = self.versions[mapped.feed]
-            audit.enter(connection, books, self.table, mapped, arrow, version, self.run_id, self.now)
+        with self.warehouse.write() as connection:
+            serialise(connection, self.table.name)
+            connection.execute(delete(table).where(table.c.slice_id.in_(self.held)))
+            audit.strike(connection, books, self.table, self.held)
+            self._write(connection, self._overlapping(self.together))
+
+    def _write(self, connection: Connection, batch: Sequence[Mapped]) -> None:
+        """Slices into the table, those of each kind in its way, and into the books."""
+        serialise(connection, self.table.name)
+        slices = [(mapped, self._stored(mapped)) for mapped in batch]
+        for write in dict.fromkeys(WRITERS.values()):
+            if mine := [each for each in slices if WRITERS[each[0].feed.kind] is write]:
+                write(connection, self.into, mine)
+        for mapped, rows in slices:
+            audit.enter(connection, self.into[1:], mapped, rows, self.versions[mapped.feed], self.run_id, self.now)
             self.report.slices += 1
             self.report.rows_in += mapped.rows_in
-            self.report.loaded += arrow.num_rows
+            self.report.loaded += rows.num_rows
             self.report.quarantined += len(mapped.rejects)
             self.report.deduplicated += mapped.deduplicated
-        if merged:
-            merge_newest(connection, table, _newest_rows(table, pa.concat_tables(merged)))
-        if dropped:
-            append(connection, table, _newest_rows(table, pa.concat_tables(dropped)))
+
+    def _stored(self, mapped: Mapped) -> pa.Table:
+        rows = mapped.rows.assign(slice_id=mapped.item.slice_id, run_id=self.run_id, loaded_at=self.now)
+        if self.rates is not None:
+            rows = converted(self.table, rows, self.rates)
+        return pa.Table.from_pandas(rows, schema=arrow_schema(self.table), preserve_index=False)
 
     def _overlapping(self, batch: Sequence[Mapped]) -> list[Mapped]:
-        """A batch of files, with what they make of each other."""
+        """The slices of a collection, with what they make of each other."""
         rows, notes = overlapped(self.table, {mapped.item.slice_id: mapped.rows for mapped in batch})
         return [
             replace(
@@ -410,30 +385,3 @@ class _Load:
             )
             for mapped in batch
         ]
-
-    def _replace(self, connection: Connection, mapped: Mapped, rows: pa.Table) -> None:
-        """Put a slice in the place of the older ones of its stream and account, and of what was refused of them."""
-        book, bad = self.into.audit.c, self.into.quarantine.c
-        query = select(book.slice_id).where(
-            book.target_table == self.table.name,
-            book.source == mapped.item.source,
-            book.stream == mapped.item.stream,
-            book.source_account == mapped.item.account["id"],
-        )
-        older = [*connection.execute(query).scalars(), mapped.item.slice_id]
-        refused = (bad.target_table == self.table.name) & bad.slice_id.in_(older)
-        if mapped.days is not None:
-            refused &= bad.date_day.in_(mapped.days)
-        connection.execute(delete(self.into.quarantine).where(refused))
-        replace_slices(connection, self.into.table, rows, older, mapped.days)
-
-
-def _newest_rows(table: Table, rows: pa.Table) -> pa.Table:
-    """One row per key across the slices of a batch; what is spread over days comes from one slice as a whole."""
-    key, whole = list(table.info["key"]), list(table.info["whole"])
-    order = [name for name in (table.info["version"], "slice_id") if name]
-    frame = rows.select(list(dict.fromkeys([*key, *order]))).to_pandas().sort_values(order, kind="stable")
-    kept = frame.drop_duplicates(key, keep="last")
-    if whole != key:
-        kept = kept[kept["slice_id"] == kept.groupby(whole)["slice_id"].transform("last")]
-    return rows.take(pa.array(sorted(kept.index), pa.int64()))

@@ -25,12 +25,13 @@ from b2b_pipeline.warehouse.contract import Enforced, enforce, fails_whole, join
 
 @dataclass(frozen=True)
 class Mapped:
-    """One slice, ready to be written. `days` limits a report slice to the days that it still speaks for.
+    """One slice, ready to be written to `table`. `days` limits a report slice to the days that it still speaks for.
 
     `deduplicated`: rows that lost to another of the slice with the same key, or whose day a newer slice speaks for;
     counted where they are dropped, so that a row that is lost otherwise makes the contract check fail.
     """
 
+    table: Table
     item: Slice
     feed: Feed
     rows: pd.DataFrame
@@ -100,14 +101,17 @@ class SliceMapping:
             stale_rows, stale_rejects = (~side["date_day"].isin(self.days) for side in (rows, rejects))
             rows, rejects = rows[~stale_rows].reset_index(drop=True), rejects[~stale_rejects]
             deduplicated += int(stale_rows.sum() + stale_rejects.sum())
-        span = self._span(rows) if self.feed.files else (None, None)
+        span = self._span(rows) if self.feed.kind == "collection" else (None, None)
         return Mapped(
-            self.item, self.feed, rows, rejects, self.rows_in, deduplicated, self.days, self.notes, self.seen, span
-        )
+            self.table, self.item, self.feed, rows, rejects, self.rows_in, deduplicated, self.days, self.notes,
+            self.seen, span,
+        )  # fmt: skip
 
     def __str__(self) -> str:
         """How an error begins that refuses a slice whole."""
-        return f"{self.item.account['id']} was refused" if self.feed.files else f"{self.feed.source}/{self.feed.stream}"
+        if self.feed.kind == "collection":
+            return f"{self.item.account['id']} was refused"
+        return f"{self.feed.source}/{self.feed.stream}"
 
     def _span(self, rows: pd.DataFrame) -> tuple[date | None, date | None]:
         """The first day that a file's rows count on, and the newest that they tell of, in any of their dates.

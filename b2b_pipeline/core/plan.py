@@ -37,6 +37,12 @@ def by_account(items: Iterable[Slice]) -> list[list[Slice]]:
     return list(found.values())
 
 
+def is_changed(accounts: Sequence[Sequence[Slice]], held: Collection[str]) -> bool:
+    """Whether of a collection, each account oldest first, one came or was withdrawn since a table took those `held`."""
+    there = {item.slice_id for items in accounts for item in items}
+    return not there.issuperset(held) or any(items[-1].holder not in held for items in accounts)
+
+
 def _merged(
     items: Sequence[Slice], done: Collection[str], bad: Collection[str]
 ) -> tuple[list[Due], Mapping[str, Slice]]:
@@ -53,7 +59,7 @@ def _newest(
     taken: set[str] = set()
     held: dict[str, set[str]] = {}  # slice id -> days for which a newer slice says: as there
     for item in reversed(items):
-        says = {EVERYTHING} if kind == "snapshot" else set(item.covered())
+        says = set(item.covered()) if kind == "report" else {EVERYTHING}
         mine = held.pop(item.slice_id, set())
         for day in says - taken:
             holder = item.slice_id if item.flaw else item.same_as.get(day, item.slice_id)
@@ -62,6 +68,6 @@ def _newest(
         if item.slice_id in bad:
             taken -= mine
         elif mine and item.slice_id not in done:
-            days = None if kind == "snapshot" else [date.fromisoformat(day) for day in sorted(mine)]
+            days = [date.fromisoformat(day) for day in sorted(mine)] if kind == "report" else None
             wanted.append(Due(item, days))
     return wanted, dict.fromkeys(held, items[-1])

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, or_, select
 
 from b2b_pipeline.configuration.config import Config, plain_id
 from b2b_pipeline.configuration.currencies import why_not_converted
+from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.core.file_coverage import FILES, Books, in_quarantine, of_files
+from b2b_pipeline.core.file_coverage import Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.plan import by_account
 from b2b_pipeline.derived.made_of import COVERAGE, EVERY, Loads
@@ -40,12 +41,12 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
     it is not whole. A stream of another source's opportunities is left out whole: of
     what else it gives, their stages, nothing is used. Of a file only its opportunities are.
     """
-    found = {
-        (feed.source, feed.stream, part)
+    found = [
+        (feed, part)
         for part in behind(table)
         for feed in feeds(part, config)
-        if (feed.kind in OF_NOW and not feed.files) or part in inputs(table)
-    }
+        if feed.kind in OF_NOW or part in inputs(table)
+    ]
     others = {
         (feed.source, feed.stream)
         for part in OF_RECORD
@@ -53,9 +54,9 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
         if feed.source != config.system_of_record
     }
     return {
-        (source, stream, part)
-        for source, stream, part in found
-        if (source, stream) not in others or (source == FILES and part not in OF_RECORD)
+        (feed.source, feed.stream, part)
+        for feed, part in found
+        if (feed.source, feed.stream) not in others or (feed.kind == "collection" and part not in OF_RECORD)
     }
 
 
@@ -64,7 +65,7 @@ def amounts_behind(table: str, config: Config) -> set[tuple[str, str]]:
     return {
         (source, part)
         for part in CONVERTED.keys() & inputs(table)
-        for source in ((config.system_of_record,) if part in OF_RECORD else (*config.sources, "files"))
+        for source in ((config.system_of_record,) if part in OF_RECORD else (*config.sources, FILES))
     }
 
 
@@ -115,14 +116,12 @@ def _of_list(landing: Landing, source: str, stream: Stream, days: list[date], bo
 def _of_stream(
     landing: Landing, config: Config, source: str, stream: Stream, days: list[date], books: Books
 ) -> Iterator[dict[str, Any]]:
-    by_account: dict[str, list[Slice]] = {}
-    for item in landing.slices(source, stream.name):
-        by_account.setdefault(item.account["id"], []).append(item)
+    landed = {items[0].account["id"]: items for items in by_account(landing.slices(source, stream.name))}
     noted = absences(landing.root, source, stream.name)
-    known = {*by_account, *(item.account for item in noted if not item.closed and not item.over)}
+    known = {*landed, *(item.account for item in noted if not item.closed and not item.over)}
     for account in _accounts(config.sources[source].accounts, known):
-        slices = by_account.get(account, [])
-        unread = f"{source}/{stream.name} was not read for this day" + (f" ({account})" if len(by_account) > 1 else "")
+        slices = landed.get(account, [])
+        unread = f"{source}/{stream.name} was not read for this day" + (f" ({account})" if len(landed) > 1 else "")
         missing = [item for item in noted if plain_id(item.account) == plain_id(account)]
         unread += "".join(f": {item}" for item in missing[-1:] if not item.over)
         last = config.last_day(source, account)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream, mapping_for
+from b2b_pipeline.configuration.file_mapping import FILES, FileMapping, file_stream, mapping_for
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files.landing import settled, signature
 from b2b_pipeline.files.refusals import Refusal, Refusals
@@ -118,7 +118,7 @@ def troubles(inbox: Path, files: Files, landing: Landing) -> Iterator[Trouble]:
             yield Trouble("refused", refusal.text(), again, each, refusal.name)
     for name, mapping in files.items():
         stream = file_stream(mapping)
-        landed = {item.account["id"] for item in landing.slices("files", stream)}
+        landed = {item.account["id"] for item in landing.slices(FILES, stream)}
         if mapping.cadence != "irregular" and not any(map(mapping.matches, {*listing, *landed})):
             what = f"no file in the inbox fits mapping {name} ({', '.join(mapping.match)}): the inbox is {inbox}"
             yield Trouble("missing", what, "drop one there, or correct `match:` or `inbox:` in pipeline.yaml", stream)
@@ -137,7 +137,7 @@ def forget_file(name: str, inbox: Path, landing: Landing) -> Forgotten:
     """Take a dropped file back: its landed versions and its refusal. The version in the inbox is not read again."""
     refusals = Refusals(landing.root)
     refusal = refusals.of(name)
-    versions = sum(landing.withdraw(*pair, name) for pair in landing.streams() if pair[0] == "files")
+    versions = sum(landing.withdraw(*pair, name) for pair in landing.streams() if pair[0] == FILES)
     found = list_inbox(inbox).get(name) if inbox.is_dir() else None
     if found is not None and (versions or refusal):
         refusals.note(Refusal(name, found, "withdrawn", "it was withdrawn"))

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
-from b2b_pipeline.connectors.base import Account, Page, Stream, Window
+from b2b_pipeline.configuration.file_mapping import FILES, FileMapping
+from b2b_pipeline.connectors.base import Account, Page, Window
 from b2b_pipeline.errors import ContractError, PermanentError, TransientError
 from b2b_pipeline.files.formats import LIMIT_HINT, MEGABYTE
 from b2b_pipeline.files.reading import mapped_columns, read_records
 from b2b_pipeline.files.refusals import Refusal, Refusals, meaning_of
+from b2b_pipeline.files.source import stream_of
 from b2b_pipeline.landing.store import Landing, Slice
 
 
@@ -57,11 +58,8 @@ def _land(
     day = datetime.fromtimestamp(state.st_mtime, UTC).astimezone(config.zone).date()
     window = Window.of_days(day, day + timedelta(days=1), config.zone)
     page = Page(mapped_columns(records, mapping, landing.pseudonyms.text), _request(signature(state), mapping))
-    personal = personal_paths(mapping)
-    drop = Stream(name=stream, kind="snapshot", description="", fetch=lambda *_: iter(()), day="", personal=personal)
-    return landing.write(
-        "files", drop, Account(name), window, [page], zone=config.zone, api_version="csv", run_id=run_id
-    )
+    drop = replace(stream_of(mapping), name=stream)
+    return landing.write(FILES, drop, Account(name), window, [page], zone=config.zone, api_version="csv", run_id=run_id)
 
 
 def read_file(path: Path, config: Config) -> tuple[bytes, os.stat_result]:
@@ -89,7 +87,7 @@ def settled(path: Path, mapping: FileMapping, stream: str, landing: Landing) -> 
     if noted is not None:
         return noted.settles(now, mapping)
     request = hashlib.sha256(_request(now, mapping).encode()).hexdigest()[:16]  # as an envelope sums up its requests
-    newest = landing.slices("files", stream, path.name)[-1:]
+    newest = landing.slices(FILES, stream, path.name)[-1:]
     return [item.requests for item in newest if not landing.damage(item, thorough=False)] == [request]
 
 

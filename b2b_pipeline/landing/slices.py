@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.connectors.base import OF_NOW, Window
 
 AHEAD = timedelta(minutes=10)  # by which clocks may differ
@@ -98,7 +99,7 @@ def in_time(items: Sequence[Slice]) -> list[Slice]:
 def refusal(item: Slice) -> str:
     """What is wrong with a slice, and how to mend it."""
     last = min(date.fromisoformat(item.end) - timedelta(days=1), datetime.now(UTC).date() - timedelta(days=1))
-    if item.source == "files":
+    if item.source == FILES:  # of one whose envelope is gone its kind is not known
         fix = f"drop {item.account['id']} into the inbox again"
     elif item.start <= last.isoformat():
         fix = f"read it again: b2b backfill --again --source {item.source} --from {item.start} --to {last}"
@@ -123,7 +124,7 @@ def outdated(items: Sequence[Slice], bad: Collection[str]) -> set[str]:
         if item.kind == "report":
             told = {day for other in newer for day in other.covered() if other.same_as.get(day) not in bad}
             is_past = told.issuperset(item.covered())
-        elif item.kind in OF_NOW:
+        elif item.kind in (*OF_NOW, "collection"):
             is_past = bool(newer)
         else:
             is_past = _is_covered(item, newer)

@@ -38,7 +38,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import zstandard
 
-from b2b_pipeline.connectors.base import Account, Page, Record, Stream, Window
+from b2b_pipeline.connectors.base import MERGED, Account, Page, Record, Stream, Window
 from b2b_pipeline.errors import DamagedError, TransientError
 from b2b_pipeline.landing.journal import Journal, locked
 from b2b_pipeline.landing.slices import Slice as Slice
@@ -231,13 +231,13 @@ class Landing:
         return replace(new, same_as=same, body={"name": f"{new.slice_id}.jsonl.zst", **stored.told()})
 
     def _same_window(self, new: Slice) -> dict[str, Slice]:
-        """The slice that already says the same: of a snapshot the last one, of changes one of the very same window."""
+        """The slice that already says the same: of a list the last one, of what is merged one of the same window."""
         earlier = self.slices(new.source, new.stream, new.account["id"])
         by_id = {item.slice_id: item for item in earlier}
-        if new.kind == "snapshot":
-            earlier = earlier[-1:]
-        else:
+        if new.kind in MERGED:
             earlier = [item for item in earlier if (item.since, item.until) == (new.since, new.until)]
+        else:
+            earlier = earlier[-1:]
         if not new.records or not earlier or earlier[-1].days != new.days:
             return {}
         holder = by_id.get(earlier[-1].holder)

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.metrics.registry import COMPONENTS
 from b2b_pipeline.warehouse.tables import coverage

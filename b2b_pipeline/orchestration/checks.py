@@ -17,12 +17,13 @@ from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
+from b2b_pipeline.files.source import file_streams
 from b2b_pipeline.landing.absences import still_absent
 from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
-from b2b_pipeline.orchestration.assets.raw import file_streams, raw_key
+from b2b_pipeline.orchestration.assets.raw import file_key, raw_key
 from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, expected_day, missing_days
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -240,7 +241,7 @@ ACCEPTED = "accepted"
 
 def _accepted(stream: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=raw_key("files", stream),
+        asset=file_key(stream),
         name=ACCEPTED,
         description="Every file in the inbox is landed: none was refused, fits no mapping, or is missing altogether. "
         "The sensor `file_drops` tells it at once.",

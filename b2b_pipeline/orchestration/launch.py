@@ -16,7 +16,7 @@ from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standin
 from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
-from b2b_pipeline.orchestration.assets.raw import file_partitions, raw_key
+from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions, raw_key
 from b2b_pipeline.orchestration.common import EARLY
 from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.pipeline import Pipeline
@@ -67,7 +67,7 @@ class Launcher:
     def land(self, name: str, stream: str) -> str:
         self._instance.add_dynamic_partitions(file_partitions(stream).name or "", [name])
         job = self._defs.resolve_implicit_global_asset_job_def()
-        return self._execute(job, asset_selection=[raw_key("files", stream)], partition_key=name)
+        return self._execute(job, asset_selection=[file_key(stream)], partition_key=name)
 
     def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
         """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""

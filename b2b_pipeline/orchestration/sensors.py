@@ -10,11 +10,12 @@ import dagster as dg
 from dagster import DagsterRunStatus
 
 from b2b_pipeline.files.inbox import Trouble, decide_files, held, list_inbox, note_ambiguous, troubles
+from b2b_pipeline.files.source import file_streams
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.operations.alerts import tell
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
-from b2b_pipeline.orchestration.assets.raw import file_partitions, file_streams, raw_key
+from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions
 from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
 from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
 from b2b_pipeline.orchestration.jobs import (
@@ -165,7 +166,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="file_drops",
-        asset_selection=[raw_key("files", stream) for stream in file_streams(files)],
+        asset_selection=[file_key(stream) for stream in file_streams(files)],
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lands files that are new in the inbox, or were replaced, once they stand still, and tells at once "
@@ -195,7 +196,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
         why = "; ".join(filter(None, [*complaints, moving])) or "nothing new in the inbox"
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(key, partition_key=name, asset_selection=[raw_key("files", wanted[name])])
+                dg.RunRequest(key, partition_key=name, asset_selection=[file_key(wanted[name])])
                 for name, key in keys.items()
             ],
             skip_reason=None if keys else dg.SkipReason(why),
@@ -223,7 +224,7 @@ def _news_of_files(
     }
     return [
         dg.AssetCheckEvaluation(
-            asset_key=raw_key("files", stream), check_name=ACCEPTED, passed=results[stream].passed,
+            asset_key=file_key(stream), check_name=ACCEPTED, passed=results[stream].passed,
             metadata=results[stream].metadata, severity=results[stream].severity,
         )
         for stream, state in now.items()

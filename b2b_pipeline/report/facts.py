@@ -10,9 +10,8 @@ from fractions import Fraction
 from sqlalchemy import case, func, select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.file_mapping import file_stream
+from b2b_pipeline.configuration.file_mapping import FILES, file_stream
 from b2b_pipeline.core.blanks import BLANK
-from b2b_pipeline.core.file_coverage import FILES
 from b2b_pipeline.derived.coverage import FX
 from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.metrics.compare import Compared, compare
@@ -192,8 +191,8 @@ def _freshness(warehouse: Warehouse, config: Config) -> list[Freshness]:
     ]
     for name in sorted({file_stream(mapping) for mapping in config.files.values()}):
         columns = metadata.tables[name].c
-        newest = select(func.max(columns.date_day).label("day")).where(columns.source == "files")
-        found.append(Freshness("files", name, warehouse.rows(newest)[0]["day"], loaded.get(("files", name))))
+        newest = select(func.max(columns.date_day).label("day")).where(columns.source == FILES)
+        found.append(Freshness(FILES, name, warehouse.rows(newest)[0]["day"], loaded.get((FILES, name))))
     return found
 
 

@@ -54,6 +54,7 @@ class Conformance:
         for stream in source.streams:
             assert stream.description.endswith("."), stream.name
             assert stream.day or stream.kind in OF_NOW, f"{stream.name}: which field dates a record?"
+            assert stream.kind != "collection", f"{stream.name}: files alone are one"
 
     def test_it_says_of_each_credential_where_it_comes_from_and_asks_for_no_other(self) -> None:
         prefix = self.source.name.upper()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import unicodedata
 import zipfile
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from b2b_pipeline.core.load import load_table
 from b2b_pipeline.core.refused import quarantined_rows, told
 from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.files.check import CheckReport, check
+from b2b_pipeline.landing.slices import sealed
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support.dropped import Dropped
 
@@ -310,6 +312,44 @@ costs:
     world.load()
     found = world.pipeline().warehouse.rows(select(func.count().label("n"), func.sum(tables.cost_ledger.c.amount)))
     assert [list(row.values()) for row in found] == [[5, Decimal(100)]]
+
+
+def test_what_is_there_of_files_counts_together_and_the_last_one_that_is_withdrawn_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, LEADS)
+    head, bad = "ID,E-mail,Created,Company\n", "X,x@x.example,yesterday,C\n"
+    for name in ("a", "b"):
+        lines = "".join(f"{name}{n},{name}{n}@x.example,2026-02-01,C\n" for n in range(30))
+        world.drop(f"leads_{name}.csv", head + lines + bad)
+    books = (tables.lead, tables.load_audit, tables.quarantine)
+    counts = []
+    for withdrawn in ("", "leads_a.csv", "leads_b.csv"):
+        if withdrawn:
+            assert CliRunner().invoke(app, ["files", "forget", withdrawn]).exit_code == 0
+        world.load()
+        counts.append(
+            [len(world.pipeline().warehouse.rows(select(book).where(book.c.source == "files"))) for book in books]
+        )
+    assert counts == [[60, 4, 2], [30, 2, 1], [0, 0, 0]]
+
+
+def test_a_file_that_an_earlier_version_landed_as_a_snapshot_stays_loaded_until_a_newer_one_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = dropped(tmp_path, monkeypatch, DEALS)
+    world.drop("deals.csv", REPORT)
+    world.load()
+    landing = world.pipeline().landing
+    (item,) = landing.slices("files", "opportunity")
+    assert item.kind == "collection"
+    envelope = landing.folder("files", "opportunity", "deals.csv") / f"{item.slice_id}.json"
+    envelope.write_text(sealed(replace(item, kind="snapshot")), encoding="utf-8")
+    assert world.load().loads["opportunity"].slices == 0
+    assert [each.kind for each in world.pipeline().landing.slices("files", "opportunity")] == ["snapshot"]
+    world.drop("deals.csv", REPORT.replace("1,200.50", "9,000.00"))
+    world.load()
+    assert world.value("bookings") == "9000.00"
 
 
 # -- what identifies

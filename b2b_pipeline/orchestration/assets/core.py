@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Table, func, select
 
+from b2b_pipeline.connectors.base import Kind
 from b2b_pipeline.core.feeds import feeds
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import LoadReport, load_tables
@@ -59,8 +60,8 @@ def _core(calendar: Calendar) -> dg.AssetsDefinition:
 
 
 def _core_spec(table: Table, calendar: Calendar) -> dg.AssetSpec:
-    raw = dict.fromkeys((feed.source, feed.stream) for feed in feeds(table.name, calendar.config))
-    upstream = [dg.AssetDep(["raw", *pair], partition_mapping=_mapping(pair[0])) for pair in raw]
+    raw = {(feed.source, feed.stream): feed.kind for feed in feeds(table.name, calendar.config)}
+    upstream = [dg.AssetDep(["raw", *stream], partition_mapping=_mapping(kind)) for stream, kind in raw.items()]
     upstream += [dg.AssetDep(name) for name in _rates_of(table)]
     return dg.AssetSpec(**_about(table), group_name="core", kinds={"table", "pandas"}, deps=upstream, owners=[OWNER])
 
@@ -133,9 +134,9 @@ def _about(table: Table) -> dict[str, Any]:
     return {"key": table.name, "description": description, "metadata": about_table(table)}
 
 
-def _mapping(source: str) -> dg.PartitionMapping | None:
-    """File drops are partitioned by name: every file may hold rows of any day."""
-    return dg.AllPartitionMapping() if source == "files" else None
+def _mapping(kind: Kind) -> dg.PartitionMapping | None:
+    """A collection of files is partitioned by name: every one may hold rows of any day."""
+    return dg.AllPartitionMapping() if kind == "collection" else None
 
 
 def _rows_by_day(pipeline: Pipeline, table: Table, run_id: str | None = None) -> dict[date | None, int]:

@@ -1,15 +1,16 @@
 """`raw/<source>/<stream>`: one asset per stream, landing what the vendor says. What belongs here: only fetching."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from b2b_pipeline.configuration.file_mapping import FileMapping, file_stream
+from b2b_pipeline.configuration.file_mapping import FILES, FileMapping
 from b2b_pipeline.connectors.base import Source, Stream
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.landing import land_file
+from b2b_pipeline.files.source import file_streams
 from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.orchestration.common import (
     AGAIN,
@@ -36,6 +37,10 @@ def raw_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
 
 def raw_key(source: str, stream: str) -> dg.AssetKey:
     return dg.AssetKey(["raw", source, stream])
+
+
+def file_key(stream: str) -> dg.AssetKey:
+    return raw_key(FILES, stream)
 
 
 def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsDefinition:
@@ -80,14 +85,6 @@ def _restated(slices: Iterable[Slice], start: date) -> set[str]:
     }
 
 
-def file_streams(files: Mapping[str, FileMapping]) -> dict[str, list[FileMapping]]:
-    """`raw/files/<table>` -> the mappings whose files land there: those of which it is the first table."""
-    found: dict[str, list[FileMapping]] = {}
-    for mapping in files.values():
-        found.setdefault(file_stream(mapping), []).append(mapping)
-    return found
-
-
 def file_partitions(stream: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=f"files_{stream}")
 
@@ -96,14 +93,14 @@ def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition
     patterns = ", ".join(f"`{pattern}`" for mapping in mappings for pattern in mapping.match)
 
     @dg.asset(
-        key=raw_key("files", stream),
+        key=file_key(stream),
         description=f"Files dropped into the inbox: {patterns}. One partition per file name: a file may hold any day.",
-        group_name="raw_files",
+        group_name=f"raw_{FILES}",
         kinds={"csv", "file"},
         owners=[OWNER],
         partitions_def=file_partitions(stream),
         retry_policy=RETRY,
-        pool="files",
+        pool=FILES,
     )
     def raw_file(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
         name = context.partition_key
