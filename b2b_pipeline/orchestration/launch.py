@@ -18,7 +18,8 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_partitions, raw_key
 from b2b_pipeline.orchestration.common import EARLY
-from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
+from b2b_pipeline.orchestration.freshness import FRESHNESS
+from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.pipeline import Pipeline
 
 # Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.
