@@ -16,8 +16,8 @@ FRESHNESS = "freshness"  # the check, and the job of its own that it is asked in
 READY_HOUR = 8  # in the reporting time zone: by then yesterday must be there
 ABOUT = f"Yesterday is there from {READY_HOUR}:00, and every day before it."
 ABOUT_POLICY = (
-    f"Freshness: the check `{FRESHNESS}` says whether every day is there that should be. The policy says less: whether "
-    f"anything was computed in the night before {READY_HOUR}:00, be it for another day."
+    f"The check `{FRESHNESS}` says whether every day is there. The freshness policy only says that something was "
+    f"computed in the night before {READY_HOUR}:00, be it of another day."
 )
 
 

@@ -22,7 +22,7 @@ def code_references(places: Iterable[Place | None]) -> dict[str, dg.MetadataValu
 
 
 def place_of(function: Callable[..., Any], label: str) -> Place | None:
-    """The file and line of a function of Python."""
+    """The file and line of a function of Python. Dagster shows "Open <label> in editor"."""
     code = getattr(getattr(function, "func", function), "__code__", None)
     return Place(file_path=code.co_filename, line_number=code.co_firstlineno, label=label) if code else None
 
@@ -30,13 +30,13 @@ def place_of(function: Callable[..., Any], label: str) -> Place | None:
 def place_of_feed(feed: Feed) -> Place | None:
     """That of its mapping to rows; of files `pipeline.yaml`, which maps them."""
     if feed.files:
-        return Place(file_path=str(config_path()), label="files")
-    return place_of(feed.mapping, f"{feed.source} {feed.stream} to rows")
+        return Place(file_path=str(config_path()), label="the mapping of files")
+    return place_of(feed.mapping, f"the mapping of {feed.source} {feed.stream}")
 
 
 def place_of_family(family: Family) -> Place | None:
     """The file that declares it."""
     for name, module in sys.modules.items():
         if name.partition(".")[0] in OURS and any(value is family for value in vars(module).values()):
-            return Place(file_path=str(module.__file__), label=f"metrics of {family.name}")
+            return Place(file_path=str(module.__file__), label=f"the metrics of {family.name}")
     return None

@@ -42,17 +42,20 @@ def _core(calendar: Calendar) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
         wanted = [table for table in tables.CORE if dg.AssetKey(table.name) in context.selected_asset_keys]
-        before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
         keep_versions(pipeline.config)
+        with pipeline.warehouse.read():
+            before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
         with translated():
             reports = load_tables(
                 pipeline.warehouse, pipeline.landing, pipeline.config, wanted, context.run.run_id, replay=config.replay
             )
         broken = {name: report.broken for name, report in reports.items() if report.broken}
-        for table in wanted:
-            if not broken.keys() & {table.name, *_rates_of(table)}:
+        whole = [table for table in wanted if not broken.keys() & {table.name, *_rates_of(table)}]
+        with pipeline.warehouse.read():
+            for table in whole:
                 _told(context, pipeline, table, before[table.name], reports[table.name])
-                yield dg.MaterializeResult(asset_key=table.name)
+        for table in whole:
+            yield dg.MaterializeResult(asset_key=table.name)
         for name, error in broken.items():
             context.log.error(f"{name} was not loaded to its end")
             with translated():
@@ -87,8 +90,7 @@ def _told(
         f"{table.name}: {report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
         f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
     )
-    with pipeline.warehouse.read():
-        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
+    after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
     changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
     _report(context, table, after, changed, {"slices_loaded": report.slices, "slices_failed": len(report.failures)})
 
@@ -96,7 +98,7 @@ def _told(
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
     upstream = [dg.AssetDep(name) for name in sorted(reads(table.name))]
 
-    about = _about(table, calendar, [place_of(DERIVED[table.name].queries, "its queries")])
+    about = _about(table, calendar, [place_of(DERIVED[table.name].queries, f"the query of {table.name}")])
 
     @calendar.asset(**about, group_name="derived", kinds={"table", "sql"}, deps=upstream)
     def derived(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
@@ -122,7 +124,7 @@ def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
 def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.coverage
 
-    about = _about(table, calendar, [place_of(update_coverage, "how it is told")])
+    about = _about(table, calendar, [place_of(update_coverage, "the query of coverage")])
 
     @calendar.asset(**about, group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:

@@ -84,7 +84,7 @@ def owners_of(family: Family) -> list[str]:
 def _description(family: Family) -> str:
     lines = [f"- **{metric.name}**: {metric.formula}" for metric in family.metrics]
     trace = "From a number to its rows: `b2b explain METRIC --on DAY`."
-    return "\n\n".join([family.description, "\n".join(lines), trace, ABOUT_POLICY])
+    return "\n\n".join([family.description, ABOUT_POLICY, "\n".join(lines), trace])
 
 
 def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) -> dict[str, dict[str, Any]]:

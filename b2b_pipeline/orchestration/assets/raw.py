@@ -52,7 +52,7 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
             "vendor": source.title,
             "api_version": source.api_version,
             "stream_kind": stream.kind,
-            **code_references([place_of(stream.fetch, "asks for it")]),
+            **code_references([place_of(stream.fetch, f"the fetch of {stream.name}")]),
         },
     )
     def raw(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
@@ -114,7 +114,7 @@ def _file_asset(stream: str, mappings: list[FileMapping], calendar: Calendar) ->
         retry_policy=RETRY,
         pool="files",
         code_version=calendar.versions.get(f"raw/files/{stream}"),
-        metadata=code_references([place_of(land_file, "reads it")]),
+        metadata=code_references([place_of(land_file, "the landing of files")]),
     )
     def raw_file(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
         name = context.partition_key
