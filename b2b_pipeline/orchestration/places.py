@@ -35,8 +35,8 @@ def place_of_feed(feed: Feed) -> Place | None:
 
 
 def place_of_family(family: Family) -> Place | None:
-    """The file that declares it."""
+    """The file that declares it as its `FAMILY`."""
     for name, module in sys.modules.items():
-        if name.partition(".")[0] in OURS and any(value is family for value in vars(module).values()):
+        if name.partition(".")[0] in OURS and vars(module).get("FAMILY") is family:
             return Place(file_path=str(module.__file__), label=f"the metrics of {family.name}")
     return None
