@@ -111,8 +111,9 @@ def open_launcher(found: Pipeline) -> Launcher:
     """The launcher on the instance that the UI shows. Raises ConfigError without DAGSTER_HOME."""
     instance = open_instance()
     from b2b_pipeline.orchestration.build import build_defs
-    from b2b_pipeline.orchestration.launch import Launcher
+    from b2b_pipeline.orchestration.launch import Launcher, announce_ranges_at_once
 
+    announce_ranges_at_once()
     return Launcher(build_defs(found), found, instance)
 
 

@@ -106,38 +106,55 @@ def code(*functions: Callable[..., Any]) -> str:
     while waiting:
         place = waiting.pop()
         if place not in found:
-            found[place] = "".join(ast.dump(statement) for statement in _top_level(place[0]).get(place[1], ()))
-            for statement in _top_level(place[0]).get(place[1], ()):
-                waiting += _reached(place[0], statement)
+            defined = _top_level(place[0]).get(place[1])
+            found[place] = defined.text if defined else ""
+            waiting += defined.reached if defined else ()
     return digest(*(f"{place} {text}" for place, text in sorted(found.items())))
+
+
+class _Defined:
+    """A name of a module's top level: the statements that define it. Told once, however many functions reach it."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self.statements: list[ast.stmt] = []
+
+    @cached_property
+    def text(self) -> str:
+        return "".join(map(ast.dump, self.statements))
+
+    @cached_property
+    def reached(self) -> list[Place]:
+        return [place for statement in self.statements for place in _reached(self._module, statement)]
 
 
 def _reached(module: str, statement: ast.stmt) -> Iterator[Place]:
     if isinstance(statement, ast.ImportFrom):
         yield from ((str(statement.module), alias.name) for alias in statement.names)
         return
+    known = _top_level(module)
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and node.id in _top_level(module):
+        if isinstance(node, ast.Name) and node.id in known:
             yield module, node.id
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            for imported in _top_level(module).get(node.value.id, ()):  # `cells.parse_id` of an imported module
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known:
+            for imported in known[node.value.id].statements:  # `cells.parse_id` of an imported module
                 if isinstance(imported, ast.ImportFrom):
                     yield f"{imported.module}.{imported.names[0].name}", node.attr
 
 
 @cache
-def _top_level(module: str) -> dict[str, list[ast.stmt]]:
-    """Name -> the statements that define it in a module of ours, an import from ours among them; empty for others."""
+def _top_level(module: str) -> dict[str, _Defined]:
+    """Name -> what defines it in a module of ours, an import from ours among them; empty for others."""
     if module.partition(".")[0] not in OURS or (spec := _found(module)) is None:
         return {}
-    defined: dict[str, list[ast.stmt]] = {}
+    defined: dict[str, _Defined] = {}
     package = module if spec.endswith("__init__.py") else module.rpartition(".")[0]
     for statement in _Bare().visit(ast.parse(Path(spec).read_text(encoding="utf-8"))).body:
         if isinstance(statement, ast.ImportFrom) and statement.level:
             relative = "." * statement.level + (statement.module or "")
             statement = ast.ImportFrom(importlib.util.resolve_name(relative, package), statement.names, 0)
         for name, of in _defined(statement):
-            defined.setdefault(name, []).append(of)
+            defined.setdefault(name, _Defined(module)).statements.append(of)
     return defined
 
 

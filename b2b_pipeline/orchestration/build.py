@@ -16,7 +16,6 @@ from b2b_pipeline.orchestration.checks import checks
 from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.orchestration.jobs import jobs, schedules
 from b2b_pipeline.orchestration.sensors import sensors
-from b2b_pipeline.orchestration.storage import relax_sqlite  # noqa: F401 - listens from now on
 from b2b_pipeline.pipeline import Pipeline
 
 # Steps are processes of their own, so that Terminate works and a crash takes one step along; forked from a process that

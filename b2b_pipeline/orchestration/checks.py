@@ -3,7 +3,7 @@
 The checks of one table run in one step, and so do those of all KPIs: a step is a process. Each can be run alone.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from statistics import median
@@ -24,7 +24,9 @@ from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, raw_key
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, expected_day, missing_days
+from b2b_pipeline.orchestration.common import Calendar
+from b2b_pipeline.orchestration.freshness import ABOUT as ABOUT_FRESHNESS
+from b2b_pipeline.orchestration.freshness import FRESHNESS, expected_day, freshness_result, spans
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
@@ -271,28 +273,12 @@ def _of_kpis(name: str, description: str) -> list[dg.AssetCheckSpec]:
 
 
 def _freshness(calendar: Calendar) -> dg.AssetChecksDefinition:
-    name = "freshness"
-
-    @dg.multi_asset_check(
-        name="kpi_freshness",
-        specs=_of_kpis(name, f"Yesterday is there from {READY_HOUR}:00, and every day before it."),
-        can_subset=True,
-    )
+    @dg.multi_asset_check(name="kpi_freshness", specs=_of_kpis(FRESHNESS, ABOUT_FRESHNESS), can_subset=True)
     def freshness(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        expected = expected_day(calendar.now())
+        now = calendar.now()
         for key in sorted(check.asset_key for check in context.selected_asset_check_keys):
             there = context.instance.get_materialized_partitions(key)
-            missing = missing_days(there, expected)
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=name,
-                passed=not missing,
-                metadata={
-                    "expected": expected.isoformat(),
-                    "newest": max(there, default="none"),
-                    "missing": ", ".join(_spans([date.fromisoformat(day) for day in missing])) or "none",
-                },
-            )
+            yield freshness_result(key, there, calendar.config, now)
 
     return freshness
 
@@ -330,14 +316,4 @@ def _incomplete(pipeline: Pipeline, calendar: Calendar, family: Family, start: d
     for answer in answers:
         for reason in answer.reasons:
             days.setdefault(reason, set()).add(answer.keys["date"])
-    return [f"{', '.join(_spans(found))}: {reason}" for reason, found in sorted(days.items())]
-
-
-def _spans(days: Collection[date]) -> Iterator[str]:
-    """`2026-01-01 to 2026-01-03`, newest first."""
-    last = None
-    for day in sorted(days, reverse=True):
-        last = last or day
-        if day - timedelta(days=1) not in days:
-            yield f"{day} to {last}" if day < last else f"{day}"
-            last = None
+    return [f"{', '.join(spans(found))}: {reason}" for reason, found in sorted(days.items())]

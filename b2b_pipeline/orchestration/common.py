@@ -1,8 +1,9 @@
 """What all assets share: a partition a day, one backfill policy, retries, and how our errors become Dagster's."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
 from b2b_pipeline.failures import explained
+from b2b_pipeline.orchestration.versions import Versions, code_versions
 from b2b_pipeline.privacy import mask
 
 OWNER = "team:revenue-operations"
@@ -21,7 +23,6 @@ RESTATED = "changed by a run of other days"
 WAIT_UNTIL = "wait_until"  # in a failure's metadata: when the vendor may be asked again
 AGAIN = "b2b/again"  # tag of a run that asks again: the runs before it
 EARLY = "b2b/early"  # tag of a run that reads snapshots before it is their turn
-READY_HOUR = 8  # in the reporting time zone: by then yesterday must be there
 
 
 class Calendar:
@@ -35,6 +36,11 @@ class Calendar:
     def streams(self, source: str) -> list[Stream]:
         """The streams of a source that are switched on."""
         return SOURCES[source].switched_on(self.config)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """Asset -> its code version; those that only count or copy have none."""
+        return code_versions(self.config)
 
     def now(self) -> datetime:
         """The time in the reporting time zone."""
@@ -63,7 +69,11 @@ def days_of(context: dg.AssetExecutionContext) -> tuple[date, date]:
 
 
 def report_days(context: dg.AssetExecutionContext, key: dg.AssetKey, days: Mapping[str, Mapping[str, Any]]) -> None:
-    """Give each day (ISO) its own metadata; one outside the run that is there and changed gets an event of its own."""
+    """Give each day (ISO) its own metadata; one outside the run that is there and changed gets an event of its own.
+
+    What the data are is another thing after every run: vendors restate. Dagster would take it from the code alone.
+    """
+    context.set_data_version(key, dg.DataVersion(context.run.run_id))
     asked = set(context.partition_keys)
     there = context.instance.get_materialized_partitions(key)
     for day, metadata in days.items():
@@ -71,18 +81,6 @@ def report_days(context: dg.AssetExecutionContext, key: dg.AssetKey, days: Mappi
             context.add_asset_metadata(metadata, asset_key=key, partition_key=day)
         elif day in there:  # a day that nobody has read must not look as if it had been
             context.log_event(dg.AssetMaterialization(key, RESTATED, metadata=metadata, partition=day))
-
-
-def expected_day(now: datetime) -> date:
-    """The newest day that must be there at `now` (in the reporting time zone)."""
-    return now.date() - timedelta(days=1 if now.hour >= READY_HOUR else 2)
-
-
-def missing_days(there: Collection[str], expected: date) -> list[str]:
-    """The ISO days that are not there, from the first one that is to the expected one."""
-    first = date.fromisoformat(min(there)) if there else expected
-    days = (date.fromordinal(n).isoformat() for n in range(first.toordinal(), expected.toordinal() + 1))
-    return [day for day in days if day not in there]
 
 
 def failure(message: str, *errors: PipelineError) -> dg.Failure:

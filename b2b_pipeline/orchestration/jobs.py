@@ -12,12 +12,13 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import raw_key
 from b2b_pipeline.orchestration.common import Calendar
+from b2b_pipeline.orchestration.freshness import FRESHNESS
 from b2b_pipeline.orchestration.retention import RETENTION_DAYS, retention
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 NIGHTLY_HOUR = 2  # in the reporting time zone; vendors' days are over, settle lags have passed
 CATCH_UP_DAYS = 14
-DERIVE, FRESHNESS = "derive", "freshness"
+DERIVE = "derive"
 
 
 def ingest_job_name(source: str) -> str:
@@ -33,7 +34,7 @@ def jobs(calendar: Calendar) -> Iterator[Any]:  # Dagster does not export the ty
             description=f"Reads {SOURCES[source].title} into landing.",
         )
     # In any other job these would judge days that it is not about.
-    freshness = AssetSelection.checks(*(dg.AssetCheckKey(kpi_key(family), "freshness") for family in FAMILIES))
+    freshness = AssetSelection.checks(*(dg.AssetCheckKey(kpi_key(family), FRESHNESS) for family in FAMILIES))
     yield dg.define_asset_job(
         DERIVE,
         AssetSelection.all() - raw - freshness,

@@ -18,12 +18,17 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions, raw_key
 from b2b_pipeline.orchestration.common import EARLY
-from b2b_pipeline.orchestration.jobs import DERIVE, FRESHNESS, RANGE_END, RANGE_START, ingest_job_name
+from b2b_pipeline.orchestration.freshness import FRESHNESS
+from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.pipeline import Pipeline
 
-# Announces a range run's partitions in one event instead of one each; the days of a failed run then show as missing.
-os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def announce_ranges_at_once() -> None:
+    """For the process of a command: a range run's partitions are announced in one event instead of one each. The days
+    of a failed run then show as missing."""
+    os.environ.setdefault("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
 
 
 class Launcher:

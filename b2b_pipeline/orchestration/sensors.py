@@ -17,14 +17,9 @@ from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions
 from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
-from b2b_pipeline.orchestration.common import Calendar, expected_day, missing_days
-from b2b_pipeline.orchestration.jobs import (
-    DERIVE,
-    FRESHNESS,
-    ingest_job_name,
-    range_request,
-    tagged_days,
-)
+from b2b_pipeline.orchestration.common import Calendar
+from b2b_pipeline.orchestration.freshness import FRESHNESS, freshness_result, stale_days
+from b2b_pipeline.orchestration.jobs import DERIVE, ingest_job_name, range_request, tagged_days
 from b2b_pipeline.pipeline import Pipeline
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -223,13 +218,17 @@ def _news_of_files(
         stream: "" if result.passed else str(result.metadata["not_landed"].value) for stream, result in results.items()
     }
     return [
-        dg.AssetCheckEvaluation(
-            asset_key=file_key(stream), check_name=ACCEPTED, passed=results[stream].passed,
-            metadata=results[stream].metadata, severity=results[stream].severity,
-        )
+        _evaluation(file_key(stream), ACCEPTED, results[stream])
         for stream, state in now.items()
         if state != told.get(stream)
-    ], now  # fmt: skip
+    ], now
+
+
+def _evaluation(key: dg.AssetKey, check: str, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A result as a sensor reports it."""
+    return dg.AssetCheckEvaluation(
+        asset_key=key, check_name=check, passed=result.passed, metadata=result.metadata, severity=result.severity
+    )
 
 
 # -- telling people
@@ -248,22 +247,29 @@ def _state_sensor(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) ->
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Tells log and webhook once when a run or check fails or a KPI is stale, and once when it is well.",
     )
-    def tell_state_changes(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        now = datetime.now(UTC)
+    def tell_state_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now, here = datetime.now(UTC), calendar.now()
+        there = {kpi_key(family): context.instance.get_materialized_partitions(kpi_key(family)) for family in FAMILIES}
         cursor = json.loads(context.cursor or "{}")
         before, since = cursor.get("state", {}), cursor.get("looked", (now - LOOK_BACK).isoformat())
         state = {
             **_failed_runs(context.instance, datetime.fromisoformat(since) - OVERLAP, before),
             **_failed_checks(context.instance, check_keys, before),
-            **_stale_assets(context.instance, calendar),
+            **_stale_assets(there, calendar, here),
         }
         news = decide_news(before, state)
         if news:
             context.log.warning("\n".join(news))
             tell(news, calendar.config.alerts)
+        another = [key for key in there if before.get(_stale_name(key)) != state.get(_stale_name(key))]
         # Only now: when the webhook does not take it, the tick fails and the next one tells the same.
-        context.update_cursor(json.dumps({"looked": now.isoformat(), "state": state}))
-        return dg.SkipReason(f"{len(news)} news, {len(state)} things are not well")
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason(f"{len(news)} news, {len(state)} things are not well"),
+            cursor=json.dumps({"looked": now.isoformat(), "state": state}),
+            asset_events=[
+                _evaluation(key, FRESHNESS, freshness_result(key, there[key], calendar.config, here)) for key in another
+            ],
+        )
 
     return tell_state_changes
 
@@ -304,11 +310,11 @@ def _failed_checks(
     return found
 
 
-def _stale_assets(instance: dg.DagsterInstance, calendar: Calendar) -> dict[str, str]:
+def _stale_assets(there: Mapping[dg.AssetKey, Collection[str]], calendar: Calendar, now: datetime) -> dict[str, str]:
     """KPI assets without a day that must be there by now."""
-    expected = expected_day(calendar.now())
-    if expected < calendar.config.start_date:
-        return {}
-    keys = [kpi_key(family) for family in FAMILIES]
-    missing = {key: missing_days(instance.get_materialized_partitions(key), expected) for key in keys}
-    return {f"asset {key.to_user_string()}": f"stale, {days[0]} is missing" for key, days in missing.items() if days}
+    stale = {key: stale_days(days, calendar.config, now) for key, days in there.items()}
+    return {_stale_name(key): f"stale, {days[0]} is missing" for key, days in stale.items() if days}
+
+
+def _stale_name(key: dg.AssetKey) -> str:
+    return f"asset {key.to_user_string()}"

@@ -7,9 +7,9 @@ its SQLite storage the same.
 
 import logging
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,11 +26,10 @@ from dagster._core.storage.schedules.sqlite import SqliteScheduleStorage  # noqa
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS  # noqa: TID251
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage  # noqa: TID251
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from b2b_pipeline.orchestration import alive
 
-os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
 BATCHED = (dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, dg.DagsterEventType.ASSET_MATERIALIZATION)
 
 
@@ -54,11 +53,14 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
     def _engine(self, shard: str) -> Engine:
         if shard not in self._open:
             self._close(but=INDEX_SHARD_NAME)
-            self._open[shard] = create_engine(
+            self._open[shard] = relaxed(create_engine(
                 self.conn_string_for_shard(shard), poolclass=StaticPool,  # under the lock: one thread at a time
                 connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
-            )  # fmt: skip
+            ))  # fmt: skip
         return self._open[shard]
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:
+        super()._initdb(relaxed(engine), for_index_shard)
 
     def _close(self, but: str = "") -> None:
         for shard in self._open.keys() - {but}:
@@ -112,7 +114,22 @@ class BatchingSqliteEventLogStorage(SqliteEventLogStorage):
         super().store_asset_check_event(event, event_id)
 
 
-class OneDaemonRunStorage(SqliteRunStorage):
+class _OneEngine:
+    """Of a storage that has one database: its connections come from one engine, not from one each."""
+
+    _conn_string: str
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return relaxed(create_engine(self._conn_string, poolclass=NullPool))
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+
+class OneDaemonRunStorage(_OneEngine, SqliteRunStorage):
     """Only a daemon sends heartbeats, before it does anything else. The second one on a home ends there."""
 
     def add_daemon_heartbeat(self, daemon_heartbeat: Any) -> None:
@@ -120,6 +137,10 @@ class OneDaemonRunStorage(SqliteRunStorage):
             logging.getLogger("dagster.daemon").error(alive.TWO_DAEMONS)
             raise SystemExit(1)  # of this thread; the daemon stops when its threads are gone
         super().add_daemon_heartbeat(daemon_heartbeat)
+
+
+class ScheduleStorage(_OneEngine, SqliteScheduleStorage):
+    """Stores what its parent stores."""
 
 
 class LocalStorage(DagsterSqliteStorage):
@@ -132,7 +153,7 @@ class LocalStorage(DagsterSqliteStorage):
         with fasteners.InterProcessLock(Path(base_dir) / "opening.lock"):
             self._run_storage = OneDaemonRunStorage.from_local(os.path.join(base_dir, "history", ""))
             self._event_log_storage = BatchingSqliteEventLogStorage(os.path.join(base_dir, "history"))
-            self._schedule_storage = SqliteScheduleStorage.from_local(os.path.join(base_dir, "schedules"))
+            self._schedule_storage = ScheduleStorage.from_local(os.path.join(base_dir, "schedules"))
 
     @classmethod
     def config_type(cls) -> Mapping[str, Any]:
@@ -140,6 +161,7 @@ class LocalStorage(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Self:
+        batch_events()
         return cls(os.environ["DAGSTER_HOME"], inst_data)
 
 
@@ -157,11 +179,15 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         )
 
 
-@event.listens_for(Engine, "connect")
-def relax_sqlite(connection: Any, _: Any) -> None:
+def batch_events() -> None:
+    """For a process that has opened the storage: Dagster knows no other way to be asked for batches."""
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")
+
+
+def relaxed(engine: Engine) -> Engine:
     """Commit without waiting for the disk (sqlite.org/pragma.html#pragma_synchronous).
 
     A power cut may take the last few events, never the file; the tables tell what was really loaded.
     """
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("pragma synchronous = normal").close()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("pragma synchronous = normal").close())
+    return engine

@@ -10,10 +10,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.files.inbox import decide_files, list_inbox
 from b2b_pipeline.orchestration.again import Asked, decide_again
-from b2b_pipeline.orchestration.common import expected_day, missing_days
+from b2b_pipeline.orchestration.freshness import (
+    READY_HOUR,
+    expected_day,
+    freshness_policy,
+    missing_days,
+    stale_days,
+)
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START, nightly_range
 from b2b_pipeline.orchestration.sensors import AskedFile, Run, decide_derive, decide_drops, decide_news
 from b2b_pipeline_tests.support.installation import DEMO
@@ -76,6 +83,25 @@ def test_missing_days_are_those_from_the_first_one_there_to_the_expected_one(
     there: set[str], missing: list[str]
 ) -> None:
     assert missing_days(there, YESTERDAY) == missing
+
+
+def test_no_day_is_expected_before_the_history_begins() -> None:
+    config = Config.model_validate({"start_date": "2026-03-20", "system_of_record": "files"})
+    assert stale_days(set(), config, datetime(2026, 3, 20, 9, tzinfo=UTC)) == []
+    assert stale_days(set(), config, datetime(2026, 3, 21, 9, tzinfo=UTC)) == ["2026-03-20"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+def test_what_the_policy_calls_stale_the_check_calls_stale_on_every_day_of_a_year(zone: str) -> None:
+    """A day is computed when it is over at the earliest, and the policy asks for nothing later."""
+    config = Config.model_validate({"start_date": "2026-01-01", "system_of_record": "files", "timezone": zone})
+    policy: Any = freshness_policy(config)
+    assert (policy.deadline_cron, policy.timezone) == (f"0 {READY_HOUR} * * *", zone)
+    for number in range(365):
+        midnight = datetime(2026, 1, 1, tzinfo=config.zone) + timedelta(days=number)
+        deadline = midnight.replace(hour=READY_HOUR)
+        assert expected_day(deadline) == midnight.date() - timedelta(days=1)
+        assert deadline.timestamp() - policy.lower_bound_delta.total_seconds() <= midnight.timestamp(), midnight
 
 
 def asked(run_id: str, minutes: float, streams: str = "a b", until: float | None = None, days: Any = LAST) -> Asked:

@@ -130,6 +130,19 @@ def test_a_check_of_a_range_run_is_planned_and_judged_once_whatever_the_number_o
         ), key
 
 
+def test_a_day_says_by_which_code_it_was_made_and_is_another_after_every_run(finished: Orchestra) -> None:
+    """Dagster takes the data of the same code for the same data; vendors restate."""
+    for spec in finished.defs.resolve_all_asset_specs():
+        if spec.code_version and not isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition):
+            event = finished.instance.get_latest_materialization_event(spec.key)
+            assert event is not None
+            materialization = event.asset_materialization
+            assert materialization is not None
+            tags = materialization.tags or {}
+            said = tags["dagster/code_version"], tags["dagster/data_version"]
+            assert said == (spec.code_version, event.run_id), spec.key
+
+
 def test_a_headline_stays_short_enough_to_show_inline_whatever_the_values_are() -> None:
     assert len(headline("9" * 30, "+1,000,000% vs a week before", [1e9, -1e9] * 15, " (incomplete)")) < 1000
     assert headline("1", "", [None] * 30) == "**1**"

@@ -19,6 +19,7 @@ from sqlalchemy import delete, insert
 
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import TransientError
+from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.orchestration.sensors import _failed_runs
 from b2b_pipeline.warehouse import tables
@@ -346,6 +347,27 @@ def test_a_failed_run_is_told_once_and_once_that_it_is_well(
     assert webhook.told.pop() == {"text": "run of ingest_hubspot: ok again"}
     sense(orchestra, "tell_state_changes", cursor)
     assert webhook.told == []
+
+
+def test_the_check_of_freshness_says_at_once_what_people_are_told(orchestra: Orchestra, webhook: Webhook) -> None:
+    key = dg.AssetKey(["kpi", "pipeline"])
+
+    def told(cursor: str | None = None) -> tuple[str | None, dict[str, bool]]:
+        answer = sense(orchestra, "tell_state_changes", cursor)
+        return answer.cursor, {
+            each.asset_key.to_user_string(): each.passed
+            for each in answer.asset_events
+            if each.check_name == "freshness"
+        }
+
+    cursor, results = told()
+    assert results == dict.fromkeys((f"kpi/{family}" for family in FAMILIES), False)
+    assert told(cursor)[1] == {}, "once for each change"
+    orchestra.materialise("kpi/pipeline", start=UNTIL)
+    cursor, results = told(cursor)
+    assert (results, orchestra.check("kpi/pipeline", "freshness").passed) == ({key.to_user_string(): True}, True)
+    with time_machine.travel(MORNING + timedelta(days=1)):
+        assert told(cursor)[1]["kpi/pipeline"] is False
 
 
 def test_a_failed_check_is_told_once_and_once_that_it_passes(orchestra: Orchestra, webhook: Webhook) -> None:

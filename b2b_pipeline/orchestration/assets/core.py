@@ -1,6 +1,6 @@
 """The core and derived tables as assets. What belongs here: load or derive, and tell each day's rows."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,8 +13,10 @@ from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import LoadReport, load_tables
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.derive import derive_table
-from b2b_pipeline.derived.registry import reads
+from b2b_pipeline.derived.registry import DERIVED, reads
 from b2b_pipeline.orchestration.common import OWNER, Calendar, about_table, report_days, translated
+from b2b_pipeline.orchestration.places import Place, code_references, place_of, place_of_feed
+from b2b_pipeline.orchestration.versions import keep_versions
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
@@ -41,16 +43,20 @@ def _core(calendar: Calendar) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
         wanted = [table for table in tables.CORE if dg.AssetKey(table.name) in context.selected_asset_keys]
-        before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
+        keep_versions(pipeline.config)
+        with pipeline.warehouse.read():
+            before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
         with translated():
             reports = load_tables(
                 pipeline.warehouse, pipeline.landing, pipeline.config, wanted, context.run.run_id, replay=config.replay
             )
         broken = {name: report.broken for name, report in reports.items() if report.broken}
-        for table in wanted:
-            if not broken.keys() & {table.name, *_rates_of(table)}:
+        whole = [table for table in wanted if not broken.keys() & {table.name, *_rates_of(table)}]
+        with pipeline.warehouse.read():
+            for table in whole:
                 _told(context, pipeline, table, before[table.name], reports[table.name])
-                yield dg.MaterializeResult(asset_key=table.name)
+        for table in whole:
+            yield dg.MaterializeResult(asset_key=table.name)
         for name, error in broken.items():
             context.log.error(f"{name} was not loaded to its end")
             with translated():
@@ -60,10 +66,12 @@ def _core(calendar: Calendar) -> dg.AssetsDefinition:
 
 
 def _core_spec(table: Table, calendar: Calendar) -> dg.AssetSpec:
-    raw = {(feed.source, feed.stream): feed.kind for feed in feeds(table.name, calendar.config)}
+    feeding = feeds(table.name, calendar.config)
+    raw = {(feed.source, feed.stream): feed.kind for feed in feeding}
     upstream = [dg.AssetDep(["raw", *stream], partition_mapping=_mapping(kind)) for stream, kind in raw.items()]
     upstream += [dg.AssetDep(name) for name in _rates_of(table)]
-    return dg.AssetSpec(**_about(table), group_name="core", kinds={"table", "pandas"}, deps=upstream, owners=[OWNER])
+    about = _about(table, calendar, map(place_of_feed, feeding))
+    return dg.AssetSpec(**about, group_name="core", kinds={"table", "pandas"}, deps=upstream, owners=[OWNER])
 
 
 def _rates_of(table: Table) -> list[str]:
@@ -83,8 +91,7 @@ def _told(
         f"{table.name}: {report.slices} new slices: {report.rows_in} rows in = {report.loaded} loaded "
         f"+ {report.quarantined} quarantined + {report.deduplicated} deduplicated"
     )
-    with pipeline.warehouse.read():
-        after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
+    after, written = _rows_by_day(pipeline, table), _rows_by_day(pipeline, table, context.run.run_id)
     changed = {day for day in {*before, *after} if day in written or before.get(day) != after.get(day)}
     _report(context, table, after, changed, {"slices_loaded": report.slices, "slices_failed": len(report.failures)})
 
@@ -92,7 +99,9 @@ def _told(
 def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
     upstream = [dg.AssetDep(name) for name in sorted(reads(table.name))]
 
-    @calendar.asset(**_about(table), group_name="derived", kinds={"table", "sql"}, deps=upstream)
+    about = _about(table, calendar, [place_of(DERIVED[table.name].queries, f"the query of {table.name}")])
+
+    @calendar.asset(**about, group_name="derived", kinds={"table", "sql"}, deps=upstream)
     def derived(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             changed = derive_table(pipeline.warehouse, pipeline.config, table)
@@ -105,7 +114,7 @@ def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
 def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.quarantine
 
-    @calendar.asset(**_about(table), group_name="books", kinds={"table", "sql"}, deps=_CORE)
+    @calendar.asset(**_about(table, calendar), group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def quarantine(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         # The loaders fill the table in the transaction that loads a slice; here its days are counted.
         _report(context, table, _rows_by_day(pipeline, table))
@@ -116,7 +125,9 @@ def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
 def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.coverage
 
-    @calendar.asset(**_about(table), group_name="books", kinds={"table", "sql"}, deps=_CORE)
+    about = _about(table, calendar, [place_of(update_coverage, "the query of coverage")])
+
+    @calendar.asset(**about, group_name="books", kinds={"table", "sql"}, deps=_CORE)
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
@@ -129,9 +140,13 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
 _CORE = [dg.AssetDep(table.name) for table in tables.CORE]
 
 
-def _about(table: Table) -> dict[str, Any]:
-    description = f"{table.info['grain']}\n\nKey: {', '.join(table.info['key'])}."
-    return {"key": table.name, "description": description, "metadata": about_table(table)}
+def _about(table: Table, calendar: Calendar, places: Iterable[Place | None] = ()) -> dict[str, Any]:
+    return {
+        "key": table.name,
+        "description": f"{table.info['grain']}\n\nKey: {', '.join(table.info['key'])}.",
+        "code_version": calendar.versions.get(table.name),
+        "metadata": {**about_table(table), **code_references(places)},
+    }
 
 
 def _mapping(kind: Kind) -> dg.PartitionMapping | None:

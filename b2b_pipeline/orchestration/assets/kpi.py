@@ -19,8 +19,10 @@ from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_familie
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
 from b2b_pipeline.operations.export import KPI_DAILY, export_parquet
-from b2b_pipeline.orchestration.common import READY_HOUR, Calendar, about_columns, about_table, report_days, translated
+from b2b_pipeline.orchestration.common import Calendar, about_columns, about_table, report_days, translated
+from b2b_pipeline.orchestration.freshness import ABOUT_POLICY, freshness_policy
 from b2b_pipeline.orchestration.pictures import headline
+from b2b_pipeline.orchestration.places import code_references, place_of_family
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
@@ -49,12 +51,9 @@ def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
         group_name="kpi",
         kinds={"table", "sql"},
         owners=owners_of(family),
-        freshness_policy=dg.FreshnessPolicy.cron(
-            deadline_cron=f"0 {READY_HOUR} * * *",
-            lower_bound_delta=timedelta(hours=READY_HOUR),
-            timezone=calendar.config.timezone,
-        ),
-        metadata=_about_components(),
+        freshness_policy=freshness_policy(calendar.config),
+        code_version=calendar.versions.get(f"kpi/{family.name}"),
+        metadata={**_about_components(), **code_references([place_of_family(family)])},
     )
     def kpi(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
@@ -84,9 +83,8 @@ def owners_of(family: Family) -> list[str]:
 
 def _description(family: Family) -> str:
     lines = [f"- **{metric.name}**: {metric.formula}" for metric in family.metrics]
-    return (
-        f"{family.description}\n\n" + "\n".join(lines) + "\n\nFrom a number to its rows: `b2b explain METRIC --on DAY`."
-    )
+    trace = "From a number to its rows: `b2b explain METRIC --on DAY`."
+    return "\n\n".join([family.description, ABOUT_POLICY, "\n".join(lines), trace])
 
 
 def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) -> dict[str, dict[str, Any]]:

@@ -23,6 +23,8 @@ from b2b_pipeline.orchestration.common import (
     report_days,
     translated,
 )
+from b2b_pipeline.orchestration.places import code_references, place_of
+from b2b_pipeline.orchestration.versions import keep_versions
 from b2b_pipeline.pipeline import Pipeline, sizes
 from b2b_pipeline.privacy import mask
 
@@ -32,7 +34,7 @@ def raw_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
         for stream in calendar.streams(name):
             yield _raw_asset(SOURCES[name], stream, calendar)
     for stream_name, mappings in file_streams(calendar.config.files).items():
-        yield _file_asset(stream_name, mappings)
+        yield _file_asset(stream_name, mappings, calendar)
 
 
 def raw_key(source: str, stream: str) -> dg.AssetKey:
@@ -50,10 +52,17 @@ def _raw_asset(source: Source, stream: Stream, calendar: Calendar) -> dg.AssetsD
         group_name=f"raw_{source.name}",
         kinds={"json", source.name},
         pool=source.name,
-        metadata={"vendor": source.title, "api_version": source.api_version, "stream_kind": stream.kind},
+        code_version=calendar.versions.get(f"raw/{source.name}/{stream.name}"),
+        metadata={
+            "vendor": source.title,
+            "api_version": source.api_version,
+            "stream_kind": stream.kind,
+            **code_references([place_of(stream.fetch, f"the fetch of {stream.name}")]),
+        },
     )
     def raw(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         start, end = days_of(context)
+        keep_versions(pipeline.config)
         with translated():
             tags = context.run.tags
             before, early = tags.get(AGAIN, "").split(","), EARLY in tags
@@ -89,7 +98,7 @@ def file_partitions(stream: str) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=f"files_{stream}")
 
 
-def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition:
+def _file_asset(stream: str, mappings: list[FileMapping], calendar: Calendar) -> dg.AssetsDefinition:
     patterns = ", ".join(f"`{pattern}`" for mapping in mappings for pattern in mapping.match)
 
     @dg.asset(
@@ -101,6 +110,8 @@ def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition
         partitions_def=file_partitions(stream),
         retry_policy=RETRY,
         pool=FILES,
+        code_version=calendar.versions.get(f"raw/files/{stream}"),
+        metadata=code_references([place_of(land_file, "the landing of files")]),
     )
     def raw_file(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.MaterializeResult[None]:
         name = context.partition_key
@@ -110,6 +121,9 @@ def _file_asset(stream: str, mappings: list[FileMapping]) -> dg.AssetsDefinition
         with translated():
             path, run_id = pipeline.inbox / name, context.run.run_id
             item = land_file(path, mapping, stream, pipeline.landing, pipeline.config, run_id)
-        return dg.MaterializeResult(metadata={"dagster/partition_row_count": item.records, "slices": [item.slice_id]})
+        return dg.MaterializeResult(
+            metadata={"dagster/partition_row_count": item.records, "slices": [item.slice_id]},
+            data_version=dg.DataVersion(item.slice_id),
+        )
 
     return raw_file
