@@ -38,8 +38,10 @@ def _candidates(connection: Connection) -> dict[str, set[str]]:
         known.add(identifier)
         if key := _key(name):
             by_key.setdefault(key, set()).add(identifier)
-    used = connection.execute(union(select(touchpoint.c.campaign_id), select(opportunity.c.campaign_id))).scalars()
-    return {name: by_key[_key(name)] for name in used if name and name not in known and _key(name) in by_key}
+    # Distinct within each: of both together PostgreSQL expects as many as there are rows, and sorts them.
+    used = union(*(select(table.c.campaign_id).distinct() for table in (touchpoint, opportunity)))
+    names = connection.execute(used).scalars()
+    return {name: by_key[_key(name)] for name in names if name and name not in known and _key(name) in by_key}
 
 
 def _key(name: str | None) -> str:

@@ -10,7 +10,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.base import Derived, Row, Trace, first_by, text_order
 from b2b_pipeline.derived.campaigns import NAMED
 from b2b_pipeline.derived.deal import of_deals
-from b2b_pipeline.derived.records import person_touches, prepared_from, rows_of
+from b2b_pipeline.derived.records import by_campaign, prepared_from, rows_of, touches_of
 from b2b_pipeline.warehouse.dialects import minus_days
 from b2b_pipeline.warehouse.tables import RATE, credit, deal, touchpoint
 
@@ -20,15 +20,16 @@ MODELS = ("first", "last")
 
 def credits(config: Config, named: Table) -> Select[Any]:
     """Rows of `credit`: the whole amount to the first touch, and by the other model to the last."""
-    touches = person_touches(named)
     won = select(deal).where(deal.c.is_won).cte("won")
-    seen = (
+    touches = touches_of(select(won.c.person_key).where(won.c.person_key.is_not(None)))
+    near = (
         select(won.c.source, won.c.opp_id, touches.c.touch_id, touches.c.touched_at, touches.c.channel,
                touches.c.campaign_id)
         .join(touches, touches.c.person_key == won.c.person_key)
         .where(touches.c.date_day.between(minus_days(won.c.close_date, WINDOW_DAYS), won.c.close_date))
-        .cte("seen")
+        .cte("near")
     )  # fmt: skip
+    seen = by_campaign(near, named).cte("seen")
     in_order = (seen.c.touched_at, text_order(seen.c.touch_id))
     chosen = {
         "first": first_by(select(seen), seen.c.opp_id, *in_order, name="first_seen"),

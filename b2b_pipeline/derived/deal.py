@@ -13,9 +13,9 @@ from b2b_pipeline.derived.records import (
     counting_opportunities,
     first_touches,
     opportunity_persons,
-    person_touches,
     prepared_from,
     rows_of,
+    touches_of,
 )
 from b2b_pipeline.warehouse.dialects import days_between
 from b2b_pipeline.warehouse.tables import deal, lead, opp_contact_role, opportunity
@@ -23,8 +23,8 @@ from b2b_pipeline.warehouse.tables import deal, lead, opp_contact_role, opportun
 
 def deals(config: Config, named: Table) -> Select[Any]:
     """Rows of `deal`."""
-    standing, owners, touches = counting_opportunities(config), opportunity_persons(config), person_touches(named)
-    channel = first_touches(touches)
+    standing, owners = counting_opportunities(config), opportunity_persons(config)
+    channel = first_touches(touches_of(select(owners.c.person_key)), named)
     won, closed = func.coalesce(standing.c.is_won, false()), func.coalesce(standing.c.is_closed, false())
     customers = select(standing.c.opp_id, standing.c.account_id, standing.c.close_date).where(
         won, standing.c.account_id.is_not(None)

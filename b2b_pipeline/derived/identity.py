@@ -63,8 +63,8 @@ def clusters(connection: Connection, config: Config) -> Iterator[Select[Any]]:
         .join(other, other.c.record_key == pairs.c.to_key)
         .where(one.c.id != other.c.id)
     )
-    ends = joined.subquery()
-    both_ways = union(select(ends.c[0], ends.c[1]), select(ends.c[1], ends.c[0]))
+    ends = joined.cte("ends")
+    both_ways = union_all(select(ends.c[0], ends.c[1]), select(ends.c[1], ends.c[0]))
     with (
         temporary(connection, KEY, KEY.c.keys(), numbered, KEY.name),
         temporary(connection, EDGE, EDGE.c.keys(), both_ways, EDGE.name),
@@ -81,7 +81,9 @@ def clusters(connection: Connection, config: Config) -> Iterator[Select[Any]]:
 
 def _settled(connection: Connection) -> Table:
     """A temporary table of each key's label once no label changes any more: the smallest of its component."""
-    labels = make_temporary(connection, LABEL, LABEL.c.keys(), select(KEY.c.id, KEY.c.id), f"{LABEL.name}_0")
+    near = union_all(select(KEY.c.id, KEY.c.id.label("label")), select(EDGE.c.one, EDGE.c.other)).subquery()
+    smallest = select(near.c.id, func.min(near.c.label)).group_by(near.c.id)
+    labels = make_temporary(connection, LABEL, LABEL.c.keys(), smallest, f"{LABEL.name}_0")
     total, number = -1, 0
     while (now := connection.scalar(select(func.sum(labels.c.label)))) != total:
         total, number, before = now, number + 1, labels

@@ -21,11 +21,11 @@ from b2b_pipeline.warehouse.tables import identity_cluster, lead, person, stage_
 
 def persons(config: Config, named: Table) -> Select[Any]:
     """Rows of `person`."""
-    leads, touches = counting_leads(), person_touches(named)
+    leads = counting_leads()
     first_lead = first_by(
         select(leads), leads.c.person_key, leads.c.created_at, text_order(leads.c.record_key), name="first_lead"
     )
-    first_touch = first_touches(touches)
+    first_touch = first_touches(person_touches(), named)
     domains = [domain.lower() for domain in config.exclude.email_domains]
     out = or_(leads.c.excluded_by.is_not(None), leads.c.email_domain.in_(domains) if domains else false())
     excluded = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     CTE,
+    ColumnElement,
     Connection,
     Select,
     Table,
@@ -77,29 +78,56 @@ def counting_leads() -> CTE:
     )
 
 
-def person_touches(named: Table) -> CTE:
-    """Every touch that stands, with its person and the id of its campaign; `named`: see derived/campaigns.py.
+def person_touches() -> CTE:
+    """Every touch that stands, with its person. A touch of a record that nobody has belongs to that record's key."""
+    record_key = touchpoint.c.record_key
+    return (
+        _touches(func.coalesce(identity_cluster.c.person_key, record_key))
+        .outerjoin(identity_cluster, identity_cluster.c.record_key == record_key)
+        .cte("person_touch")
+    )
 
-    A touch of a record that nobody has belongs to that record's key.
-    """
+
+def touches_of(persons: Select[Any]) -> CTE:
+    """Those of them that are of `persons`, a query of person keys. Most are of others, and need no person."""
+    who, known = persons.cte("who"), identity_cluster.c
+    theirs = select(known.record_key, known.person_key).where(known.person_key.in_(select(who)))
+    nobodys = select(who.c[0], who.c[0]).where(~exists(select(1).where(known.record_key == who.c[0]))).distinct()
+    records = union_all(theirs, nobodys).cte("their_record")
+    return (
+        _touches(records.c.person_key)
+        .join(records, records.c.record_key == touchpoint.c.record_key)
+        .cte("person_touch")
+    )
+
+
+def _touches(person_key: ColumnElement[str]) -> Select[Any]:
     touch = touchpoint.c
     return (
         select(
-            touch.touch_id, touch.touched_at, touch.date_day, touch.channel,
-            func.coalesce(named.c.campaign_id, touch.campaign_id).label("campaign_id"),
-            func.coalesce(identity_cluster.c.person_key, touch.record_key).label("person_key"),
+            touch.touch_id, touch.touched_at, touch.date_day, touch.channel, touch.campaign_id,
+            person_key.label("person_key"),
         )
-        .outerjoin(identity_cluster, identity_cluster.c.record_key == touch.record_key)
-        .outerjoin(named, named.c.name == touch.campaign_id)
+        .select_from(touchpoint)
         .where(~deleted(touchpoint), ~is_gone(touch.source, touch.source_id, "campaign_member"))
-        .cte("person_touch")
     )  # fmt: skip
 
 
-def first_touches(touches: CTE) -> CTE:
-    return first_by(
-        select(touches), touches.c.person_key, touches.c.touched_at, text_order(touches.c.touch_id), name="first_touch"
-    )
+def first_touches(touches: CTE, named: Table) -> CTE:
+    """The first touch of each person, by its campaign's id. Of the earliest moment first: few are left to be sorted."""
+    moment = func.min(touches.c.touched_at).label("moment")
+    earliest = select(touches.c.person_key, moment).group_by(touches.c.person_key).subquery("earliest")
+    is_earliest = and_(earliest.c.person_key == touches.c.person_key, earliest.c.moment == touches.c.touched_at)
+    at_once = select(touches).join(earliest, is_earliest)
+    first = first_by(at_once, touches.c.person_key, text_order(touches.c.touch_id), name="first_seen")
+    return by_campaign(first, named).cte("first_touch")
+
+
+def by_campaign(touches: CTE, named: Table) -> Select[Any]:
+    """Touches with the id of their campaign, where they have its name; `named`: see derived/campaigns.py."""
+    others = [column for column in touches.c if column.name != "campaign_id"]
+    campaign_id = func.coalesce(named.c.campaign_id, touches.c.campaign_id).label("campaign_id")
+    return select(*others, campaign_id).outerjoin(named, named.c.name == touches.c.campaign_id)
 
 
 def counting_opportunities(config: Config) -> CTE:

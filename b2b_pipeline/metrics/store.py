@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from b2b_pipeline.warehouse.tables import (
     kpi_component_daily,
     load_audit,
 )
-from b2b_pipeline.warehouse.write import Changes, append, serialise, synchronise
+from b2b_pipeline.warehouse.write import Changes, append, read_whole, serialise, synchronise
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 _DEFINITIONS: dict[str, dict[str, str]] = {}  # configuration -> those of its components
@@ -93,15 +93,16 @@ def publish_family(warehouse: Warehouse, config: Config, family: Family, run_id:
     with warehouse.write() as connection:
         serialise(connection, f"{stored.name} {family.name}")
         Loads(connection, config).note(connection, family.name, family.tables)
-        before = select(stored.c.date_day).where(stored.c.family == family.name).distinct()
-        published = set(connection.execute(before).scalars())
-        last = connection.execute(select(func.max(stored.c.as_of)).where(stored.c.family == family.name)).scalar()
+        read_whole(connection)
+        days = select(stored.c.date_day, func.max(stored.c.as_of).label("as_of")).group_by(stored.c.date_day)
+        before = connection.execute(days.where(stored.c.family == family.name))
+        published: dict[date, datetime | None] = {row.date_day: row.as_of for row in before}
         changes = synchronise(
             connection, stored, family_rows(family, config),
             stamps={"as_of": cast(literal(now), DateTime), "run_id": cast(literal(run_id), Text)},
             within=stored.c.family == family.name, tell=TOLD,
         )  # fmt: skip
-        _note_changes(connection, family, changes, published, last, now, run_id)
+        _note_changes(connection, family, changes, published, now, run_id)
     return changes.days()
 
 
@@ -127,8 +128,7 @@ def _note_changes(
     connection: Connection,
     family: Family,
     changes: Changes,
-    published: set[date],
-    last: datetime | None,
+    published: Mapping[date, datetime | None],
     now: datetime,
     run_id: str,
 ) -> None:
@@ -136,6 +136,7 @@ def _note_changes(
     more = {cell: more for cell in {*gone, *came} if cell.day in published and (more := came[cell] - gone[cell])}
     if not more:
         return
+    last = max(filter(None, published.values()), default=None)
     because, stored = _news(connection, family, run_id, last), _stored(connection, family, more)
     rows = [
         {

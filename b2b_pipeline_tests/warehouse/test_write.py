@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Table, create_engine, select, text
+from sqlalchemy import Table, create_engine, literal, select, text, union_all
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -40,7 +40,7 @@ from b2b_pipeline.warehouse.tables import (
     person,
     touchpoint,
 )
-from b2b_pipeline.warehouse.write import MANY, append, merge_newest, serialise, synchronise
+from b2b_pipeline.warehouse.write import MANY, MEMORY, append, merge_newest, read_whole, serialise, synchronise
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
 
 DAY = date(2026, 5, 4)
@@ -264,3 +264,25 @@ def test_many_turns_take_one_connection_of_a_server(warehouse: Warehouse) -> Non
     mine = text("select count(*) from pg_stat_activity where datname = current_database()")
     with warehouse.turn("a", "b", "c"), warehouse.read() as connection:
         assert connection.scalar(mine) == 2
+
+
+def test_a_row_that_a_query_gives_twice_is_no_difference_from_the_one_that_is_there(warehouse: Warehouse) -> None:
+    row = {"record_key": "hubspot:contact:1", "person_key": "hubspot:contact:1"}
+    put(warehouse, identity_cluster, row)
+    twice = union_all(*(select(literal(row["record_key"]), literal(row["person_key"])) for _ in range(2))).subquery()
+    with warehouse.write() as connection:
+        changes = synchronise(connection, identity_cluster, select(twice), tell=["record_key"])
+    assert (changes.gone, changes.came) == ([], [])
+    assert warehouse.rows(identity_cluster.select()) == [row]
+
+
+def test_whole_tables_get_memory_to_hash_in_and_a_server_that_gives_more_is_left_alone(
+    postgres_database: Callable[[], str],
+) -> None:
+    warehouse, found = Warehouse(postgres_database()), []
+    for given in ("4MB", "256MB"):
+        with warehouse.write() as connection:
+            connection.execute(text(f"set local work_mem = '{given}'"))
+            read_whole(connection)
+            found.append(connection.scalar(text("show work_mem")))
+    assert found == [MEMORY, "256MB"]
