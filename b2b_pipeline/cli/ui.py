@@ -22,13 +22,15 @@ def ui(
 
     Requests of other web pages are refused: Dagster itself would take them. On a server use docker/.
     """
-    pipeline()
+    found = pipeline()
     instance = open_instance()
     from b2b_pipeline.orchestration.alive import DAEMON, TWO_DAEMONS, is_held
 
     if is_held(DAEMON):
         raise ConfigError(TWO_DAEMONS)
     from b2b_pipeline.orchestration.ui import serve
+    from b2b_pipeline.orchestration.versions import keep_versions
 
+    keep_versions(found.config)
     with instance:
         serve(instance, port, ready=lambda url: say(f"the Dagster UI: {url}; Ctrl-C ends it"))

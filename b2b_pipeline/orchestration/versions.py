@@ -5,8 +5,8 @@
     derived tables          their queries
     kpi/<family>            the definitions of its metrics and measures
 
-To tell them takes some tenths of a second, and every process of a step imports the definitions. So a load keeps them in
-B2B_HOME, with a digest of the files that they were told from; an import only reads them there.
+To tell them takes up to a second, and every process of a step imports the definitions. So commands that open Dagster,
+and loads, keep them in B2B_HOME, with a digest of the files that they were told from; an import only reads them there.
 """
 
 import json
@@ -33,21 +33,29 @@ from b2b_pipeline.privacy import write_private
 from b2b_pipeline.warehouse import tables
 
 Versions = dict[str, str]  # asset, as people write its key -> version
+_telling: dict[str, Versions] = {}  # by configuration
 
 
 def code_versions(config: Config) -> Versions:
     """Those that were kept, where they hold still; else told anew. Writes nothing."""
     kept = _kept(config)
-    return dict(told_versions(config)) if kept is None else kept
+    return _told(config) if kept is None else kept
 
 
 def keep_versions(config: Config) -> None:
     """Keep them for the processes to come, where those that are kept do not hold."""
     if _kept(config) is None:
-        files, versions = loaded_files(), dict(told_versions(config))
+        files, versions = loaded_files(), _told(config)
         text = json.dumps({"files": files, "state": _state(files, config), "versions": versions})
         with suppress(OSError):  # without them every process tells its own
             write_private(_path(), text)
+
+
+def _told(config: Config) -> Versions:
+    """Told once in a process."""
+    if (which := config.model_dump_json()) not in _telling:
+        _telling[which] = dict(told_versions(config))
+    return _telling[which]
 
 
 def told_versions(config: Config) -> Iterator[tuple[str, str]]:

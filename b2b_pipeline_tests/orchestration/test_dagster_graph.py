@@ -1,4 +1,4 @@
-"""Every asset, check, job, schedule and sensor of the demo's configuration, walked once."""
+"""Every asset, check, job, schedule and sensor of the demo's configuration, with all sources on, walked once."""
 
 from __future__ import annotations
 
@@ -31,9 +31,14 @@ OWNERS = {
 
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
+    folder = tmp_path_factory.mktemp("graph")
+    config = folder / "pipeline.yaml"
+    config.write_text(
+        DEMO.read_text(encoding="utf-8").replace("  ecb: {}", "  ecb: {}\n  pipedrive: {}"), encoding="utf-8"
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("B2B_CONFIG", str(DEMO))
-        patch.setenv("B2B_HOME", str(tmp_path_factory.mktemp("graph")))
+        patch.setenv("B2B_CONFIG", str(config))
+        patch.setenv("B2B_HOME", str(folder / "home"))
         yield build_defs(Pipeline.from_environment())
 
 

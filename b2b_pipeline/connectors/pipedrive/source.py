@@ -206,8 +206,8 @@ SOURCE = Source(
             states={"touchpoint": rows.tells_channel},
         ),
         Stream(
-            "organization", "changes", "Organizations.", read_organizations, day="update_time", policy=_UPDATED,
-            page_size=LISTED, feeds={"account": rows.accounts},
+            "organization", "changes", "Organizations: the companies that deals are with.", read_organizations,
+            day="update_time", policy=_UPDATED, page_size=LISTED, feeds={"account": rows.accounts},
         ),
         Stream(
             "present", "sweep", "Once a week, the ids of all that there is: what is missing was deleted or merged.",
