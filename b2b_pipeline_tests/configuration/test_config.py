@@ -119,7 +119,11 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ("EUR", "eur", "2: currency: unknown currency 'eur': did you mean EUR?"),
         ("EUR", "doubloons", "2: currency: unknown currency 'doubloons': use one such as EUR or USD, fixed by the ECB"),
         ("  hubspot:", "  hubspt:", "7: sources.hubspt: unknown source: did you mean hubspot?"),
-        ("  hubspot:", "  zzz:", "7: sources.zzz: unknown source: known are ecb, google_ads, hubspot, salesforce"),
+        (
+            "  hubspot:",
+            "  zzz:",
+            "7: sources.zzz: unknown source: known are ecb, google_ads, hubspot, pipedrive, salesforce",
+        ),
         (": salesforce", ": pipedrive", "4: system_of_record: 'pipedrive' is not switched on: choose one of files, "),
         ("2026-01-01", "2026-02-30", "3: start_date: Input should be a valid date or datetime, day value is outside"),
         ("2026-01-01", "01.02.2026", "3: start_date: Input should be a valid date"),
