@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+NOTICED = 0.5  # seconds until an interrupt is
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 
@@ -47,7 +48,10 @@ def beside(things: Sequence[Thing], work: Callable[[Thing, threading.Event], Res
         for thread in threads:
             thread.start()
         while len(results) < len(things):
-            number, result = done.get()
+            try:
+                number, result = done.get(timeout=NOTICED)
+            except Empty:  # an interrupt that came just before the wait is seen now
+                continue
             if isinstance(result, BaseException):
                 raise result
             results[number] = result
