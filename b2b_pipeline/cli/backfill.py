@@ -112,12 +112,9 @@ def open_launcher(found: Pipeline) -> Launcher:
     instance = open_instance()
     from b2b_pipeline.orchestration.build import build_defs
     from b2b_pipeline.orchestration.launch import Launcher, announce_ranges_at_once
-    from b2b_pipeline.orchestration.versions import keep_versions
 
     announce_ranges_at_once()
-    definitions = build_defs(found)
-    keep_versions(found.config)
-    return Launcher(definitions, found, instance)
+    return Launcher(build_defs(found), found, instance)
 
 
 def open_instance() -> DagsterInstance:

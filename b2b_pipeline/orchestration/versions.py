@@ -5,8 +5,8 @@
     derived tables          their queries
     kpi/<family>            the definitions of its metrics and measures
 
-To tell them takes up to a second, and every process of a step imports the definitions. So commands that open Dagster,
-and loads, keep them in B2B_HOME, with a digest of the files that they were told from; an import only reads them there.
+To tell them takes up to a second, and every process of a step imports the definitions. So `b2b ui`, pulls and loads
+keep them in B2B_HOME, with a digest of the files that they were told from; an import only reads them there.
 """
 
 import json
