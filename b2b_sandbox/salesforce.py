@@ -66,7 +66,7 @@ def routes(world: World, page_size: int = PAGE_SIZE, daily_requests: int = DAILY
         return _page(call, result, locator, int(start), _batch_size(call, page_size))
 
     def limits(call: Call) -> Response:
-        left = daily_requests - gate.allowance.used
+        left = daily_requests - gate.allowance.used()
         return JSONResponse({"DailyApiRequests": {"Max": daily_requests, "Remaining": left}})
 
     def record(call: Call) -> Response:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from b2b_sandbox import dialects, tokens
 from b2b_sandbox.soql import SoqlError
+from b2b_sandbox.toolkit import DAY, Meter
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 OLDEST, NEWEST = 31, 68  # 21.0 to 30.0 were retired in Summer '25
 MAX_URI_BYTES = 16_384  # also of URI and headers together
-DAY_SECONDS = 86_400
 
 
 class SalesforceError(Exception):
@@ -55,34 +52,12 @@ def not_found() -> SalesforceError:
     return SalesforceError(404, "NOT_FOUND", "The requested resource does not exist")
 
 
-class Allowance:
-    """The org's API requests of the last 24 hours, against what it may make."""
-
-    def __init__(self, daily: int) -> None:
-        self.daily = daily
-        self._times: deque[float] = deque()
-        self._lock = threading.Lock()
-
-    @property
-    def used(self) -> int:
-        with self._lock:
-            while self._times and self._times[0] <= time.monotonic() - DAY_SECONDS:
-                self._times.popleft()
-            return len(self._times)
-
-    def spend(self) -> None:
-        if self.used >= self.daily:
-            raise SalesforceError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
-        with self._lock:
-            self._times.append(time.monotonic())
-
-
 class Gate:
     """Lets a request through to its handler, or answers it as Salesforce does."""
 
     def __init__(self, world: World, daily_requests: int) -> None:
         self.world = world
-        self.allowance = Allowance(daily_requests)
+        self.allowance = Meter(daily_requests, DAY)
 
     def routes(self, path: str, handler: Handler, *methods: str) -> list[BaseRoute]:
         """A data path of any version, with and without a slash at its end."""
@@ -100,14 +75,15 @@ class Gate:
             version = _version(request.path_params["version"])
             if tokens.problem(self.world, "salesforce", tokens.bearer(request)):
                 raise SalesforceError(401, "INVALID_SESSION_ID", "Session expired or invalid")
-            self.allowance.spend()
+            if not self.allowance.take():
+                raise SalesforceError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
             answer = handler(Call(request, version, body))
         except SalesforceError as error:
             answer = dialects.salesforce(error.status, error.code, str(error))
         except SoqlError as error:
             answer = dialects.salesforce(400, error.code, str(error))
         if answer.status_code != 401:
-            answer.headers["Sforce-Limit-Info"] = f"api-usage={self.allowance.used}/{self.allowance.daily}"
+            answer.headers["Sforce-Limit-Info"] = f"api-usage={self.allowance.used()}/{self.allowance.most}"
         return answer
 
 

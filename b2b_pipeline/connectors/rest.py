@@ -8,25 +8,28 @@ from functools import reduce
 from typing import Any
 
 from b2b_pipeline.connectors.base import Finding, Page, Record
-from b2b_pipeline.connectors.http import Answer, Session, follow
-from b2b_pipeline.errors import PermanentError, SkippedError
+from b2b_pipeline.connectors.http import Answer, Session, follow, place
+from b2b_pipeline.errors import PermanentError, SkippedError, TransientError
 
 
 @dataclass(frozen=True)
 class Listing:
     """How a vendor lists records, page by page.
 
-    rows: the member of an answer that holds them. cursor: dotted path of the next page's cursor, absent or null on the
-    last one; parameter: how it is sent. asked: what every page is asked with, such as its size.
+    rows: the member of an answer that holds them. cursor: dotted path of the next page's cursor, null on the last one,
+    or absent where a page is not full; parameter: how it is sent. size: records of a full page; asked: what else every
+    page is asked with.
     """
 
     rows: str
     cursor: str
+    size: int
     parameter: str = "cursor"
     asked: Mapping[str, Any] = field(default_factory=dict)
 
     def pages(self, session: Session, path: str, **query: Any) -> Iterator[Page]:
-        """Every page. Raises TransientError for one that has no records' member, and for a cursor that repeats."""
+        """Every page. Raises TransientError for one that has no records' member, for a cursor that repeats, and for a
+        full page that does not say whether another one follows."""
         asked = {**self.asked, **query}
         for answer in follow(lambda at: session.get(path, {**asked, self.parameter: at}), self._next):
             yield Page(answer.rows(self.rows), answer.request)
@@ -36,12 +39,16 @@ class Listing:
             yield from page.records
 
     def _next(self, answer: Answer) -> str | None:
-        found = reduce(_member, self.cursor.split("."), answer.json())
-        return None if found is None or found == "" else str(found)
+        *parents, name = self.cursor.split(".")
+        node = reduce(_member, parents, answer.json())
+        if name not in node and len(answer.rows(self.rows)) >= self.size:
+            raise TransientError(f"{place(answer.response)}: a full page without {self.cursor!r}")
+        return str(node[name]) if node.get(name) else None
 
 
-def _member(node: Any, name: str) -> Any:
-    return node.get(name) if isinstance(node, dict) else None
+def _member(node: dict[str, Any], name: str) -> dict[str, Any]:
+    found = node.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ import requests
 import responses
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Mapping_, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.pipedrive import rows
 from b2b_pipeline.connectors.pipedrive.source import (
@@ -27,7 +27,9 @@ from b2b_pipeline.connectors.pipedrive.source import (
     read_persons,
 )
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, ConfigError, QuotaError
+from b2b_pipeline.errors import AuthError, ConfigError, QuotaError, TransientError
+from b2b_pipeline.warehouse.contract import enforce
+from b2b_pipeline.warehouse.tables import opportunity
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.pipedrive import FIELDS
@@ -108,23 +110,23 @@ def test_a_wrong_token_and_an_error_in_a_200_are_no_data() -> None:
 
 
 @responses.activate
-def test_windows_are_asked_in_whole_seconds_and_all_three_lists_of_deals_are_read() -> None:
+def test_windows_are_asked_in_whole_seconds_and_both_lists_of_deals_with_their_bins_are_read() -> None:
     """Pipedrive refuses a fraction of a second with status 400."""
-    for path in ("deals", "deals", "deals/archived"):
+    for path in ("deals", "deals/archived"):
         responses.get(f"{BASE}/api/v2/{path}", json={"success": True, "data": [], "additional_data": {}})
     window = Window(
         UNTIL, UNTIL, datetime(2026, 6, 1, 9, 30, 15, 250_000, UTC), datetime(2026, 6, 2, 7, 0, 0, 999_999, UTC)
     )
     client = Pipedrive(Session(BASE, classify=classify), config())
-    assert [page.records for page in read_deals(client, ACCOUNT, window)] == [[], [], []]
+    assert [page.records for page in read_deals(client, ACCOUNT, window)] == [[], [], [], []]
     asked = [dict(call.request.params) for call in responses.calls]  # type: ignore[attr-defined]
-    assert [query.pop("status", None) for query in asked] == [None, "deleted", None]
+    assert [query.pop("status", None) for query in asked] == [None, "deleted", None, "deleted"]
     assert asked == [
         {
             "updated_since": "2026-06-01T09:30:15Z", "updated_until": "2026-06-02T07:00:00Z", "sort_by": "update_time",
             "limit": "500",
         }
-    ] * 3  # fmt: skip
+    ] * 4  # fmt: skip
 
 
 def test_the_log_is_asked_for_only_of_deals_that_have_moved(sandbox: World) -> None:
@@ -133,7 +135,7 @@ def test_the_log_is_asked_for_only_of_deals_that_have_moved(sandbox: World) -> N
     moved = [deal for deal in deals if deal["stage_change_time"]]
     assert 0 < len(moved) < len(deals)
     assert all(deal["changes"] for deal in moved)
-    assert client.session.calls == 3 + len(moved) + 2  # three lists, the logs, pipelines and stages
+    assert client.session.calls == 4 + len(moved) + 2  # two lists and their bins, the logs, pipelines and stages
     kept = {change["field_key"] for deal in deals for change in deal["changes"]}
     assert kept <= {"stage_id", "status"}
     assert {deal["stage"]["name"] for deal in deals} >= {"Qualified", "Contact Made"}
@@ -247,6 +249,42 @@ def test_a_deal_without_a_value_has_no_amount_and_a_won_one_its_day() -> None:
     assert found["opp_type"].tolist() == ["Renewal"] * 4
     roles = rows.contact_roles(flattened(given), context())
     assert roles["role_id"].tolist() == ["1:5", "2:5", "3:5"]
+
+
+@pytest.mark.parametrize(
+    ("field", "mapping"),
+    [
+        ("status", rows.opportunities), ("person_id", rows.contact_roles), ("emails", rows.identity_links),
+        ("id", rows.leads),
+    ],
+)  # fmt: skip
+def test_without_a_field_that_decides_what_counts_there_are_no_rows(field: str, mapping: Mapping_) -> None:
+    """Else every deal would be open and belong to nobody, and every person be somebody new: whole numbers, all wrong."""
+    record = {**deal(1), "emails": []}
+    assert len(mapping(flattened([record]), context())) <= 1
+    del record[field]
+    with pytest.raises(KeyError, match=field):
+        mapping(flattened([record]), context())
+
+
+def test_a_status_that_nobody_knows_sends_the_deal_to_quarantine() -> None:
+    given = [deal(1, status="paused"), deal(2, status=None), deal(3, status="won", close_time="2026-02-01T08:00:00Z")]
+    found = enforce(opportunity, rows.opportunities(flattened(given), context()))
+    assert found.rows["opp_id"].tolist() == ["3"]
+    assert len(found.rejects) == 2
+
+
+def test_a_closed_deal_without_its_time_was_not_closed_when_it_was_expected_to_be() -> None:
+    found = rows.opportunities(flattened([deal(1, status="won"), deal(2)]), context())
+    assert plain(found["close_date"]) == [None, "2026-03-31"]
+
+
+@responses.activate
+def test_a_full_page_that_says_nothing_of_a_next_one_is_not_taken_for_the_last() -> None:
+    page = [{"id": number} for number in range(500)]
+    responses.get(f"{BASE}/api/v2/persons", json={"success": True, "data": page})
+    with pytest.raises(TransientError, match="full page without"):
+        list(read_persons(Pipedrive(Session(BASE, classify=classify), config()), ACCOUNT, WINDOW))
 
 
 def test_the_first_stage_is_the_one_that_the_oldest_change_left() -> None:

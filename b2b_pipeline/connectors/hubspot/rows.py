@@ -23,6 +23,7 @@ from b2b_pipeline.connectors.columns import (
     described,
     email_domain,
     email_key,
+    email_links,
     excluded_by,
     local_day,
     text,
@@ -185,7 +186,7 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def identity_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per contact and e-mail address, secondary ones too, and one per contact that was merged into it."""
     known = _addresses(records)
-    by_email = _links(known, context, "email", _key(known), email_key(known["address"]), is_deleted=False)
+    by_email = email_links(known, context, known["id"], _key(known), known["address"], _updated(known))
     # "12;34" and "12:1672531200000;34:1672617600000", merge times in milliseconds
     ids = column(records, "properties.hs_merged_object_ids").fillna("").astype("string")
     vids = column(records, "properties.hs_calculated_merged_vids").fillna("").astype("string")

@@ -6,6 +6,7 @@ A person is a lead record, `pipedrive:contact:<id>`; their custom fields tell wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 STANDARD = {"company": "", "country": "", "region": "", "owner": "owner_id", "status": "", "capture_type": ""}
 OF_DEAL = {"opp_type": "pipeline.name", "owner": "owner_id", "product": "", "region": "", "campaign_id": ""}
 
+WON = {"open": False, "won": True, "lost": False, "deleted": False}
+CLOSED = {**WON, "lost": True}
+
 
 def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per person. Pipedrive qualifies and converts deals, not persons, so they have no stage."""
@@ -53,7 +57,7 @@ def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def identity_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per person and address. Who is merged into another leaves their addresses with them, and is gone."""
     ids, updated = records["id"], column(records, "update_time")
-    addresses = column(records, "emails").map(_addresses, na_action="ignore")
+    addresses = records["emails"].map(_addresses, na_action="ignore")
     return email_links(records, context, text(ids), _key(ids), addresses, updated)
 
 
@@ -98,16 +102,17 @@ def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per deal; its type is the pipeline that it is in, unless configured. A value of 0 was never entered."""
-    status, amount = column(records, "status"), decimal_text(column(records, "value"))
-    zone = context.config.zone
-    closed = local_day(column(records, "close_time"), zone).fillna(column(records, "expected_close_date"))
+    status, amount = records["status"], decimal_text(column(records, "value"))
+    is_closed, zone = _said(status, CLOSED), context.config.zone
+    closed = local_day(column(records, "close_time"), zone)
+    closed = closed.where(is_closed.ne(False), column(records, "expected_close_date"))
     return _rows(
         records, context,
         opp_id=text(records["id"]), close_date=closed, account_id=text(column(records, "org_id")), lead_id=None,
         name=column(records, "title"), stage=column(records, "stage.name"),
         **{name: _field(records, context, name) for name in OF_DEAL},
         amount=amount.where(pd.to_numeric(amount, errors="coerce") != 0, None), currency=column(records, "currency"),
-        is_won=status.eq("won"), is_closed=status.isin(["won", "lost"]),
+        is_won=_said(status, WON), is_closed=is_closed,
         is_deleted=_flag(records, "is_deleted") | status.eq("deleted"),
         dimensions=_dimensions(records, context, "opportunity"),
     )  # fmt: skip
@@ -115,7 +120,7 @@ def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
 
 def contact_roles(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per deal that has a person."""
-    person = text(column(records, "person_id"))
+    person = text(records["person_id"])
     rows = _rows(
         records, context,
         role_id=text(records["id"]) + ":" + person.astype("string"), opp_id=text(records["id"]), contact_id=person,
@@ -163,6 +168,12 @@ def _field(records: pd.DataFrame, context: MappingContext, name: str) -> pd.Seri
 def _dimensions(records: pd.DataFrame, context: MappingContext, table: str) -> pd.Series:
     asked = dimension_fields(context.config, context.source, table)
     return described({name: column(records, path_of(field)) for name, field in asked.items()}, records.index)
+
+
+def _said(status: pd.Series, words: Mapping[str, bool]) -> pd.Series:
+    """What a status means; one that is not known, or not there, stays text, which the contract refuses."""
+    found = status.map(words).astype(object)
+    return found.where(found.notna(), status.fillna("no status"))
 
 
 def _key(ids: pd.Series) -> pd.Series:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import product
 from typing import Any
 
 import requests
@@ -52,8 +53,8 @@ from b2b_pipeline.errors import PermanentError
 
 BURST = Rate(20, 2)  # of one token, by the smallest plan
 LISTED = 500  # the most that one call gives
-LISTS = Listing("data", "additional_data.next_cursor", asked={"limit": LISTED})
-DEALS = (("deals", ""), ("deals", "deleted"), ("deals/archived", ""))  # three lists; in the bin for 30 days
+LISTS = Listing("data", "additional_data.next_cursor", LISTED, asked={"limit": LISTED})
+DEALS = ("deals", "deals/archived")  # two lists, each with a bin of its own, from which deals are gone after 30 days
 KEPT = ("stage_id", "status")  # of a deal's log; the rest may be about people
 
 
@@ -94,15 +95,15 @@ def _seconds(at: datetime) -> str:
 
 def read_deals(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
     """Deals that were updated in the window, archived and deleted ones too, with stage, pipeline, and their changes."""
-    for path, status in DEALS:
-        for page in _changed(client, path, window, status=status or None):
+    for path, status in product(DEALS, (None, "deleted")):
+        for page in _changed(client, path, window, status=status):
             yield Page([_with_history(client, deal) for deal in page.records], page.request)
 
 
 def _with_history(client: Pipedrive, deal: Record) -> Record:
     """The log costs 20 tokens a deal: one that never moved has nothing in it that we do not know."""
     path = f"api/v1/deals/{deal['id']}/changelog"
-    log = LISTS.records(client.session, path) if deal.get("stage_change_time") else ()
+    log = LISTS.records(client.session, path) if deal["stage_change_time"] else ()
     changes = [change for change in log if change["field_key"] in KEPT]
     named = {kind: _named(client, kind).get(deal[f"{kind}_id"]) for kind in ("pipeline", "stage")}
     return {**deal, **named, "changes": changes}
@@ -126,7 +127,7 @@ def read_organizations(client: Pipedrive, account: Account, window: Window) -> I
 def read_present(client: Pipedrive, account: Account, window: Window) -> Iterator[Page]:
     """The ids of all that is not deleted: of persons and organizations no list says what was, or was merged away."""
     on = {stream.name for stream in SOURCE.switched_on(client.config)}
-    swept = (("person", ("persons",), "lead"), ("deal", ("deals", "deals/archived"), "opportunity"),
+    swept = (("person", ("persons",), "lead"), ("deal", DEALS, "opportunity"),
              ("organization", ("organizations",), "account"))  # fmt: skip
     return sweep([(object_, partial(_ids, client, paths)) for stream, paths, object_ in swept if stream in on])
 
