@@ -259,7 +259,7 @@ def test_a_deal_without_a_value_has_no_amount_and_a_won_one_its_day() -> None:
     ],
 )  # fmt: skip
 def test_without_a_field_that_decides_what_counts_there_are_no_rows(field: str, mapping: Mapping_) -> None:
-    """Else every deal would be open and belong to nobody, and every person be somebody new: whole numbers, all wrong."""
+    """Else every deal would be open and belong to nobody, and every person be somebody new: whole, and wrong."""
     record = {**deal(1), "emails": []}
     assert len(mapping(flattened([record]), context())) <= 1
     del record[field]
