@@ -71,6 +71,13 @@ def _decimal(value: Any) -> Any:
         return value
 
 
+def require(records: pd.DataFrame, *paths: str) -> None:
+    """Raises KeyError for a field that no record has, though it decides what counts: that would say something."""
+    for path in paths:
+        if path not in records.columns:
+            raise KeyError(path)
+
+
 def utc_from_ms(values: pd.Series) -> pd.Series:
     """Epoch milliseconds (numbers or text) -> UTC timestamps; anything else stays as it is."""
     numbers = pd.to_numeric(values, errors="coerce")

@@ -30,13 +30,13 @@ def place_of(function: Callable[..., Any], label: str) -> Place | None:
 def place_of_feed(feed: Feed) -> Place | None:
     """That of its mapping to rows; of files `pipeline.yaml`, which maps them."""
     if feed.files:
-        return Place(file_path=str(config_path()), label="the mapping of files")
-    return place_of(feed.mapping, f"the mapping of {feed.source} {feed.stream}")
+        return Place(file_path=str(config_path()), label="pipeline.yaml")
+    return place_of(feed.mapping, f"{feed.source} {feed.stream}")
 
 
 def place_of_family(family: Family) -> Place | None:
     """The file that declares it as its `FAMILY`."""
     for name, module in sys.modules.items():
         if name.partition(".")[0] in OURS and vars(module).get("FAMILY") is family:
-            return Place(file_path=str(module.__file__), label=f"the metrics of {family.name}")
+            return Place(file_path=str(module.__file__), label=family.name)
     return None

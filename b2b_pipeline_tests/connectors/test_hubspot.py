@@ -551,11 +551,19 @@ def test_a_close_date_without_a_time_is_that_day_west_of_utc_too() -> None:
     days = ("2026-10-05T00:00:00.000Z", "2026-10-05T00:00:00Z", "2026-10-05", "2026-10-05T03:59:00Z", "soon")
     deals = [
         {"id": str(number), "createdAt": "2026-10-01T10:00:00Z", "updatedAt": "2026-10-01T10:00:00Z",
-         "archived": False, "properties": {"closedate": day}}
+         "archived": False, "properties": {"closedate": day, "hs_is_closed": "false", "hs_is_closed_won": "false"}}
         for number, day in enumerate(days)
     ]  # fmt: skip
     frame = mapped("deal", "opportunity", deals, config)
     assert frame["close_date"].tolist() == ["2026-10-05", "2026-10-05", "2026-10-05", "2026-10-04", "soon"]
+
+
+@pytest.mark.parametrize("missing", ["hs_is_closed", "hs_is_closed_won"])
+def test_deals_of_which_none_says_whether_it_is_won_are_no_open_deals(missing: str) -> None:
+    properties = {name: "true" for name in ("hs_is_closed", "hs_is_closed_won") if name != missing}
+    record = {"id": "1", "createdAt": "2026-10-01T10:00:00Z", "updatedAt": "2026-10-01T10:00:00Z", "archived": False}
+    with pytest.raises(KeyError, match=missing):
+        mapped("deal", "opportunity", [{**record, "properties": properties}])
 
 
 def test_a_deal_has_a_role_per_contact_and_a_stage_event_per_stage(vendor: responses.RequestsMock) -> None:

@@ -289,13 +289,20 @@ def test_an_org_with_one_currency_is_not_asked_for_it_and_has_the_configured_one
     client = connected()
     fetch("opportunity", client)
     assert "CurrencyIsoCode" not in queries(vendor)[-1]
-    record = {"Id": "006", "Amount": 5, "IsDeleted": False}
+    record = {"Id": "006", "Amount": 5, "IsDeleted": False, "IsClosed": False, "IsWon": False}
     configured = make_config(options={"currency": "CHF"})
     assert mapped("opportunity", "opportunity", [record], configured)["currency"].tolist() == ["CHF"]
     assert mapped("opportunity", "opportunity", [record])["currency"].tolist() == [None]
     findings = {finding.what: finding for finding in salesforce.probe(client, make_config())}
     finding = findings["Salesforce: a single-currency org, amounts are in an unknown currency"]
     assert finding.fix.startswith("set sources.salesforce.options.currency")
+
+
+@pytest.mark.parametrize("missing", ["IsClosed", "IsWon"])
+def test_opportunities_of_which_none_says_whether_it_is_won_are_no_open_ones(missing: str) -> None:
+    flags = {name: True for name in ("IsClosed", "IsWon") if name != missing}
+    with pytest.raises(KeyError, match=missing):
+        mapped("opportunity", "opportunity", [{"Id": "006", "Amount": 5, "IsDeleted": False, **flags}])
 
 
 @pytest.mark.parametrize(

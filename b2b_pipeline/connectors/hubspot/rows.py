@@ -26,6 +26,7 @@ from b2b_pipeline.connectors.columns import (
     email_links,
     excluded_by,
     local_day,
+    require,
     text,
     utc,
     utc_from_ms,
@@ -223,6 +224,7 @@ def _links(
 
 def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per deal; `lead_id` is empty, the person comes by the contact roles."""
+    require(records, "properties.hs_is_closed_won", "properties.hs_is_closed")
     fields, zone, created = deal_fields(context.config), context.config.zone, _created(records)
     return _rows(
         records, context,

@@ -22,6 +22,7 @@ from b2b_pipeline.connectors.columns import (
     email_key,
     excluded_by,
     local_day,
+    require,
     start_of_day,
     utc,
 )
@@ -183,6 +184,7 @@ def account(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 def opportunity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per opportunity, as it is now. An org with one currency does not say which: `options.currency` does."""
+    require(records, "IsWon", "IsClosed")
     currency = column(records, "CurrencyIsoCode")
     rows = _rows(
         records,
