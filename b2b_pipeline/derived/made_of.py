@@ -15,6 +15,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.derived.registry import DERIVED, reads
 from b2b_pipeline.warehouse.tables import CORE, load_audit, made_of
+from b2b_pipeline.warehouse.write import serialise
 
 COVERAGE, KPI_DAILY, EVERY = "coverage", "kpi_daily", [table.name for table in CORE]
 BEHIND = (
@@ -39,6 +40,7 @@ class Loads:
         """
         tables = list(reads(name) if tables is None else tables)
         late = any(self._is_late(table) for table in tables if table in self._marks)
+        serialise(connection, f"{made_of.name} {name}")
         connection.execute(delete(made_of).where(made_of.c.name == name))
         connection.execute(insert(made_of), [{"name": name, "state": "" if late else self._state(tables)}])
 

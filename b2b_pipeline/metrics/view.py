@@ -39,6 +39,7 @@ from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
 from b2b_pipeline.metrics.when import PERIOD
 from b2b_pipeline.warehouse.dialects import ratio
 from b2b_pipeline.warehouse.tables import component_day_gap, made_of, metric_day_gap, metric_def, metric_gap
+from b2b_pipeline.warehouse.write import serialise
 
 NAME = "kpi_daily"
 SUMS = ("additive", "ratio", "cohort")  # of which numerators and denominators add up
@@ -49,6 +50,7 @@ def refresh_view(connection: Connection, config: Config, versions: Mapping[str, 
 
     It is replaced: who may read it, and the views that others have on it, stay.
     """
+    serialise(connection, f"view {NAME}")
     parts = (f"{name} {version}" for name, version in sorted(versions.items()))
     mark, state = made_of.c.name == f"view {NAME}", digest(Path(__file__).read_text(encoding="utf-8"), *parts)
     if connection.scalar(select(made_of.c.state).where(mark)) == state:

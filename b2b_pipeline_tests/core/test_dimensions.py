@@ -115,6 +115,8 @@ sources:
   hubspot: {fields: {size: numemployees}}
   salesforce: {fields: {industry: Branch__c}}
 """
+OPEN = {"hs_is_closed": "false", "hs_is_closed_won": "false"}
+OPPORTUNITY = {"Id": "1", "IsClosed": False, "IsWon": False}
 
 
 @pytest.mark.parametrize(
@@ -126,11 +128,11 @@ sources:
             {"id": "1", "properties": {"industry": "IT", "numemployees": "5-25", "email": None}},
             '{"industry": "IT", "size": "5-25"}',
         ),
-        ("hubspot", "deal", {"id": "1", "properties": {"industry": "a\x00b"}}, '{"industry": "a\ufffdb"}'),
-        ("hubspot", "deal", {"id": "1", "properties": {"industry": "  "}}, None),
+        ("hubspot", "deal", {"id": "1", "properties": OPEN | {"industry": "a\x00b"}}, '{"industry": "a\ufffdb"}'),
+        ("hubspot", "deal", {"id": "1", "properties": OPEN | {"industry": "  "}}, None),
         ("salesforce", "lead", {"Id": "1", "BRANCH__c": "IT", "Size": 12.5}, '{"industry": "IT", "size": "12.5"}'),
-        ("salesforce", "opportunity", {"Id": "1", "Branch__c": True}, '{"industry": "true"}'),
-        ("salesforce", "opportunity", {"Id": "1"}, None),
+        ("salesforce", "opportunity", OPPORTUNITY | {"Branch__c": True}, '{"industry": "true"}'),
+        ("salesforce", "opportunity", OPPORTUNITY, None),
     ],
 )
 def test_a_vendors_field_of_that_name_or_the_one_named_fills_a_dimension(

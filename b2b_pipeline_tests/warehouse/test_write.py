@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import permutations
@@ -13,18 +15,20 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Table, create_engine, literal, select, text, union_all
+from sqlalchemy import Connection, Table, create_engine, func, literal, select, text, union_all
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.derived.derive import derive_table
+from b2b_pipeline.derived.made_of import COVERAGE, EVERY, Loads
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.landing.shared import fix_in, tell_forgotten
-from b2b_pipeline.metrics.definitions import publish_definitions
+from b2b_pipeline.metrics.definitions import publish_definitions, versions
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
+from b2b_pipeline.metrics.view import refresh_view
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.compact import compact
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -35,6 +39,7 @@ from b2b_pipeline.warehouse.tables import (
     identity_cluster,
     kpi_component_daily,
     lead,
+    made_of,
     opp_contact_role,
     opportunity,
     person,
@@ -286,3 +291,41 @@ def test_whole_tables_get_memory_to_hash_in_and_a_server_that_gives_more_is_left
             read_whole(connection)
             found.append(connection.scalar(text("show work_mem")))
     assert found == [MEMORY, "256MB"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda connection: refresh_view(connection, CONFIG, versions(CONFIG)),
+        lambda connection: Loads(connection, CONFIG).note(connection, COVERAGE, EVERY),
+    ],
+    ids=["the view", "what coverage was made of"],
+)
+def test_whoever_makes_the_same_a_moment_later_waits_for_the_first(
+    postgres_database: Callable[[], str], write: Callable[[Connection], None]
+) -> None:
+    found = Warehouse(postgres_database())
+    upgrade(found)
+    waiting = text(
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    )
+
+    def second() -> None:
+        with found.write() as connection:
+            write(connection)
+
+    def is_waiting() -> int:
+        with found.read() as another:
+            return another.scalar(waiting) or 0
+
+    with ThreadPoolExecutor(1) as pool:
+        with found.write() as connection:
+            write(connection)
+            later = pool.submit(second)
+            end = time.monotonic() + 60
+            while not is_waiting():
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        later.result(timeout=60)
+    with found.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(made_of)) == 1
