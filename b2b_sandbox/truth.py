@@ -5,7 +5,7 @@ It is computed straight from the world's rows, from docs/semantics.md alone, and
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -141,7 +141,10 @@ METRICS = {
     "email_bounce_rate": metric("rate", "bounces", "sends"),
 }  # fmt: skip
 QUANTILES = {"cycle_days_median": Fraction(1, 2), "cycle_days_p90": Fraction(9, 10)}  # of `cycle_days`
-NAMES = (*METRICS, *QUANTILES)
+ESTIMATES = {
+    "lead_to_customer_rate_90d": ("leads", "leads_won", 90, 30)
+}  # entered, reached, days, how many have had them
+NAMES = (*METRICS, *QUANTILES, *ESTIMATES)
 GRAINS = ("day", "week", "month", "quarter", "year")
 
 
@@ -199,6 +202,8 @@ def truth(
         for name in metrics or NAMES:
             if name in QUANTILES:
                 rows += table.quantiles(name)
+            elif name in ESTIMATES:
+                rows += table.estimates(name)
             elif METRICS[name].is_level:
                 rows += table.levels(name, METRICS[name])
             else:
@@ -335,6 +340,31 @@ class Table:
             for cycles in [self._cycles()]
             for key in self._keys({"cycle_days": 1})
         ]
+
+    def estimates(self, name: str) -> list[dict[str, Any]]:
+        """Kaplan and Meier's estimate of those who got there after so many days, and how many that would be."""
+        entered, reached, days, least = ESTIMATES[name]
+        rows = []
+        for key in self._keys({entered: 1}):
+            # Who got there is watched until then, the others until yesterday: (days watched, got there).
+            mine = [fact for fact in self._facts if self._key(fact) == key]
+            since = Counter(fact.day for fact in mine if fact.component == entered)
+            ages = [(fact.day, max(fact.age or 0, 0)) for fact in mine if fact.component == reached]
+            since.subtract(day for day, _ in ages)
+            watched = [(age, True) for _, age in ages]
+            watched += [((self._yesterday - day).days, False) for day in since.elements()]
+            n = len(watched)
+            stay = Fraction(1)
+            for at in sorted({age for age, got_there in watched if got_there and age <= days}):
+                still = sum(age >= at for age, _ in watched)
+                stay *= 1 - Fraction(sum(each == (at, True) for each in watched), still)
+            has_had = sum((self._yesterday - fact.day).days >= days for fact in mine if fact.component == entered)
+            share = 1 - stay if n and (has_had >= least or has_had == n) else None
+            rows.append(
+                self._row(key, name, None if share is None else float(share))
+                | {"numerator": counted((1 - stay) * n), "denominator": n}
+            )
+        return rows
 
     def _cycles(self) -> dict[Key, list[Decimal]]:
         found: dict[Key, list[Decimal]] = defaultdict(list)

@@ -33,6 +33,7 @@ class Fact(NamedTuple):
     channel: str | None
     amount: Decimal | None  # None: it is not given, or cannot be converted
     who: str | None = None  # of what is counted once however often it comes
+    age: int | None = None  # days that it took
 
 
 class Money:
@@ -168,7 +169,10 @@ def converted(lead: Record, zone: ZoneInfo) -> int:
 def person_facts(people: People, deals: Sequence[Opportunity], zone: ZoneInfo) -> Iterator[Fact]:
     """Leads, MQLs and SQLs on their days, and what became of them."""
     with_opportunity = {id(deal.person) for deal in deals}
-    with_won = {id(deal.person) for deal in deals if deal.is_won}
+    won = defaultdict[int, list[date]](list)
+    for deal in deals:
+        if deal.is_won and deal.closed is not None:
+            won[id(deal.person)].append(deal.closed)
     for person in people.leads():
         assert person.lead_since is not None
         channel, one = person.channel, Decimal(1)
@@ -178,8 +182,8 @@ def person_facts(people: People, deals: Sequence[Opportunity], zone: ZoneInfo) -
             yield Fact("leads_reached_mql", day, channel, one)
             if (person.since("mql") - day).days <= 30:
                 yield Fact("leads_reached_mql_30d", day, channel, one)
-        if id(person) in with_won:
-            yield Fact("leads_won", day, channel, one)
+        if id(person) in won:
+            yield Fact("leads_won", day, channel, one, age=(min(won[id(person)]) - day).days)
         if "mql" in person.entries:
             day = person.entries["mql"]
             yield Fact("mqls", day, channel, one)

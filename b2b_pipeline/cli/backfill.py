@@ -149,12 +149,15 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
 
 
 def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
-    """Ingest run by run, then derive once what was read or is missing, and judge.
+    """Ingest run by run, the sources side by side, then derive once what was read or is missing, and judge.
 
-    Returns what went wrong; a failing source stops no other. The last day is derived in any case: files may be new.
+    Returns what went wrong; a source that fails or hangs holds up no other. The last day is derived in any case: files
+    may be new.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from b2b_pipeline.cli.side_by_side import ingest
 
     problems: list[str] = []
 
@@ -165,12 +168,13 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
 
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading", total=sum(map(len, runs.values())) + 2)
-        for name, start, end in ((name, *days) for name, ranges in runs.items() for days in ranges):
-            progress.update(task, description=f"{name} {start} to {end}")
-            note(launcher.ingest(name, start, end))
-            progress.advance(task)
-        progress.update(task, description="files")
+        tasks = {name: progress.add_task(name, total=len(ranges)) for name, ranges in runs.items() if ranges}
+        for step in ingest(launcher, runs):
+            progress.update(tasks[step.source], description=f"{step.source} {step.start} to {step.end}")
+            if step.problem is not None:
+                note(step.problem)
+                progress.advance(tasks[step.source])
+        task = progress.add_task("files", total=2)
         files, complaints = launcher.files()
         for name, stream in files.items():
             problem = launcher.land(name, stream)

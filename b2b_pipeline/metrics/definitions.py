@@ -130,11 +130,11 @@ def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:
         for term, factor in (*side.items(), ("/", 1))
     )
     kind = metric.kind
-    detail = kind.share if isinstance(kind, Quantile) else "resolved" * (isinstance(kind, Cohort) and kind.is_resolved)
+    detail = kind.share if isinstance(kind, Quantile) else kind.least if isinstance(kind, Cohort) else None
     return digest(
         metric.formula,
         type(metric.kind).__name__,
-        str(detail),
+        str(detail or ""),
         *sides,
         *(digests[name] for name in sorted(metric.components)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from b2b_pipeline.metrics.kinds import Cohort, Quantile
+from b2b_pipeline.metrics.kinds import Cohort, Fitted, Quantile
 from b2b_pipeline.metrics.model import Coefficient, Metric, Terms
 from b2b_pipeline.metrics.query import free_axes
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, FAMILIES
@@ -53,6 +53,8 @@ def _row(metric: Metric) -> str:
         parts += f" / {_side(metric.denominator)}"
     if isinstance(metric.kind, Cohort) and metric.kind.within and metric.kind.is_resolved:
         parts += ", of those who have had them"
+    if isinstance(metric.kind, Fitted):
+        parts += f", estimated where {metric.kind.minimum_n} have had them"
     example = ""
     if metric.example:
         given, value = metric.example

@@ -48,7 +48,7 @@ Coefficient = int | Callable[[Config], Decimal | None]
 DESCRIBED = {"person": "lead", "deal": "opportunity"}  # derived table -> the core table whose `dimensions` it has
 STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
 Unit = Literal["money", "count", "rate", "multiple", "days"]
-Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level"]
+Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level", "fitted"]
 
 
 class ModelError(ConfigError):

@@ -35,7 +35,8 @@ from sqlalchemy import (
 )
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.metrics.kinds import Cohort, Quantile
+from b2b_pipeline.metrics.kinds import Cohort, Fitted, Quantile
+from b2b_pipeline.metrics.kinds.fitted import ESTIMATE, estimate, watched
 from b2b_pipeline.metrics.kinds.linear import EXACT
 from b2b_pipeline.metrics.model import STANDARD, Aggregate, Metric, Term
 from b2b_pipeline.metrics.registry import COMPONENTS
@@ -71,7 +72,7 @@ class Asked:
 
 
 class Sums(NamedTuple):
-    """Of a term: NULL without rows, and where none of them has a value."""
+    """Of a term: NULL without rows, where none of them has a value, and where one lacks the age that is asked for."""
 
     value: ColumnElement[Any]
     n_rows: ColumnElement[Any]
@@ -94,16 +95,21 @@ def plan(metric: Metric, config: Config, asked: Asked) -> Select[Any]:
     """
     cells = _cells(metric, config, asked)
     names = (*(("period",) if asked.grain else ()), *asked.dimensions)
-    rows = _ranked(cells, names) if isinstance(metric.kind, Quantile) else cells
+    rows = cells
     if isinstance(metric.kind, Quantile):
+        rows = _ranked(cells, names)
         sums = {term: _quantile(metric.kind, rows) for term in metric.terms}
         known = {term.label: found.value for term, found in sums.items()}
     else:
+        if isinstance(metric.kind, Fitted):
+            rows = watched(metric.kind, cells, names, asked.known_until)
         sums = {term: _sums(term, metric, rows, asked) for term in metric.terms}
         known = {
             term.label: case((func.coalesce(found.n_rows, 0) == 0, 0), else_=found.value)
             for term, found in sums.items()
         }
+        if isinstance(metric.kind, Fitted):
+            known[ESTIMATE] = estimate(metric.kind, rows)
     numerator, denominator = metric.kind.sides(known, config)
     keys = [rows.c[name] for name in names]
     return select(
@@ -206,7 +212,13 @@ def _sums(term: Term, metric: Metric, cells: Subquery, asked: Asked) -> Sums:
     n_rows, n_values = (cast(func.sum(case((mine, cells.c[name]))), BigInteger) for name in Sums._fields[1:])
     if COMPONENTS[term.measure].aggregate is Aggregate.DISTINCT:
         return Sums(cast(func.count(distinct(case((mine, cells.c.seen)))), SUM), n_rows, n_values)
-    return Sums(cast(case((n_values != 0, func.sum(case((mine, cells.c.value))))), SUM), n_rows, n_values)
+    value = func.sum(case((mine, cells.c.value)))
+    if term.within is None:
+        return Sums(cast(case((n_values != 0, value)), SUM), n_rows, n_values)
+    no_age = and_(cells.c.component == term.measure, cells.c.age.is_(None))
+    n_without = cast(func.coalesce(func.sum(case((no_age, cells.c.n_rows))), 0), BigInteger)
+    every = func.nullif(func.coalesce(n_rows, 0) + n_without, 0)
+    return Sums(cast(case((and_(n_values != 0, n_without == 0), value)), SUM), every, n_values)
 
 
 def _is(term: Term, metric: Metric, cells: Subquery) -> ColumnElement[bool]:

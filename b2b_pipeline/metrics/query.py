@@ -5,6 +5,7 @@ Components are summed at the grain asked for and only then divided; what must no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -19,7 +20,7 @@ from b2b_pipeline.configuration.config import Config, Dimensions
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.answer import Answer, Counts
 from b2b_pipeline.metrics.gaps import FoundGaps
-from b2b_pipeline.metrics.kinds import Cohort
+from b2b_pipeline.metrics.kinds import Cohort, Fitted
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.model import STANDARD, Axis, Metric, Term
 from b2b_pipeline.metrics.names import nearest, resolve
@@ -271,6 +272,8 @@ def _first_reasons(*found: Mapping[str, str]) -> dict[str, str]:
 def without_value(term: Term, counts: Counts) -> str:
     if of := COMPONENTS[term.measure].of:
         return f"none of {counts.rows} {of} has an amount in the reporting currency"
+    if term.within is not None:
+        return f"{counts.rows - counts.values} of {term.measure} have no day, so nobody knows after how many days"
     return f"none of the rows of {term.measure} has a value"
 
 
@@ -278,18 +281,24 @@ def _immature(metric: Metric, found: _Found) -> tuple[str, ...]:
     """Why a cohort has no number yet."""
     if not isinstance(metric.kind, Cohort) or not (early := _early(found)):
         return ()
-    kind, entered = metric.kind, found.n_entered
-    if kind.is_resolved:
+    kind, entered, mature = metric.kind, found.n_entered, found.n_mature or 0
+    if kind.least is not None:
         lack = "an outcome" if kind.within is None else f"had {kind.within} days"
-        return (f"none of {entered} {kind.entered} has {lack} yet",) if early == entered else ()
+        few = f"none of {entered} {kind.entered} has {lack} yet"
+        if mature:
+            few = f"{mature} of {entered} {kind.entered} have {lack}: an estimate takes {kind.least}"
+        return (few,) if mature < kind.least else ()
     return (f"{early} of {entered} {kind.entered} have not had {kind.within} days yet",)
 
 
 def _open(metric: Metric, found: _Found) -> tuple[str, ...]:
     """Those who entered and do not count yet, where the others make a number without them."""
-    if not isinstance(metric.kind, Cohort) or not metric.kind.is_resolved or not found.n_mature:
+    if not isinstance(metric.kind, Cohort) or not found.n_mature or found.n_mature < (metric.kind.least or math.inf):
         return ()
     kind, early = metric.kind, _early(found)
+    if isinstance(kind, Fitted):
+        part = f"{early} of {found.n_entered} {kind.entered} were watched for less than {kind.within} days"
+        return (f"estimated: {part}",) if early else ()
     lack = "no outcome" if kind.within is None else f"not had {kind.within} days"
     return (f"without {early} of {found.n_entered} {kind.entered} that have {lack} yet",) if early else ()
 

@@ -54,7 +54,7 @@ def complaints(config: Config) -> Iterator[Complaint]:
                 yield (*at, "values", written), f"{name} has a target of {period} already: leave one of them out"
             elif period:
                 seen.add(key)
-            if ADDITIVITY[name] == "cohort" and not 0 <= target.values[written] <= 1:
+            if ADDITIVITY[name] in ("cohort", "fitted") and not 0 <= target.values[written] <= 1:
                 yield (*at, "values", written), f"{name} is a share, from 0 to 1: 25 % is 0.25"
 
 

@@ -112,13 +112,14 @@ def _rows(family: str, metric: Metric, config: Config) -> Select[Any]:
     )
     is_open = func.coalesce(found.n_mature < found.n_entered, False)
     kind = metric.kind if isinstance(metric.kind, Cohort) else None
+    is_early = is_open & (found.n_mature < kind.least) if kind and kind.least is not None else is_open
     lack = "had their time" if kind and kind.within is not None else "an outcome"
     return select(
         found.period.label("date_day"), _text(metric.name).label("metric"), _text(family).label("family"),
         found.channel, found.campaign.label("campaign_id"), above.label("numerator"), below.label("denominator"),
         (true() if metric.denominator else false()).label("is_ratio"),
         (true() if ADDITIVITY[metric.name] in SUMS else false()).label("adds_up"),
-        (false() if kind and kind.is_resolved else is_open).label("is_early"),
+        is_early.label("is_early"),
         case((is_open, literal(f"not all who entered have {lack} yet"))).label("still_open"),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Date, Select, Table, and_, cast, func, literal, or_, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext
@@ -20,6 +20,7 @@ from b2b_pipeline.derived.registry import trace
 from b2b_pipeline.errors import DamagedError
 from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.metrics.answer import Answer, decimal_text
+from b2b_pipeline.metrics.gaps import FoundGaps
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.model import STANDARD, Aggregate, Leg, Metric, Term
 from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
@@ -148,7 +149,11 @@ def _in_channel(column: ColumnElement[Any], channel: str | None) -> list[ColumnE
 def _metric_sql(warehouse: Warehouse, config: Config, metric: Metric, day: date, channel: str | None) -> str:
     without = _unfed(warehouse, config, metric) if channel == ALL else ()
     by = () if channel == ALL else ("channel",)
-    query = plan(metric, config, Asked(dimensions=by, without=without, periods=[Bounds(None, day, day)]))
+    with warehouse.read() as connection:
+        known_until = FoundGaps(connection, config).of([*metric.components]).known_until
+    until = cast(literal(known_until, Date), Date)  # a bare date would be text where the SQL is written out
+    asked = Asked(dimensions=by, without=without, known_until=until, periods=[Bounds(None, day, day)])
+    query = plan(metric, config, asked)
     if channel != ALL:
         found = query.subquery()
         query = select(found).where(*_in_channel(found.c.channel, channel))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from b2b_pipeline.core.given import Need
 from b2b_pipeline.metrics.families.lead_generation import LEADS, MQLS, SQLS, at_least
 from b2b_pipeline.metrics.families.pipeline import OPPORTUNITIES, WON
-from b2b_pipeline.metrics.kinds import Cohort, Linear
+from b2b_pipeline.metrics.kinds import Cohort, Fitted, Linear
 from b2b_pipeline.metrics.model import Family, Metric, reached
 
 _TIED = Need("opportunity", ("person",))
@@ -109,6 +109,14 @@ FAMILY = Family(
             "leads_with_won",
             "leads",
             "leads of the day with a won opportunity / leads of the day",
+        ),
+        Metric(
+            "lead_to_customer_rate_90d",
+            "the share of leads that have a won opportunity after 90 days, estimated (Kaplan-Meier) from all leads of "
+            "the days, those that have not had 90 days yet too",
+            "rate",
+            Fitted("leads_with_won", "leads", within=90, minimum_n=30),
+            owner="revenue operations",
         ),
         _period("lead_to_mql_rate_period", "mqls", "leads", "MQLs / leads of the same period"),
         _period("mql_to_sql_rate_period", "sqls", "mqls", "SQLs / MQLs of the same period"),

@@ -47,6 +47,11 @@ class Cohort:
         return self.within is not None or self.is_resolved
 
     @property
+    def least(self) -> int | None:
+        """How many of those who entered must have had their time, or have an outcome; None: all of them."""
+        return 1 if self.is_resolved else None
+
+    @property
     def beside(self) -> tuple[Term, ...]:
         return (Term(self.entered),) if self.decided else ()
 
