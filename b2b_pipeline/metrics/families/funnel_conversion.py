@@ -117,6 +117,7 @@ FAMILY = Family(
             "rate",
             Fitted("leads_with_won", "leads", within=90, minimum_n=30),
             owner="revenue operations",
+            example=({"leads_with_won": "3", "leads": "12"}, "0.25"),
         ),
         _period("lead_to_mql_rate_period", "mqls", "leads", "MQLs / leads of the same period"),
         _period("mql_to_sql_rate_period", "sqls", "mqls", "SQLs / MQLs of the same period"),

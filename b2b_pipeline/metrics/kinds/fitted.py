@@ -55,11 +55,11 @@ def watched(kind: Fitted, cells: Subquery, names: Sequence[str], known_until: Co
     until = days_between(c.date_day, known_until)
     age = func.greatest(c.age, 0)  # a date of before they entered
     got_there = (c.component == kind.reached) & (age <= until)
-    leaving = case((c.component == kind.entered, c.n_rows), (got_there, -c.n_rows), else_=0)
+    leaving = case((c.component == kind.entered, c.value), (got_there, -c.value), else_=0)
     stay = [column if column.name in names else cast(null(), column.type).label(column.name) for column in c]
     both = union_all(
         select(*c, until.label("at"), leaving.label("leaving"), literal(0).label("arriving")),
-        select(*stay, age, c.n_rows, c.n_rows).where(got_there),
+        select(*stay, age, c.value, c.value).where(got_there),
     ).subquery()
     keys = [both.c[name] for name in names]
     return select(
