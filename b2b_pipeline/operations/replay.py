@@ -58,11 +58,13 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
     rebuilt.loads = load_tables(warehouse, landing, config, fed, run_id, replay=replay)
     for broken in (report.broken for report in rebuilt.loads.values() if report.broken):
         raise broken
-    for table in tables.DERIVED:
-        rebuilt.derived[table.name] = derive_table(warehouse, config, table)
+    with warehouse.kept_open():
+        for table in tables.DERIVED:
+            rebuilt.derived[table.name] = derive_table(warehouse, config, table)
     ledger.restore(warehouse, landing.root)
-    for family in FAMILIES.values():
-        rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
+    with warehouse.kept_open():
+        for family in FAMILIES.values():
+            rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
     ledger.keep(warehouse, landing.root, whole=replay)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
     publish_definitions(warehouse, config)
