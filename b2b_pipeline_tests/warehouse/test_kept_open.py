@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError
 
+from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.warehouse.engine import KEPT_SECONDS, Warehouse
 
 READ = "import sys; from sqlalchemy import text; from b2b_pipeline.warehouse.engine import Warehouse; print(*(row['n'] \
@@ -44,7 +44,7 @@ def test_each_transaction_stands_alone_and_a_read_sees_those_before(warehouse: W
     with warehouse.kept_open():
         add(warehouse, 1)
         assert there(warehouse) == [1]
-        with pytest.raises(ProgrammingError):
+        with pytest.raises(ConfigError, match="nowhere does not exist"):
             add_and_break(warehouse, 2)
         add(warehouse, 3)
     assert there(warehouse) == [1, 3]
