@@ -72,7 +72,10 @@ def running(world: World, **options: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _server(app: Starlette) -> uvicorn.Server:
-    return uvicorn.Server(uvicorn.Config(app, lifespan="off", ws="none", log_level="warning", access_log=False))
+    return uvicorn.Server(uvicorn.Config(
+        app, lifespan="off", ws="none", log_level="warning", access_log=False,
+        timeout_graceful_shutdown=1,  # a slow answer may take minutes; who ends the sandbox does not wait for it
+    ))  # fmt: skip
 
 
 def _url(listener: socket.socket) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from b2b_pipeline.cli import side_by_side
 from b2b_pipeline.cli.common import From, To, pipeline
 from b2b_pipeline.errors import ConfigError, TransientError
 
@@ -52,13 +53,15 @@ def backfill(
     if sweep:
         _sweep(found, sources, yesterday)
         return
+    if len(sources) > 1 and not plan:
+        side_by_side.prepare()
     launcher = open_launcher(found)
     gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
     runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
     for line in told_plan(found, runs):
         typer.echo(line, err=not plan)
     if not plan:
-        problems = run(found, launcher, runs, first, last)
+        problems = run(found, launcher, runs, side_by_side.ingest(launcher, runs), first, last)
         told = [f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"]
         refused = list(_refused(found))
         more = [f"{len(refused)} refused: correct them and run it again; `b2b files forget NAME` takes a file back"]
@@ -148,16 +151,21 @@ def told_plan(found: Pipeline, runs: Mapping[str, Sequence[Range]]) -> Iterator[
         yield f"{size}, {about} {told.calls:,} calls ({quota}), {about} {told.seconds / 60:.1f} min"
 
 
-def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]], first: date, last: date) -> list[str]:
-    """Ingest run by run, the sources side by side, then derive once what was read or is missing, and judge.
+def run(
+    found: Pipeline,
+    launcher: Launcher,
+    runs: Mapping[str, Sequence[Range]],
+    steps: Iterator[side_by_side.Step],
+    first: date,
+    last: date,
+) -> list[str]:
+    """Ingest the `runs` by the `steps`, then derive once what was read or is missing, and judge.
 
-    Returns what went wrong; a source that fails or hangs holds up no other. The last day is derived in any case: files
-    may be new.
+    Returns what went wrong; a source that fails holds up no other. The last day is derived in any case: files may be
+    new.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from b2b_pipeline.cli.side_by_side import ingest
 
     problems: list[str] = []
 
@@ -169,7 +177,7 @@ def run(found: Pipeline, launcher: Launcher, runs: Mapping[str, Sequence[Range]]
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks = {name: progress.add_task(name, total=len(ranges)) for name, ranges in runs.items() if ranges}
-        for step in ingest(launcher, runs):
+        for step in steps:
             progress.update(tasks[step.source], description=f"{step.source} {step.start} to {step.end}")
             if step.problem is not None:
                 note(step.problem)

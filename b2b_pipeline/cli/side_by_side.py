@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,16 +29,22 @@ class Step(NamedTuple):
     problem: str | None = None
 
 
+def prepare() -> None:
+    """Start the server that forks the processes: it imports everything once, beside what this process does until then.
+
+    Forked from this one they would have its threads' locks and its open databases.
+    """
+    multiprocessing.set_forkserver_preload(["b2b_pipeline.orchestration.launch", "b2b_pipeline.orchestration.build"])
+    forkserver.ensure_running()
+
+
 def ingest(launcher: Launcher, runs: Mapping[str, Sequence[tuple[date, date]]]) -> Iterator[Step]:
     """Land the runs of each source in their order, all sources at once. Ends what it started however it ends."""
     busy = {source: ranges for source, ranges in runs.items() if ranges}
     if len(busy) < 2:
-        for source, ranges in busy.items():
-            yield from ingest_here(launcher, source, ranges)
+        yield from ingest_here(launcher, busy)
         return
-    # A server that has imported everything once forks them, without threads and open databases of this process.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "b2b_pipeline.orchestration.launch", "b2b_pipeline.orchestration.build"])
     told = context.Queue()
     processes: dict[str, BaseProcess] = {
         source: context.Process(target=_work, args=(source, ranges, told, dict(os.environ)), daemon=True)
@@ -84,16 +91,19 @@ def _end(processes: Sequence[BaseProcess] | Any) -> None:
 def _work(source: str, ranges: Sequence[tuple[date, date]], told: Any, environment: Mapping[str, str]) -> None:
     from b2b_pipeline.cli.backfill import open_launcher
     from b2b_pipeline.cli.common import pipeline
+    from b2b_pipeline.orchestration.build import end_with_the_run
 
+    end_with_the_run()
     os.environ.clear()
     os.environ.update(environment)
     with suppress(KeyboardInterrupt):
-        for step in ingest_here(open_launcher(pipeline()), source, ranges):
+        for step in ingest_here(open_launcher(pipeline()), {source: ranges}):
             told.put(step)
 
 
-def ingest_here(launcher: Launcher, source: str, ranges: Sequence[tuple[date, date]]) -> Iterator[Step]:
-    """Land the runs of one source in this process."""
-    for start, end in ranges:
-        yield Step(source, start, end)
-        yield Step(source, start, end, launcher.ingest(source, start, end))
+def ingest_here(launcher: Launcher, runs: Mapping[str, Sequence[tuple[date, date]]]) -> Iterator[Step]:
+    """Land them one after the other in this process."""
+    for source, ranges in runs.items():
+        for start, end in ranges:
+            yield Step(source, start, end)
+            yield Step(source, start, end, launcher.ingest(source, start, end))

@@ -26,7 +26,8 @@ EXECUTOR = dg.multiprocess_executor.configured(
 
 
 def end_with_the_run() -> None:
-    """In the process of a step: die with the process of the run, which may be killed; a step alone goes on for long."""
+    """In the process of a step, or of a source: die with the process that started it, which may be killed; alone it
+    would go on for long."""
     run = multiprocessing.parent_process()
     if run is not None and isinstance(multiprocessing.current_process(), ForkServerProcess):
 

@@ -98,9 +98,11 @@ def failure(message: str, *errors: PipelineError) -> dg.Failure:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Our error, raised inside, leaves as Dagster's."""
+    """Our error, raised inside, leaves as Dagster's. Who interrupts a step does not want it tried again."""
     try:
         yield
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        raise dg.Failure("interrupted", allow_retries=False) from None
     except PipelineError as error:
         raise failure(str(error), error) from None
     except OSError as error:

@@ -72,7 +72,9 @@ def test_a_killed_backfill_is_ended_by_the_next_command_which_goes_on_from_there
         assert any(GONE in event.message for event in instance.all_logs(killed.run_id))
 
 
-def test_a_vendor_that_hangs_holds_up_no_other_and_ctrl_c_ends_them_all(installation: Installation) -> None:
+def test_a_vendor_that_hangs_holds_up_no_other_and_an_end_of_the_command_ends_them_all(
+    installation: Installation,
+) -> None:
     make_a_vendor_slow(installation, 300)
     with subprocess.Popen([*B2B, "backfill"], stderr=subprocess.DEVNULL) as running:
         wait_until_a_vendor_is_slow(installation)
@@ -81,13 +83,19 @@ def test_a_vendor_that_hangs_holds_up_no_other_and_ctrl_c_ends_them_all(installa
         assert statuses()["ingest_hubspot"] == ["STARTED"]
         running.send_signal(signal.SIGINT)  # to it alone, as a service manager does
         assert running.wait(60) == 130
-    assert not processes(installation.folder)
+    wait_for(lambda: processes(installation.folder), [], 10)
     assert statuses()["ingest_hubspot"] == ["FAILURE"]
     assert "derive" not in statuses()
+    make_a_vendor_slow(installation, 300)
+    with subprocess.Popen([*B2B, "backfill"], stderr=subprocess.DEVNULL) as running:
+        wait_until_a_vendor_is_slow(installation)
+        running.kill()
+    wait_for(lambda: processes(installation.folder), [], 20)
     again = subprocess.run([*B2B, "backfill"], capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
     found = statuses()
     assert [found[job] for job in (*others, "derive")] == [["SUCCESS"]] * 4
+    assert found["ingest_hubspot"] == ["SUCCESS", "FAILURE", "FAILURE"]
 
 
 def test_a_backfill_that_runs_is_left_alone_by_other_commands(installation: Installation) -> None:

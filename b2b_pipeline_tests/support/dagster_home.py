@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -24,7 +24,6 @@ from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
-from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.installation import DEMO, START, UNTIL, Installation, served, settle
 from b2b_pipeline_tests.support.migrated import migrated
@@ -127,13 +126,6 @@ def failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     return found
 
 
-def one_after_another(
-    launcher: Launcher, runs: Mapping[str, Sequence[tuple[date, date]]]
-) -> Iterator[side_by_side.Step]:
-    for source, ranges in runs.items():
-        yield from side_by_side.ingest_here(launcher, source, ranges)
-
-
 def set_up(folder: Path) -> dict[str, str]:
     """Write `dagster.yaml` as `make setup` does; returns the environment that Dagster needs."""
     folder.mkdir(exist_ok=True)
@@ -148,7 +140,8 @@ def _opened(folder: Path, at: datetime = MORNING) -> Iterator[Orchestra]:
         settle(found, patch)
         for name, value in set_up(folder / "dagster").items():
             patch.setenv(name, value)
-        patch.setattr(side_by_side, "ingest", one_after_another)  # another process has another clock
+        patch.setattr(side_by_side, "prepare", lambda: None)
+        patch.setattr(side_by_side, "ingest", side_by_side.ingest_here)  # another process has another clock
         patch.setattr(common, "RETRY", dg.RetryPolicy(max_retries=common.RETRY.max_retries))  # at once
         with served(found.world), dg.DagsterInstance.get() as instance:
             yield Orchestra(found, instance)
