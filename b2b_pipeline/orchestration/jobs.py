@@ -19,6 +19,7 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 NIGHTLY_HOUR = 2  # in the reporting time zone; vendors' days are over, settle lags have passed
 CATCH_UP_DAYS = 14
 DERIVE = "derive"
+READS = "b2b/reads"  # of how many runs at once, see dagster.yaml
 
 
 def ingest_job_name(source: str) -> str:
@@ -32,6 +33,7 @@ def jobs(calendar: Calendar) -> Iterator[Any]:  # Dagster does not export the ty
             ingest_job_name(source),
             AssetSelection.key_prefixes(["raw", source]),
             description=f"Reads {SOURCES[source].title} into landing.",
+            tags={READS: source},
         )
     # In any other job these would judge days that it is not about.
     freshness = AssetSelection.checks(*(dg.AssetCheckKey(kpi_key(family), FRESHNESS) for family in FAMILIES))

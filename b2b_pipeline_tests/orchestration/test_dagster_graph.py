@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.derived.registry import ANY
@@ -15,8 +17,10 @@ from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.view import kpi_daily
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.common import RETRY
+from b2b_pipeline.orchestration.jobs import ingest_job_name
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
+from b2b_pipeline_tests.support import dagster_home
 from b2b_pipeline_tests.support.installation import DEMO
 
 KINDS_OF_TABLE = {"pandas", "sql"}
@@ -189,3 +193,12 @@ print(*[name for name in sys.modules if name.split(".")[0] in ("dagster", "dagst
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("settings", [dagster_home.SETTINGS, Path(__file__).parents[2] / "docker" / "dagster.yaml"])
+def test_vendors_that_hang_leave_runs_for_what_derives(settings: Path, defs: dg.Definitions) -> None:
+    runs = yaml.safe_load(settings.read_text(encoding="utf-8"))["concurrency"]["runs"]
+    (reading,) = runs["tag_concurrency_limits"]
+    assert reading["limit"] < runs["max_concurrent_runs"]
+    tagged = {job.name for job in defs.resolve_all_job_defs() if reading["key"] in job.tags}
+    assert tagged == {ingest_job_name(source) for source in SOURCES}
