@@ -83,7 +83,7 @@ def test_a_replay_and_a_second_build_change_nothing(reference: Workshop) -> None
     assert content(reference.warehouse, tables.kpi_change) == noted
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_build_that_is_killed_goes_on_as_if_it_had_not_been(
     seed: int,
     undisturbed: tuple[Workshop, int],
