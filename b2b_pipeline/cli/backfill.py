@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,20 +54,21 @@ def backfill(
     if sweep:
         _sweep(found, sources, yesterday)
         return
-    if len(sources) > 1 and not plan:
-        side_by_side.prepare()
-    launcher = open_launcher(found)
-    gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
-    runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
-    for line in told_plan(found, runs):
-        typer.echo(line, err=not plan)
-    if not plan:
-        problems = run(found, launcher, runs, side_by_side.ingest(launcher, runs), first, last)
-        told = [f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"]
-        refused = list(_refused(found))
-        more = [f"{len(refused)} refused: correct them and run it again; `b2b files forget NAME` takes a file back"]
-        if problems or refused:
-            raise TransientError("; ".join([*(told if problems else []), *(more if refused else [])]))
+    opened = launchers(found, sources)
+    with side_by_side.readers([] if plan else sources, opened) as ingest:
+        launcher = opened()
+        gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
+        runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
+        for line in told_plan(found, runs):
+            typer.echo(line, err=not plan)
+        if plan:
+            return
+        problems = run(found, launcher, runs, ingest(launcher, runs), first, last)
+    told = [f"{len(problems)} runs failed; what was landed stays, and the same command goes on from there"]
+    refused = list(_refused(found))
+    more = [f"{len(refused)} refused: correct them and run it again; `b2b files forget NAME` takes a file back"]
+    if problems or refused:
+        raise TransientError("; ".join([*(told if problems else []), *(more if refused else [])]))
 
 
 def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
@@ -112,27 +114,44 @@ def _told_gone(
 
 def open_launcher(found: Pipeline) -> Launcher:
     """The launcher on the instance that the UI shows. Raises ConfigError without DAGSTER_HOME."""
-    instance = open_instance()
+    return launchers(found)()
+
+
+def launchers(found: Pipeline, sources: Sequence[str] = ()) -> Callable[[], Launcher]:
+    """What opens a launcher on the instance that the UI shows: all is built by then, but nothing is open.
+
+    sources: whose jobs it will run. Raises ConfigError without DAGSTER_HOME.
+    """
+    _prepare_dagster()
     from b2b_pipeline.orchestration.build import build_defs
+    from b2b_pipeline.orchestration.jobs import ingest_job_name
     from b2b_pipeline.orchestration.launch import Launcher, announce_ranges_at_once
 
     announce_ranges_at_once()
-    return Launcher(build_defs(found), found, instance)
+    defs = build_defs(found)
+    for source in sources:
+        defs.resolve_job_def(ingest_job_name(source))
+    return lambda: Launcher(defs, found, open_instance())
+
+
+def _prepare_dagster() -> None:
+    if not os.environ.get("DAGSTER_HOME"):
+        raise ConfigError("DAGSTER_HOME is not set: `make setup` writes it into .env")
+    import warnings
+
+    from dagster import BetaWarning
+
+    warnings.filterwarnings("ignore", category=BetaWarning)
 
 
 def open_instance() -> DagsterInstance:
     """Dagster's instance of this home, after what a killed process left going was ended. Raises ConfigError."""
-    import os
-    import warnings
+    _prepare_dagster()
+    from dagster import DagsterInstance
 
-    if not os.environ.get("DAGSTER_HOME"):
-        raise ConfigError("DAGSTER_HOME is not set: `make setup` writes it into .env")
-    import dagster as dg
-
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     from b2b_pipeline.orchestration.alive import end_dead_runs
 
-    instance = dg.DagsterInstance.get()
+    instance = DagsterInstance.get()
     end_dead_runs(instance)
     return instance
 

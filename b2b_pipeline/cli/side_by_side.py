@@ -1,14 +1,19 @@
-"""Sources read side by side, a process for each: in one process Dagster executes one run at a time."""
+"""Sources read side by side, a process for each: in one process Dagster executes one run at a time.
+
+The processes are forked when everything is imported and built and nothing is open: no thread's lock and no database of
+this process goes with them, and none of them has to do that again.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
-from multiprocessing import forkserver
+from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
 NOTICED = 0.5  # seconds until it is that a process is gone
 PATIENCE = 15.0  # seconds that an interrupted process has to end
+Runs = Mapping[str, Sequence[tuple[date, date]]]
 
 
 class Step(NamedTuple):
@@ -29,39 +35,54 @@ class Step(NamedTuple):
     problem: str | None = None
 
 
-def prepare() -> None:
-    """Start the server that forks the processes: it imports everything once, beside what this process does until then.
+class _Reader(NamedTuple):
+    process: BaseProcess
+    inbox: Connection[Any, Any]
 
-    Forked from this one they would have its threads' locks and its open databases.
+
+Ingest = Callable[["Launcher", Runs], Iterator[Step]]
+
+
+@contextmanager
+def readers(sources: Sequence[str], open_launcher: Callable[[], Launcher]) -> Iterator[Ingest]:
+    """What lands the runs of each source in their order, all sources at once, and ends what it started however it ends.
+
+    open_launcher: what each process opens for itself.
     """
-    multiprocessing.set_forkserver_preload(["b2b_pipeline.orchestration.launch", "b2b_pipeline.orchestration.build"])
-    forkserver.ensure_running()
-
-
-def ingest(launcher: Launcher, runs: Mapping[str, Sequence[tuple[date, date]]]) -> Iterator[Step]:
-    """Land the runs of each source in their order, all sources at once. Ends what it started however it ends."""
-    busy = {source: ranges for source, ranges in runs.items() if ranges}
-    if len(busy) < 2:
-        yield from ingest_here(launcher, busy)
+    if len(sources) < 2:
+        yield ingest_here
         return
-    context = multiprocessing.get_context("forkserver")
-    told = context.Queue()
-    processes: dict[str, BaseProcess] = {
-        source: context.Process(target=_work, args=(source, ranges, told, dict(os.environ)), daemon=True)
-        for source, ranges in busy.items()
-    }
+    context = multiprocessing.get_context("fork")
+    told, started = context.Queue(), dict[str, _Reader]()
     try:
-        for process in processes.values():
+        for source in sources:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(source, theirs, told, open_launcher), daemon=True)
             process.start()
-        yield from _told(told, processes, busy)
+            theirs.close()
+            started[source] = _Reader(process, ours)
+        yield partial(_ingest, started, told)
     finally:
-        _end(processes.values())
+        _end(started)
 
 
-def _told(told: Any, processes: Mapping[str, BaseProcess], busy: Mapping[str, Sequence[Any]]) -> Iterator[Step]:
-    left = {source: list(ranges) for source, ranges in busy.items()}
+def ingest_here(launcher: Launcher, runs: Runs) -> Iterator[Step]:
+    """Land them one after the other in this process."""
+    for source, ranges in runs.items():
+        for start, end in ranges:
+            yield Step(source, start, end)
+            yield Step(source, start, end, launcher.ingest(source, start, end))
+
+
+def _ingest(started: Mapping[str, _Reader], told: Any, launcher: Launcher, runs: Runs) -> Iterator[Step]:
+    left = {source: list(ranges) for source, ranges in runs.items() if ranges}
+    if len(left) < 2:
+        yield from ingest_here(launcher, left)
+        return
+    for source in left:
+        started[source].inbox.send(runs[source])
     while any(left.values()):
-        gone = [source for source, process in processes.items() if left[source] and not process.is_alive()]
+        gone = [source for source in left if left[source] and not started[source].process.is_alive()]
         try:
             while True:
                 step: Step = told.get(timeout=NOTICED)
@@ -70,40 +91,28 @@ def _told(told: Any, processes: Mapping[str, BaseProcess], busy: Mapping[str, Se
                 yield step
         except Empty:  # what those who are gone had to say is said
             for source in gone:
-                for start, end in left[source]:
-                    yield Step(source, start, end, f"{source}: its process ended with {processes[source].exitcode}")
+                why = f"{source}: its process ended with {started[source].process.exitcode}"
+                yield from (Step(source, start, end, why) for start, end in left[source])
                 left[source] = []
+    _end(started)
 
 
-def _end(processes: Sequence[BaseProcess] | Any) -> None:
+def _end(started: Mapping[str, _Reader]) -> None:
     """As Ctrl-C does, which a terminal tells to each of them and a signal to this process alone; then by force."""
-    for process in processes:
+    for process, _ in started.values():
         if process.pid and process.is_alive():
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGINT)
-    for process in processes:
-        if process.pid:
-            process.join(PATIENCE)
-            process.kill()
-            process.join()
+    for process, _ in started.values():
+        process.join(PATIENCE)
+        process.kill()
+        process.join()
 
 
-def _work(source: str, ranges: Sequence[tuple[date, date]], told: Any, environment: Mapping[str, str]) -> None:
-    from b2b_pipeline.cli.backfill import open_launcher
-    from b2b_pipeline.cli.common import pipeline
+def _work(source: str, inbox: Connection[Any, Any], told: Any, open_launcher: Callable[[], Launcher]) -> None:
     from b2b_pipeline.orchestration.build import end_with_the_run
 
     end_with_the_run()
-    os.environ.clear()
-    os.environ.update(environment)
-    with suppress(KeyboardInterrupt):
-        for step in ingest_here(open_launcher(pipeline()), {source: ranges}):
+    with suppress(KeyboardInterrupt, EOFError):
+        for step in ingest_here(open_launcher(), {source: inbox.recv()}):
             told.put(step)
-
-
-def ingest_here(launcher: Launcher, runs: Mapping[str, Sequence[tuple[date, date]]]) -> Iterator[Step]:
-    """Land them one after the other in this process."""
-    for source, ranges in runs.items():
-        for start, end in ranges:
-            yield Step(source, start, end)
-            yield Step(source, start, end, launcher.ingest(source, start, end))

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkProcess, ForkServerProcess
 
 import dagster as dg
 
@@ -29,7 +29,7 @@ def end_with_the_run() -> None:
     """In the process of a step, or of a source: die with the process that started it, which may be killed; alone it
     would go on for long."""
     run = multiprocessing.parent_process()
-    if run is not None and isinstance(multiprocessing.current_process(), ForkServerProcess):
+    if run is not None and isinstance(multiprocessing.current_process(), ForkServerProcess | ForkProcess):
 
         def follow() -> None:
             wait([run.sentinel])
