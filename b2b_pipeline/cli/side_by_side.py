@@ -11,17 +11,16 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from b2b_pipeline.orchestration.launch import Launcher
 
-NOTICED = 0.5  # seconds until it is that a process is gone
 PATIENCE = 15.0  # seconds that an interrupted process has to end
 Runs = Mapping[str, Sequence[tuple[date, date]]]
 
@@ -35,9 +34,11 @@ class Step(NamedTuple):
     problem: str | None = None
 
 
-class _Reader(NamedTuple):
+@dataclass
+class _Reader:
     process: BaseProcess
-    inbox: Connection[Any, Any]
+    pipe: Connection[Any, Any]
+    is_busy: bool = False
 
 
 Ingest = Callable[["Launcher", Runs], Iterator[Step]]
@@ -52,16 +53,18 @@ def readers(sources: Sequence[str], open_launcher: Callable[[], Launcher]) -> It
     if len(sources) < 2:
         yield ingest_here
         return
+    from b2b_pipeline.orchestration.build import end_with_the_run
+
     context = multiprocessing.get_context("fork")
-    told, started = context.Queue(), dict[str, _Reader]()
+    started: dict[str, _Reader] = {}
     try:
         for source in sources:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(source, theirs, told, open_launcher), daemon=True)
+            process = context.Process(target=_work, args=(source, theirs, open_launcher, end_with_the_run), daemon=True)
             process.start()
             theirs.close()
             started[source] = _Reader(process, ours)
-        yield partial(_ingest, started, told)
+        yield partial(_ingest, started)
     finally:
         _end(started)
 
@@ -74,45 +77,54 @@ def ingest_here(launcher: Launcher, runs: Runs) -> Iterator[Step]:
             yield Step(source, start, end, launcher.ingest(source, start, end))
 
 
-def _ingest(started: Mapping[str, _Reader], told: Any, launcher: Launcher, runs: Runs) -> Iterator[Step]:
+def _ingest(started: Mapping[str, _Reader], launcher: Launcher, runs: Runs) -> Iterator[Step]:
     left = {source: list(ranges) for source, ranges in runs.items() if ranges}
     if len(left) < 2:
         yield from ingest_here(launcher, left)
         return
-    for source in left:
-        started[source].inbox.send(runs[source])
-    while any(left.values()):
-        gone = [source for source in left if left[source] and not started[source].process.is_alive()]
-        try:
-            while True:
-                step: Step = told.get(timeout=NOTICED)
-                if step.problem is not None:
-                    left[step.source].remove((step.start, step.end))
-                yield step
-        except Empty:  # what those who are gone had to say is said
-            for source in gone:
+    told: dict[Any, str] = {started[source].pipe: source for source in left}
+    for source, ranges in left.items():
+        with suppress(OSError):  # it is gone: reading from it says so
+            started[source].is_busy = True
+            started[source].pipe.send(ranges)
+    while told:
+        for pipe in wait(list(told)):
+            source = told[pipe]
+            try:
+                step: Step = started[source].pipe.recv()
+            except (EOFError, OSError):  # it is done, or gone
+                del told[pipe]
+                started[source].process.join()
                 why = f"{source}: its process ended with {started[source].process.exitcode}"
                 yield from (Step(source, start, end, why) for start, end in left[source])
-                left[source] = []
+                continue
+            if step.problem is not None:
+                left[source].remove((step.start, step.end))
+            yield step
     _end(started)
 
 
 def _end(started: Mapping[str, _Reader]) -> None:
     """As Ctrl-C does, which a terminal tells to each of them and a signal to this process alone; then by force."""
-    for process, _ in started.values():
-        if process.pid and process.is_alive():
+    for reader in started.values():
+        if not reader.is_busy:
+            reader.process.kill()
+        elif reader.process.pid and reader.process.is_alive():
             with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGINT)
-    for process, _ in started.values():
-        process.join(PATIENCE)
-        process.kill()
-        process.join()
+                os.kill(reader.process.pid, signal.SIGINT)
+    for reader in started.values():
+        reader.process.join(PATIENCE)
+        reader.process.kill()
+        reader.process.join()
 
 
-def _work(source: str, inbox: Connection[Any, Any], told: Any, open_launcher: Callable[[], Launcher]) -> None:
-    from b2b_pipeline.orchestration.build import end_with_the_run
-
-    end_with_the_run()
+def _work(
+    source: str,
+    pipe: Connection[Any, Any],
+    open_launcher: Callable[[], Launcher],
+    end_with_the_run: Callable[[], None],
+) -> None:
     with suppress(KeyboardInterrupt, EOFError):
-        for step in ingest_here(open_launcher(), {source: inbox.recv()}):
-            told.put(step)
+        end_with_the_run()
+        for step in ingest_here(open_launcher(), {source: pipe.recv()}):
+            pipe.send(step)

@@ -1,0 +1,45 @@
+"""Readers in processes of their own: what each says, and what is said of one that is gone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from datetime import date
+
+from b2b_pipeline.cli.side_by_side import Step, readers
+
+ONE, TWO = (date(2026, 1, 1), date(2026, 1, 7)), (date(2026, 1, 8), date(2026, 1, 14))
+
+
+class Launcher:
+    """Of a source of ours, whose process is killed, and one that fails."""
+
+    def ingest(self, source: str, start: date, end: date) -> str:
+        if source == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return f"{os.getpid()}" if source == "failing" else ""
+
+
+def test_a_process_that_is_killed_is_told_of_and_the_others_go_on() -> None:
+    runs = {"well": [ONE, TWO], "killed": [ONE, TWO], "failing": [TWO], "done": []}
+    with readers([*runs], Launcher) as ingest:  # type: ignore[arg-type]
+        steps = list(ingest(Launcher(), runs))  # type: ignore[arg-type]
+        assert not multiprocessing.active_children()
+    ended = [step for step in steps if step.problem is not None]
+    assert [step for step in ended if step.source == "well"] == [Step("well", *ONE, ""), Step("well", *TWO, "")]
+    gone = "killed: its process ended with -9"
+    assert [step for step in ended if step.source == "killed"] == [
+        Step("killed", *ONE, gone),
+        Step("killed", *TWO, gone),
+    ]
+    (failed,) = [step for step in ended if step.source == "failing"]
+    assert failed.problem not in (None, "", str(os.getpid())), "in a process of its own"
+    assert Step("well", *ONE) in steps
+
+
+def test_one_that_has_anything_to_read_needs_no_process() -> None:
+    with readers(["failing", "well"], Launcher) as ingest:  # type: ignore[arg-type]
+        steps = list(ingest(Launcher(), {"failing": [ONE], "well": []}))  # type: ignore[arg-type]
+    assert steps == [Step("failing", *ONE), Step("failing", *ONE, str(os.getpid()))]
+    assert not multiprocessing.active_children()
