@@ -18,6 +18,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from b2b_pipeline.errors import PipelineError
+
 if TYPE_CHECKING:
     from b2b_pipeline.orchestration.launch import Launcher
 
@@ -91,12 +93,13 @@ def _ingest(started: Mapping[str, _Reader], launcher: Launcher, runs: Runs) -> I
         for pipe in wait(list(told)):
             source = told[pipe]
             try:
-                step: Step = started[source].pipe.recv()
+                step: Step | str = started[source].pipe.recv()
             except (EOFError, OSError):  # it is done, or gone
-                del told[pipe]
                 started[source].process.join()
-                why = f"{source}: its process ended with {started[source].process.exitcode}"
-                yield from (Step(source, start, end, why) for start, end in left[source])
+                step = f"its process ended with {started[source].process.exitcode}"
+            if isinstance(step, str):
+                del told[pipe]
+                yield from (Step(source, start, end, f"{source}: {step}") for start, end in left[source])
                 continue
             if step.problem is not None:
                 left[source].remove((step.start, step.end))
@@ -126,5 +129,12 @@ def _work(
 ) -> None:
     with suppress(KeyboardInterrupt, EOFError):
         end_with_the_run()
-        for step in ingest_here(open_launcher(), {source: pipe.recv()}):
-            pipe.send(step)
+        runs = {source: pipe.recv()}
+        try:
+            for step in ingest_here(open_launcher(), runs):
+                pipe.send(step)
+        except Exception as error:  # noqa: BLE001 - such as a full disk: it is told, not shown with its trace
+            from b2b_pipeline.failures import explained
+            from b2b_pipeline.privacy import mask
+
+            pipe.send(mask(str(error if isinstance(error, PipelineError) else explained(error))))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 from datetime import date
+
+import pytest
 
 from b2b_pipeline.cli.side_by_side import Step, readers
 
@@ -18,11 +21,13 @@ class Launcher:
     def ingest(self, source: str, start: date, end: date) -> str:
         if source == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if source == "broken":
+            raise OSError(errno.ENOSPC, "No space left on device", "runs.db")
         return f"{os.getpid()}" if source == "failing" else ""
 
 
-def test_a_process_that_is_killed_is_told_of_and_the_others_go_on() -> None:
-    runs = {"well": [ONE, TWO], "killed": [ONE, TWO], "failing": [TWO], "done": []}
+def test_a_process_that_is_killed_or_breaks_is_told_of_and_the_others_go_on(capfd: pytest.CaptureFixture[str]) -> None:
+    runs = {"well": [ONE, TWO], "killed": [ONE, TWO], "failing": [TWO], "done": [], "broken": [ONE]}
     with readers([*runs], Launcher) as ingest:  # type: ignore[arg-type]
         steps = list(ingest(Launcher(), runs))  # type: ignore[arg-type]
         assert not multiprocessing.active_children()
@@ -36,6 +41,10 @@ def test_a_process_that_is_killed_is_told_of_and_the_others_go_on() -> None:
     (failed,) = [step for step in ended if step.source == "failing"]
     assert failed.problem not in (None, "", str(os.getpid())), "in a process of its own"
     assert Step("well", *ONE) in steps
+    (broken,) = [step.problem or "" for step in ended if step.source == "broken"]
+    assert broken.startswith("broken: ")
+    assert "No space left" in broken
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_one_that_has_anything_to_read_needs_no_process() -> None:
