@@ -18,8 +18,8 @@ THOROUGH = (
     "test_cli_init", "test_cli_kpi", "test_cli_ui", "test_complete", "test_component", "test_currencies",
     "test_dagster_", "test_damage", "test_dimensions",
     "test_docker", "test_end_to_end", "test_failures", "test_file_coverage", "test_files_email_summary",
-    "test_files_load", "test_files_options", "test_files_private", "test_kill", "test_kinds", "test_power_loss", "test_purged",
-    "test_reload", "test_retention", "test_sandbox_world", "test_setup", "test_shared",
+    "test_files_load", "test_files_options", "test_files_private", "test_kill", "test_kinds", "test_power_loss",
+    "test_purged", "test_reload", "test_retention", "test_sandbox_world", "test_setup", "test_shared",
     "test_sweep", "test_trial_", "test_unknown", "test_versions",
 )  # fmt: skip
 
