@@ -31,6 +31,7 @@ KNOWN = date(2026, 3, 1)
 RELAPSED = (6, 6, 6, 7, 10, 13, 16, 22, 23)
 CENSORED = (6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35)
 PUBLISHED = {6: 0.857, 7: 0.807, 10: 0.753, 13: 0.690, 16: 0.627, 22: 0.538, 23: 0.448, 35: 0.448}
+OF_DAY = "select value from kpi_daily where date_day = '2026-01-01'"
 UNDATED = "1 of leads_with_won have no day, so nobody knows after how many days"
 DEALS = f"""
   deals:
@@ -206,6 +207,8 @@ def test_a_won_deal_without_a_day_makes_it_unknown_and_not_lower(
         found.load()
         (row,) = found.ask("lead_to_customer_rate_90d", "2026-01-01", "2026-01-01")
         assert (row["value"], row["why_null"]) == expected
+        view = text(f"{OF_DAY} and metric = 'lead_to_customer_rate_90d'")
+        assert [each["value"] for each in found.pipeline().warehouse.rows(view)] == [expected[0]]
 
 
 @pytest.mark.parametrize(

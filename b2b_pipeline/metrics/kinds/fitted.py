@@ -42,9 +42,10 @@ class Fitted(Cohort):
         return "fitted"
 
     def sides(self, columns: Mapping[str, ColumnElement[Any]], config: Config) -> tuple[Any, Any]:
-        """How many will have got there, and how many entered."""
+        """How many will have got there, and how many entered; not known while one got there on no known day."""
         entered = columns[Term(self.entered).label]
-        return cast(entered, Double) * columns[ESTIMATE], entered
+        (reached,) = (columns[term.label] for term in self.numerator)
+        return case((reached.is_not(None), cast(entered, Double) * columns[ESTIMATE])), entered
 
 
 def watched(kind: Fitted, cells: Subquery, names: Sequence[str], known_until: ColumnElement[Any]) -> Subquery:
