@@ -162,7 +162,7 @@ def _file_sensor(calendar: Calendar) -> dg.SensorDefinition:
     @dg.sensor(
         name="file_drops",
         asset_selection=[file_key(stream) for stream in file_streams(files)],
-        minimum_interval_seconds=10,
+        minimum_interval_seconds=5,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lands files that are new in the inbox, or were replaced, once they stand still, and tells at once "
         "which were refused or fit nowhere. A malformed one fails its own run, once.",
