@@ -3,7 +3,7 @@
 Beside the clean world there is a rough one, with accounts as real ones are: a Salesforce org west of UTC, whose dates
 are its own days; Google clients that are half set up, cancelled, or below a manager of their own, and two campaigns of
 one name; a HubSpot portal without UTM properties, whose campaigns have names for ids, and without Marketing Hub; people
-deleted for privacy, and leads purged. In both, LinkedIn is paid and its spend is nowhere to be read.
+deleted for privacy, and leads purged. In both, Facebook is paid and its spend is nowhere to be read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import defaultdict
 from datetime import date, timedelta
 from pathlib import Path
 
-from b2b_sandbox import generate_ads, generate_crm, generate_email, generate_files, generate_fx
+from b2b_sandbox import generate_ads, generate_crm, generate_email, generate_files, generate_fx, generate_social
 from b2b_sandbox.generate_base import Plan, Rows, clock
 from b2b_sandbox.world import SCHEMA, World
 
@@ -69,6 +69,7 @@ def write_start(plan: Plan, connection: sqlite3.Connection) -> None:
     """What is there before the first day is over."""
     rows: Rows = defaultdict(list)
     generate_ads.write_accounts(plan, rows)
+    generate_social.write_accounts(plan, rows)
     generate_crm.write_start(plan, rows)
     generate_email.write_start(plan, rows)
     for before in range(FIXINGS_BEFORE, 0, -1):
@@ -81,6 +82,7 @@ def write_day(plan: Plan, day: date, connection: sqlite3.Connection) -> None:
     rows: Rows = defaultdict(list)
     generate_fx.write_day(plan, day, rows)
     generate_ads.write_day(plan, day, rows)
+    generate_social.write_day(plan, day, rows)
     generate_crm.write_day(plan, day, rows)
     generate_email.write_day(plan, day, rows)
     generate_files.write_day(plan, day, rows, connection)

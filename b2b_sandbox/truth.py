@@ -6,7 +6,7 @@ It is computed straight from the world's rows, from docs/semantics.md alone, and
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -163,6 +163,7 @@ def truth(
     test_patterns: Sequence[str] = TEST_PATTERNS,
     excluded_types: Sequence[str] = EXCLUDED_TYPES,
     with_files: bool = True,
+    platforms: Collection[str] = ("google_ads",),
 ) -> list[dict[str, Any]]:
     """What a perfect reader of the vendors' APIs could know at `as_of` (default: the world's clock), per metric.
 
@@ -171,7 +172,8 @@ def truth(
     it, a period and channel appears where there is anything to count for the metric. Rows have the keys (`date`: first
     day of the period; `channel`), `metric`, `value`, `numerator`, `denominator`. Money is a decimal string, the value
     in cents; counts are integers, rates and days floats, the undefined is null.
-    `test_patterns` are glob patterns for the whole address, trimmed and in lower case.
+    `test_patterns` are glob patterns for the whole address, trimmed and in lower case. `platforms` are those whose ads
+    are read.
     """
     unknown = [name for name in (*(metrics or ()), *by) if name not in (*NAMES, *GRAINS, "channel")]
     grains = [grain for grain in by if grain in GRAINS]
@@ -187,7 +189,7 @@ def truth(
         people = People(connection, now, zone, event_leads, own_domains, test_patterns, with_email=with_email)
         deals = opportunities(connection, now, people, money, zone, excluded_types)
         facts = [
-            *ad_facts(connection, now, money),
+            *ad_facts(connection, now, money, platforms),
             *cost_facts(costs, money),
             *person_facts(people, deals, zone),
             *opportunity_facts(deals),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ AD_CHANNEL = {
     **dict.fromkeys(["PERFORMANCE_MAX", "SMART", "LOCAL", "MULTI_CHANNEL"], "paid_search"),
     **dict.fromkeys(["DISPLAY", "DEMAND_GEN", "DISCOVERY"], "display"),
     "VIDEO": "video",
+    "FEED": "paid_social",
 }
 LOOK_BACK = timedelta(days=365)
 
@@ -67,26 +68,27 @@ class Money:
         return None if rate is None else (amount * rate).quantize(CENT_OF_CENT, ROUND_HALF_EVEN)
 
 
-def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money) -> Iterator[Fact]:
-    """Spend, impressions, clicks and conversions per campaign and day, as the platform says at the time."""
+def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money, platforms: Collection[str]) -> Iterator[Fact]:
+    """Spend, impressions, clicks and conversions per campaign and day, as the platforms say at the time."""
     currencies = dict(connection.execute("select vendor || id, currency from ad_account").fetchall())
     types = {
-        (account, campaign): json.loads(payload)["advertisingChannelType"]
+        (account, campaign): json.loads(payload).get("advertisingChannelType", "FEED")
         for account, campaign, payload in connection.execute(
             "select vendor || account_id, id, payload from ad_entity where level = 'campaign' and visible_at <= ?",
             (as_of,),
         )
     }
     rows = connection.execute(
-        """
+        f"""
         select account, campaign_id, date_day, sum(cost_micros), sum(impressions), sum(clicks),
             json_group_array(conversions), json_group_array(conversions_value)
         from (select vendor || account_id as account, campaign_id, ad_group_id, date_day, max(known_at),
                      cost_micros, impressions, clicks, conversions, conversions_value
-              from ad_day where known_at <= ? group by account, campaign_id, ad_group_id, date_day)
+              from ad_day where known_at <= ? and vendor in ({", ".join("?" * len(platforms))})
+              group by account, campaign_id, ad_group_id, date_day)
         group by account, campaign_id, date_day
-        """,
-        (as_of,),
+        """,  # noqa: S608
+        (as_of, *platforms),
     )
     for account, campaign, day_text, micros, impressions, clicks, conversions, values in rows:
         day = date.fromisoformat(day_text)

@@ -11,7 +11,7 @@ Names and payloads in `record_version` (and in `property_history` and `associati
   (`{"email": ..., ...}`), every value a string or null. Objects `marketing_email` and `owner`: the payload is what
   their own APIs show.
 - `ad_entity`: level `campaign`, `ad_group` or `conversion_action`; the payload is the resource as GAQL's REST JSON has
-  it.
+  it, but that of other vendors' campaigns is `{"name": ..., "type": ..., "first": day, "last": day or null}`.
 - `email_event`: the payload is what the type adds to the common fields; `sent_by_*` is null where HubSpot omits
   `sentBy`.
 """

@@ -33,6 +33,7 @@ class Authorization:
 
     variables: the environment variables of the client's id, its secret, and of the refresh token that comes out.
     parameters: what else the page wants to be told.
+    proves: whether it takes a proof key; LinkedIn answers one with `invalid_client`.
     """
 
     page: str
@@ -40,6 +41,7 @@ class Authorization:
     scopes: tuple[str, ...]
     variables: tuple[str, str, str]
     parameters: Mapping[str, str] = field(default_factory=dict)
+    proves: bool = True
 
 
 def refresh_token(
@@ -56,15 +58,16 @@ def refresh_token(
         redirect = f"http://localhost:{server.server_port}/callback"
         asked = {
             "response_type": "code", "client_id": client_id, "redirect_uri": redirect, "scope": " ".join(app.scopes),
-            "state": state, "code_challenge": proof, "code_challenge_method": "S256", **app.parameters,
+            "state": state, **app.parameters,
         }  # fmt: skip
+        asked |= {"code_challenge": proof, "code_challenge_method": "S256"} if app.proves else {}
         show(f"{app.page}?{urlencode(asked)}")
         answer = server.answer(state, wait)
     if code := answer.get("code"):
         keep_secret(code)
         form = {
             "grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "client_id": client_id,
-            "client_secret": client_secret, "code_verifier": verifier,
+            "client_secret": client_secret, **({"code_verifier": verifier} if app.proves else {}),
         }  # fmt: skip
         return _traded(app.token_url, form)
     raise AuthError(f"not agreed: {mask(answer.get('error', 'no code came back'))[:80]}")

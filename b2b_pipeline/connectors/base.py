@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -201,11 +202,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Control:
-    """A stream whose `fields`, summed by account and day, must equal those of the stream `totals`."""
+    """A stream whose `fields`, summed by account and day, must equal those of the stream `totals`.
+
+    within: a difference up to this is the vendor's rounding.
+    """
 
     stream: str
     totals: str
     fields: tuple[str, ...]
+    within: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ class Listing:
     """How a vendor lists records, page by page.
 
     rows: the member of an answer that holds them. cursor: dotted path of the next page's cursor, null on the last one,
-    or absent where a page is not full; parameter: how it is sent. size: records of a full page; asked: what else every
-    page is asked with.
+    or absent; parameter: how it is sent. size: records of a full page, where the cursor is absent only on a page that
+    is not full; asked: what else every page is asked with.
     """
 
     rows: str
     cursor: str
-    size: int
+    size: int | None = None
     parameter: str = "cursor"
     asked: Mapping[str, Any] = field(default_factory=dict)
 
@@ -41,9 +41,28 @@ class Listing:
     def _next(self, answer: Answer) -> str | None:
         *parents, name = self.cursor.split(".")
         node = reduce(_member, parents, answer.json())
-        if name not in node and len(answer.rows(self.rows)) >= self.size:
+        if self.size and name not in node and len(answer.rows(self.rows)) >= self.size:
             raise TransientError(f"{place(answer.response)}: a full page without {self.cursor!r}")
         return str(node[name]) if node.get(name) else None
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """How a vendor lists records from a number on: until there are none, for a short page need not be the last.
+
+    rows: the member of an answer that holds them. size: records that a page is asked for; start, count: how it is told.
+    """
+
+    rows: str
+    size: int
+    start: str
+    count: str
+
+    def records(self, session: Session, path: str, **query: Any) -> Iterator[Record]:
+        at = 0
+        while found := session.get(path, {**query, self.start: at, self.count: self.size}).rows(self.rows):
+            yield from found
+            at += len(found)
 
 
 def _member(node: dict[str, Any], name: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliat
                 continue
             for name in control.fields:
                 ours, theirs = rows[day][name], totals[day][name]
-                if ours != theirs:
+                if abs(ours - theirs) > control.within:
                     found.differences.append(
                         f"{source.name} {account} {day}: {name} of the rows {ours}, of the account {theirs}"
                     )

@@ -21,7 +21,9 @@ from b2b_pipeline.errors import AuthError
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox.generate import make_world
 
-TOKEN = {"google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "salesforce": "SALESFORCE"}
+TOKEN = {
+    "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS", "salesforce": "SALESFORCE",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,10 @@ class TestPipedrive(OverTheSandbox):
     source = SOURCES["pipedrive"]
 
 
+class TestLinkedInAds(OverTheSandbox):
+    source = SOURCES["linkedin_ads"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

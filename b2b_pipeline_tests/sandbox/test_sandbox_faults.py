@@ -20,7 +20,7 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
-VENDORS = ("google_ads", "hubspot", "salesforce", "pipedrive", "ecb")
+VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "pipedrive", "ecb")
 
 
 class Sandbox:
@@ -36,6 +36,10 @@ class Sandbox:
                 headers |= {"login-customer-id": "4100000000"}
                 url = f"{self.url}/google_ads/v26/customers/4100000001/googleAds:search"
                 return requests.post(url, json=CAMPAIGNS | params, headers=headers, timeout=10)
+            case "linkedin_ads":
+                headers |= {"LinkedIn-Version": "202607"}
+                url = f"{self.url}/linkedin_ads/rest/adAccounts/508720451/adCampaigns"
+                params = {"q": "search", "pageSize": 1, **params}
             case "hubspot":
                 url = f"{self.url}/hubspot/crm/v3/objects/contacts"
                 params = {"limit": 3, **params}
@@ -54,6 +58,8 @@ class Sandbox:
     def following(self, vendor: str, page: dict[str, Any]) -> requests.Response:
         if vendor == "google_ads":
             return self.get(vendor, pageToken=page["nextPageToken"])
+        if vendor == "linkedin_ads":
+            return self.get(vendor, pageToken=page["metadata"]["nextPageToken"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "pipedrive":
@@ -66,6 +72,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]
+    if vendor == "linkedin_ads":
+        return page["metadata"].get("nextPageToken")
     return page["paging"]["next"]["after"] if vendor == "hubspot" else page.get("nextRecordsUrl")
 
 
@@ -73,7 +81,7 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
-    return next(list(body[name]) for name in ("results", "records", "data") if name in body)
+    return next(list(body[name]) for name in ("results", "records", "data", "elements") if name in body)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +214,7 @@ def test_an_error_in_a_200_is_worded_as_the_vendors_errors_are(sandbox: Sandbox)
     assert bodies["salesforce"][0]["errorCode"] == "UNKNOWN_EXCEPTION"
 
 
-@pytest.mark.parametrize("vendor", VENDORS[:3])
+@pytest.mark.parametrize("vendor", VENDORS[:4])
 def test_a_repeated_cursor_shows_on_following_pages_only(sandbox: Sandbox, vendor: str) -> None:
     add_fault(sandbox.world, vendor, "repeat_cursor")
     first = sandbox.get(vendor).json()

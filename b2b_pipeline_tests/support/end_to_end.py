@@ -245,13 +245,14 @@ def assert_true(
     now: datetime | None = None,
     names: Sequence[str] = EVERY,
     incomplete: bool = False,
+    platforms: Collection[str] = ("google_ads",),
 ) -> None:
     """Every metric equals the sandbox's truth as of `now` and, unless `incomplete`, says that it is complete."""
     config, start = shop.config, shop.config.start_date
     now = now or clock(found.world)
     expected = truth(
         found.world, as_of=now, metrics=names, start=start, end=until, by=by, timezone=config.timezone,
-        currency=config.currency, gross_margin=config.gross_margin,
+        currency=config.currency, gross_margin=config.gross_margin, platforms=platforms,
     )  # fmt: skip
     with time_machine.travel(now):
         answers = [answer.as_json() for answer in ask(shop.warehouse, config, names, start, until, by)]

@@ -38,6 +38,8 @@ CREDENTIALS = {
     "HUBSPOT_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
     "SALESFORCE_CLIENT_ID": tokens.CLIENT_ID, "SALESFORCE_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "PIPEDRIVE_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "LINKEDIN_ADS_CLIENT_ID": tokens.CLIENT_ID, "LINKEDIN_ADS_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "LINKEDIN_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 

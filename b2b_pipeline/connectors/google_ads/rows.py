@@ -4,65 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from b2b_pipeline.connectors.ads import campaign_rows, spend_rows
 from b2b_pipeline.connectors.columns import column
 
 if TYPE_CHECKING:
-    from b2b_pipeline.connectors.base import MappingContext
+    import pandas as pd
 
-NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
+    from b2b_pipeline.connectors.base import MappingContext
 
 
 def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per campaign and day of the account."""
-    return pd.DataFrame(
-        {
-            "source": context.source,
-            "source_account": context.account.id,
-            "source_id": column(records, "campaign.id"),
-            "date_day": column(records, "segments.date"),
-            "account_id": column(records, "customer.id"),
-            "campaign_id": column(records, "campaign.id"),
-            "ad_group_id": NOT_AT_THIS_LEVEL,
-            "ad_id": NOT_AT_THIS_LEVEL,
-            "level": "campaign",
-            "channel": _channel(records, context),
-            "campaign_name": column(records, "campaign.name"),
-            "impressions": column(records, "metrics.impressions"),
-            "clicks": column(records, "metrics.clicks"),
-            "conversions_platform": column(records, "metrics.conversions"),
-            "conv_value_platform": column(records, "metrics.conversionsValue"),
-            "spend": _units(column(records, "metrics.costMicros")),
-            "currency": column(records, "customer.currencyCode"),
-            "account_tz": column(records, "customer.timeZone"),
-        },
-        index=records.index,
-        dtype=object,
-    )
+    return spend_rows(
+        records, context, column(records, "campaign.id"), column(records, "segments.date"),
+        channel=_channel(records, context), campaign_name=column(records, "campaign.name"),
+        impressions=column(records, "metrics.impressions"), clicks=column(records, "metrics.clicks"),
+        conversions_platform=column(records, "metrics.conversions"),
+        conv_value_platform=column(records, "metrics.conversionsValue"),
+        spend=_units(column(records, "metrics.costMicros")), currency=column(records, "customer.currencyCode"),
+        account_tz=column(records, "customer.timeZone"),
+    )  # fmt: skip
 
 
 def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per campaign as it is now. Google dates no change of it: the newer pull wins."""
+    """One row per campaign as it is now. Google dates no change of it."""
     status = column(records, "campaign.status")
-    return pd.DataFrame(
-        {
-            "source": context.source,
-            "source_account": context.account.id,
-            "source_id": column(records, "campaign.id"),
-            "campaign_id": column(records, "campaign.id"),
-            "account_id": column(records, "customer.id"),
-            "name": column(records, "campaign.name"),
-            "status": status,
-            "campaign_type": column(records, "campaign.advertisingChannelType"),
-            "channel": _channel(records, context),
-            "is_deleted": status == "REMOVED",
-            "updated_at": None,
-            "date_day": None,
-        },
-        index=records.index,
-        dtype=object,
-    )
+    return campaign_rows(
+        records, context, column(records, "campaign.id"), name=column(records, "campaign.name"), status=status,
+        campaign_type=column(records, "campaign.advertisingChannelType"), channel=_channel(records, context),
+        is_deleted=status == "REMOVED",
+    )  # fmt: skip
 
 
 def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:

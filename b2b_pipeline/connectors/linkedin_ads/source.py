@@ -1,0 +1,288 @@
+"""LinkedIn Ads: what each campaign cost and brought per day in UTC, as far as LinkedIn knows today.
+
+Reports have no pages: an answer holds at most 15,000 rows, and what is more is left out without a word, so a window
+with so many is halved. Who may not read an account gets an empty report, no error: only accounts that LinkedIn lists
+for the member of the token are asked for. Facts from
+https://learn.microsoft.com/linkedin/marketing/integrations/ads-reporting/ads-reporting (version 2026-03), the official
+client (PyPI linkedin-api-client 0.3.0) and answers that public connectors recorded, read 2026-12-01.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
+from b2b_pipeline.connectors.authorize import Authorization
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Control,
+    Finding,
+    Page,
+    Record,
+    Skipped,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+    choose,
+)
+from b2b_pipeline.connectors.http import (
+    Auth,
+    Fatal,
+    Outcome,
+    Session,
+    Split,
+    Stop,
+    Wait,
+    by_status,
+    json_or_none,
+    next_utc_midnight,
+    retry_after,
+    wait_or_stop,
+)
+from b2b_pipeline.connectors.linkedin_ads import rows
+from b2b_pipeline.connectors.rest import Listing, Offsets, readable
+from b2b_pipeline.errors import AuthError, PermanentError, SplitError
+
+API, LOGIN = "https://api.linkedin.com", "https://www.linkedin.com"
+VERSION, SUNSET = "202607", date(2027, 7, 15)
+MOST = 15_000  # rows of a report
+LISTED = Listing("elements", "metadata.nextPageToken", parameter="pageToken", asked={"q": "search", "pageSize": 1000})
+CONVERSIONS = Offsets("elements", 100, start="start", count="count")
+METRICS = (
+    "impressions", "clicks", "costInLocalCurrency", "externalWebsiteConversions", "conversionValueInLocalCurrency",
+)  # fmt: skip
+CAMPAIGN = (
+    "id", "name", "campaignGroup", "status", "type", "objectiveType", "costType", "runSchedule.start",
+    "changeAuditStamps.lastModified.time",
+)  # fmt: skip
+RESTATE_DAYS, LONGEST_LOOK_BACK = 30, 90  # days; the latter is the longest that LinkedIn lets a conversion look back
+
+
+@dataclass(frozen=True)
+class LinkedIn:
+    """`names`: account -> its campaigns' names by id, listed once."""
+
+    session: Session
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def classify(response: requests.Response) -> Outcome:
+    """https://learn.microsoft.com/linkedin/shared/api-guide/concepts/error-handling, …/rate-limits
+
+    There is no Retry-After. Calls of a day come back at midnight UTC, metric values within five minutes.
+    """
+    body = json_or_none(response)
+    error = body if isinstance(body, dict) else {}
+    code, message = str(error.get("code") or "refused"), str(error.get("message") or "")
+    if response.status_code == 429:
+        if "DAY limit" in message:
+            return Stop(next_utc_midnight(), "the calls of the day, of the app or of the member")
+        return Wait(330.0, "metric values") if "45 million" in message else wait_or_stop(retry_after(response, 60.0))
+    if response.status_code == 426 or code == "NONEXISTENT_VERSION":
+        why = "this version of the API is not served, any more or yet"
+        return Fatal(why, fix="set sources.linkedin_ads.options.api_version to one that is, or upgrade b2b-pipeline")
+    if response.status_code == 414:
+        return Split("the address is too long")
+    return by_status(response, code)
+
+
+# -- reading
+
+
+def _report(pivot: str) -> Callable[[LinkedIn, Account, Window], Iterator[Page]]:
+    def fetch(client: LinkedIn, account: Account, window: Window) -> Iterator[Page]:
+        names = _names(client, account) if pivot == "CAMPAIGN" else {}
+        days = f"(start:{_day(window.start)},end:{_day(window.end - timedelta(days=1))})"
+        # Written out: its parentheses, colons and commas must arrive as they are, those of a URN must not.
+        answer = client.session.get(
+            f"rest/adAnalytics?q=analytics&pivot={pivot}&timeGranularity=DAILY&dateRange={days}"
+            f"&accounts=List({quote(_urn(account), safe='')})&fields=dateRange,pivotValues,{','.join(METRICS)}"
+        )
+        found = answer.rows("elements")
+        if len(found) >= MOST:
+            raise SplitError(f"LinkedIn account {account.id}: {window.start} to {window.end} are {MOST} rows or more")
+        yield Page([_dated(record, names) for record in found], answer.request)
+
+    return fetch
+
+
+def _dated(record: Record, names: Mapping[str, str]) -> Record:
+    """With its day as a date, and of a campaign's row whose it is."""
+    start = record["dateRange"]["start"]
+    ids = [urn.rpartition(":")[2] for urn in record["pivotValues"] if ":sponsoredCampaign:" in urn]
+    of = {"campaign": ids[0], "campaignName": names.get(ids[0])} if ids else {}
+    return {**record, **of, "day": date(start["year"], start["month"], start["day"]).isoformat()}
+
+
+def _names(client: LinkedIn, account: Account) -> dict[str, str]:
+    if account.id not in client.names:
+        listed = [record for page in read_campaigns(client, account, None) for record in page.records]
+        client.names[account.id] = {str(record["id"]): record["name"] for record in listed}
+    return client.names[account.id]
+
+
+def read_campaigns(client: LinkedIn, account: Account, window: Window | None) -> Iterator[Page]:
+    fields = ",".join(path.partition(".")[0] for path in CAMPAIGN)
+    return LISTED.pages(client.session, f"rest/adAccounts/{account.id}/adCampaigns", fields=fields)
+
+
+def _urn(account: Account) -> str:
+    return f"urn:li:sponsoredAccount:{account.id}"
+
+
+def _day(day: date) -> str:
+    return f"(year:{day.year},month:{day.month},day:{day.day})"
+
+
+def restate_days(client: LinkedIn, account: Account) -> int:
+    """How many trailing days may still change: as long as the account's enabled conversions look back, at least 30."""
+    rules = CONVERSIONS.records(client.session, "rest/conversions", q="account", account=_urn(account))
+    sizes = ("postClickAttributionWindowSize", "viewThroughAttributionWindowSize")
+    try:
+        enabled = [rule for rule in rules if rule.get("enabled")]
+    except AuthError:
+        return LONGEST_LOOK_BACK
+    return max([RESTATE_DAYS, *(int(rule.get(size, LONGEST_LOOK_BACK)) for rule in enabled for size in sizes)])
+
+
+# -- who we are
+
+
+def connect(config: Config) -> LinkedIn:
+    """With an access token, which ends after 60 days, where one is given; else with a refresh token, for a year."""
+    base = settings.base_url("linkedin_ads", API)
+    auth: Auth
+    if os.environ.get("LINKEDIN_ADS_ACCESS_TOKEN"):
+        auth = StaticToken(settings.secret("LINKEDIN_ADS_ACCESS_TOKEN"))
+    else:
+        form = {"grant_type": "refresh_token"} | {
+            name: settings.secret(f"LINKEDIN_ADS_{name.upper()}")
+            for name in ("client_id", "client_secret", "refresh_token")
+        }
+        auth = OAuthToken(_login("accessToken"), form, store=settings.credential_store("linkedin_ads"))
+    headers = {"LinkedIn-Version": SOURCE.version(config), "X-Restli-Protocol-Version": "2.0.0"}
+    return LinkedIn(Session(base, classify=classify, auth=auth, headers=headers))
+
+
+def _login(page: str) -> str:
+    base = settings.base_url("linkedin_ads", API)
+    return f"{LOGIN if base == API else base}/oauth/v2/{page}"
+
+
+def authorization() -> Authorization:
+    """Of apps that LinkedIn lets have refresh tokens; the redirect must be listed among the app's.
+
+    https://learn.microsoft.com/linkedin/shared/authentication/programmatic-refresh-tokens
+    """
+    variables = ("LINKEDIN_ADS_CLIENT_ID", "LINKEDIN_ADS_CLIENT_SECRET", "LINKEDIN_ADS_REFRESH_TOKEN")
+    scopes = ("r_ads", "r_ads_reporting")
+    return Authorization(_login("authorization"), _login("accessToken"), scopes, variables, proves=False)
+
+
+def accounts(client: LinkedIn, config: Config) -> Accounts:
+    """The accounts that the member of the token has a role in, or those of them that are configured."""
+    found = [_account(record) for record in LISTED.records(client.session, "rest/adAccounts")]
+    chosen = config.sources["linkedin_ads"]
+    return choose(found, chosen.accounts, "sources.linkedin_ads.accounts", set(chosen.ended))
+
+
+def _account(record: Record) -> Account | Skipped:
+    identifier, status = str(record["id"]), record.get("status", "UNKNOWN")
+    if record.get("test"):
+        return Skipped(identifier, "a test account: no ad of it is served", closed=True)
+    if status in rows.DELETED:
+        return Skipped(identifier, f"the account is {status}", closed=True)
+    if not record.get("currency"):
+        return Skipped(identifier, f"the account is {status} and has no currency", closed=True)
+    return Account(identifier, record.get("name", ""), record["currency"], "UTC")
+
+
+def probe(client: LinkedIn, config: Config) -> list[Finding]:
+    """The accounts, and a small call per stream of each."""
+    named = config.sources["linkedin_ads"].fields
+    found = [
+        Finding(False, f"sources.linkedin_ads.fields.{name}: LinkedIn Ads has no custom fields", f"remove {name}")
+        for name in named
+    ]
+    fix = "agree anew with `b2b connect linkedin_ads`: the scopes r_ads and r_ads_reporting are needed"
+    try:
+        reached = accounts(client, config)
+    except PermanentError as error:
+        return [*found, Finding(False, f"LinkedIn Ads: {error}", error.fix or fix)]
+    if not reached.read:
+        what = "LinkedIn Ads: the member of the token has a role in no ad account"
+        found.append(Finding(False, what, "let them be added as VIEWER in Campaign Manager"))
+    today = datetime.now(UTC).date()
+    yesterday = Window.of_days(today - timedelta(days=1), today, config.zone)
+    for account in reached.read:
+        label = f"LinkedIn Ads account {account.id} ({account.currency})"
+        on = SOURCE.switched_on(config)
+        calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
+        found += readable(label, calls, fix)
+    return found
+
+
+def _look(stream: Stream, *asked: Any) -> None:
+    next(iter(stream.fetch(*asked)), None)
+
+
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
+
+SOURCE = Source(
+    name="linkedin_ads",
+    title="LinkedIn Ads",
+    kind="ad",
+    api_version=VERSION,
+    sunset=SUNSET,
+    versions=r"20\d\d(0[1-9]|1[0-2])",
+    streams=(
+        Stream(
+            "campaign_daily", "report", "One row per campaign and day: cost, impressions, clicks and conversions.",
+            _report("CAMPAIGN"), day="day", policy=_DAILY, page_size=MOST, feeds={"spend": rows.spend},
+            asks=lambda config: METRICS,
+        ),
+        Stream(
+            "account_daily", "report", "One row per day of the account, which the campaigns must add up to.",
+            _report("ACCOUNT"), day="day", policy=_DAILY, page_size=MOST, asks=lambda config: METRICS,
+        ),
+        Stream(
+            "campaign", "snapshot", "One row per campaign as it is now.", read_campaigns, day="",
+            feeds={"campaign": rows.campaign}, asks=lambda config: CAMPAIGN,
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    classify=classify,
+    restate_days=restate_days,
+    control=Control(
+        "campaign_daily", "account_daily", ("costInLocalCurrency", "clicks", "impressions"), within=Decimal("0.01")
+    ),
+    environment={
+        "LINKEDIN_ADS_CLIENT_ID": "your app's (linkedin.com/developers/apps) with the product Advertising API",
+        "LINKEDIN_ADS_CLIENT_SECRET": "its secret",
+        "LINKEDIN_ADS_REFRESH_TOKEN": "by `b2b connect linkedin_ads`, if LinkedIn lets the app have refresh tokens; it "
+        "ends after a year",
+        "LINKEDIN_ADS_ACCESS_TOKEN": "in place of these three: a token with r_ads and r_ads_reporting from "
+        "linkedin.com/developers/tools/oauth; it ends after 60 days",
+    },
+    optional=frozenset({
+        "LINKEDIN_ADS_CLIENT_ID", "LINKEDIN_ADS_CLIENT_SECRET", "LINKEDIN_ADS_REFRESH_TOKEN",
+        "LINKEDIN_ADS_ACCESS_TOKEN",
+    }),
+    authorization=authorization,
+    parallel=2,
+)  # fmt: skip

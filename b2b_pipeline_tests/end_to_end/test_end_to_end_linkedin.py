@@ -1,0 +1,93 @@
+"""The demo's company with LinkedIn's spend read, too: every metric is that of the world, paid social with its cost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.pipeline import Pipeline
+from b2b_pipeline.warehouse.tables import campaign, spend
+from b2b_pipeline_tests.support.end_to_end import (
+    ENGINES,
+    FIRST_UNTIL,
+    LEADS,
+    START,
+    Workshop,
+    assert_true,
+    build,
+    clock,
+    inside,
+    installation,
+    new_warehouses,
+    pull,
+)
+from b2b_pipeline_tests.support.installation import Installation
+from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.truth_campaigns import leads_by_campaign
+
+UNTIL = FIRST_UNTIL + timedelta(days=7)
+PLATFORMS = ("google_ads", "linkedin_ads")
+
+
+def with_linkedin(found: Installation) -> Installation:
+    path = found.folder / "pipeline.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}"), encoding="utf-8")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Read over all days, and again a week later, when LinkedIn has restated some."""
+    folder = tmp_path_factory.mktemp("linkedin")
+    days = (FIRST_UNTIL - START).days + 1
+    found = with_linkedin(installation(folder, make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=LEADS)))
+    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
+        if until > FIRST_UNTIL:
+            advance(found.world, (until - FIRST_UNTIL).days)
+        with inside(found) as pipeline:
+            assert not pull(found, pipeline, start, until, f"until {until}")
+    return found
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
+    return build(installed, new_warehouses(request)())[0]
+
+
+@pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])
+def test_every_metric_is_that_of_the_world(installed: Installation, shop: Pipeline, by: tuple[str, ...]) -> None:
+    assert_true(installed, shop, UNTIL, by, platforms=PLATFORMS)
+
+
+def test_paid_social_has_a_cost_per_lead_and_whole_days(installed: Installation, shop: Pipeline) -> None:
+    with inside(installed):
+        answers = ask(shop.warehouse, shop.config, ["cost_per_lead_ads"], START, UNTIL, ["channel"])
+    (social,) = (answer for answer in answers if answer.keys["channel"] == "paid_social")
+    assert social.value
+    assert social.complete
+
+
+def test_leads_of_the_ads_are_those_of_the_campaign_of_that_name(installed: Installation, shop: Pipeline) -> None:
+    world = installed.world
+    with inside(installed):
+        answers = ask(shop.warehouse, shop.config, ["leads", "spend"], START, UNTIL, ["campaign"])
+    names = {row["campaign_id"]: row["name"] for row in shop.warehouse.rows(select(campaign))}
+    (abm,) = (identifier for identifier, name in names.items() if name == "li-2026q2-abm")
+    found = {answer.keys["campaign"]: answer.value for answer in answers if answer.metric.name == "leads"}
+    expected = leads_by_campaign(world, clock(world), shop.config.timezone, PLATFORMS)
+    assert found[abm] == expected[abm] > 0
+
+
+def test_spend_is_by_campaign_with_its_name_and_none_of_a_test_account(shop: Pipeline) -> None:
+    query = select(spend.c.source_account, spend.c.campaign_name, func.count().label("n"))
+    rows = shop.warehouse.rows(
+        query.where(spend.c.source == "linkedin_ads").group_by(spend.c.source_account, spend.c.campaign_name)
+    )
+    assert {(row["source_account"], row["campaign_name"]) for row in rows} == {
+        ("508720451", "Brand | Sponsored content"), ("508720451", "Demo | <b>Message</b> & Film"),
+        ("508720451", "li-2026q2-abm"), ("508774356", "ABM | Tier 1 | US"), ("508774356", '=Retarget "US"'),
+    }  # fmt: skip
