@@ -3,7 +3,7 @@
 Beside the clean world there is a rough one, with accounts as real ones are: a Salesforce org west of UTC, whose dates
 are its own days; Google clients that are half set up, cancelled, or below a manager of their own, and two campaigns of
 one name; a HubSpot portal without UTM properties, whose campaigns have names for ids, and without Marketing Hub; people
-deleted for privacy, and leads purged. In both, Facebook is paid and its spend is nowhere to be read.
+deleted for privacy, and leads purged.
 """
 
 from __future__ import annotations

@@ -78,7 +78,25 @@ LINKEDIN = Platform(
     quarterly=(("508720451", "2540", "li-{quarter}-abm", "SPONSORED_UPDATES", 0.35),),
     budget=18.0,
 )
-PLATFORMS = (LINKEDIN,)
+META = Platform(
+    vendor="meta_ads",
+    accounts=(
+        Account("1201500000000001", "Europe", "EUR", "Europe/Berlin"),
+        Account("1201500000000002", "North America", "USD", "America/New_York"),
+    ),
+    rough_accounts=(
+        Account("1201500000000003", "Paid late", "EUR", "Europe/Berlin", "DISABLED"),
+        Account("1201500000000004", "Not set up", None, "Europe/Berlin", "CLOSED"),
+    ),
+    always=(
+        ("1201500000000001", "120210000000010001", "Lookalike | Leads", "OUTCOME_LEADS", 0.5, 0, None),
+        ("1201500000000001", "120210000000010002", "Retargeting \U0001f3ac Film", "OUTCOME_TRAFFIC", 0.2, 3, 12),
+        ("1201500000000002", "120210000000020001", "Prospecting | US", "OUTCOME_LEADS", 0.3, 0, None),
+    ),
+    quarterly=(),
+    budget=5.0, cost_per_click=1.9, click_rate=0.011, conversion_rate=0.02, looks_back=28,
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

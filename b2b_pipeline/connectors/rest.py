@@ -18,12 +18,14 @@ class Listing:
 
     rows: the member of an answer that holds them. cursor: dotted path of the next page's cursor, null on the last one,
     or absent; parameter: how it is sent. size: records of a full page, where the cursor is absent only on a page that
-    is not full; asked: what else every page is asked with.
+    is not full. more: dotted path of what is there only before the last page, where the cursor always is; asked: what
+    else every page is asked with.
     """
 
     rows: str
     cursor: str
     size: int | None = None
+    more: str = ""
     parameter: str = "cursor"
     asked: Mapping[str, Any] = field(default_factory=dict)
 
@@ -39,11 +41,20 @@ class Listing:
             yield from page.records
 
     def _next(self, answer: Answer) -> str | None:
-        *parents, name = self.cursor.split(".")
-        node = reduce(_member, parents, answer.json())
+        if self.more and self._at(answer, self.more)[1] is None:
+            return None
+        node, cursor = self._at(answer, self.cursor)
+        name = self.cursor.rpartition(".")[2]
         if self.size and name not in node and len(answer.rows(self.rows)) >= self.size:
             raise TransientError(f"{place(answer.response)}: a full page without {self.cursor!r}")
-        return str(node[name]) if node.get(name) else None
+        return str(cursor) if cursor else None
+
+    @staticmethod
+    def _at(answer: Answer, path: str) -> tuple[dict[str, Any], Any]:
+        """The object that holds what is at a dotted path, and that, if it is there."""
+        *parents, name = path.split(".")
+        node = reduce(_member, parents, answer.json())
+        return node, node.get(name)
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ class TestLinkedInAds(OverTheSandbox):
     source = SOURCES["linkedin_ads"]
 
 
+class TestMetaAds(OverTheSandbox):
+    source = SOURCES["meta_ads"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -38,7 +38,9 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     folder = tmp_path_factory.mktemp("graph")
     config = folder / "pipeline.yaml"
     config.write_text(
-        DEMO.read_text(encoding="utf-8").replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  pipedrive: {}"),
+        DEMO.read_text(encoding="utf-8").replace(
+            "  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  pipedrive: {}"
+        ),
         encoding="utf-8",
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -20,7 +20,7 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
-VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "pipedrive", "ecb")
+VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "pipedrive", "ecb")
 
 
 class Sandbox:
@@ -40,6 +40,10 @@ class Sandbox:
                 headers |= {"LinkedIn-Version": "202607"}
                 url = f"{self.url}/linkedin_ads/rest/adAccounts/508720451/adCampaigns"
                 params = {"q": "search", "pageSize": 1, **params}
+            case "meta_ads":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/meta_ads/v26.0/act_1201500000000001/campaigns"
+                params = {"limit": 1, **params}
             case "hubspot":
                 url = f"{self.url}/hubspot/crm/v3/objects/contacts"
                 params = {"limit": 3, **params}
@@ -60,6 +64,8 @@ class Sandbox:
             return self.get(vendor, pageToken=page["nextPageToken"])
         if vendor == "linkedin_ads":
             return self.get(vendor, pageToken=page["metadata"]["nextPageToken"])
+        if vendor == "meta_ads":
+            return self.get(vendor, after=page["paging"]["cursors"]["after"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "pipedrive":
@@ -74,6 +80,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page["additional_data"]["next_cursor"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
+    if vendor == "meta_ads":
+        return page["paging"]["cursors"]["after"]
     return page["paging"]["next"]["after"] if vendor == "hubspot" else page.get("nextRecordsUrl")
 
 

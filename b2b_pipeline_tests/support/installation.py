@@ -40,6 +40,7 @@ CREDENTIALS = {
     "PIPEDRIVE_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
     "LINKEDIN_ADS_CLIENT_ID": tokens.CLIENT_ID, "LINKEDIN_ADS_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "LINKEDIN_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
+    "META_ADS_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN, "META_ADS_APP_SECRET": tokens.CLIENT_SECRET,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 

@@ -1,1 +1,1 @@
-"""LinkedIn Ads: see source.py."""
+"""Everything of LinkedIn Ads: source.py is where to begin."""

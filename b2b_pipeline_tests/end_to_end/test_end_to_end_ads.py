@@ -1,11 +1,11 @@
-"""The demo's company with LinkedIn's spend read, too: every metric is that of the world, paid social with its cost."""
+"""The demo's company with all ad platforms read: every metric is that of the world, paid social with its cost."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
@@ -29,22 +29,22 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
-PLATFORMS = ("google_ads", "linkedin_ads")
+PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads")
 
 
-def with_linkedin(found: Installation) -> Installation:
+def with_all(found: Installation) -> Installation:
     path = found.folder / "pipeline.yaml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}"), encoding="utf-8")
+    path.write_text(text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}"), encoding="utf-8")
     return found
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """Read over all days, and again a week later, when LinkedIn has restated some."""
-    folder = tmp_path_factory.mktemp("linkedin")
+    """Read over all days, and again a week later, when platforms have restated some."""
+    folder = tmp_path_factory.mktemp("ads")
     days = (FIRST_UNTIL - START).days + 1
-    found = with_linkedin(installation(folder, make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=LEADS)))
+    found = with_all(installation(folder, make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=LEADS)))
     for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
         if until > FIRST_UNTIL:
             advance(found.world, (until - FIRST_UNTIL).days)
@@ -82,12 +82,17 @@ def test_leads_of_the_ads_are_those_of_the_campaign_of_that_name(installed: Inst
     assert found[abm] == expected[abm] > 0
 
 
-def test_spend_is_by_campaign_with_its_name_and_none_of_a_test_account(shop: Pipeline) -> None:
-    query = select(spend.c.source_account, spend.c.campaign_name, func.count().label("n"))
-    rows = shop.warehouse.rows(
-        query.where(spend.c.source == "linkedin_ads").group_by(spend.c.source_account, spend.c.campaign_name)
-    )
-    assert {(row["source_account"], row["campaign_name"]) for row in rows} == {
-        ("508720451", "Brand | Sponsored content"), ("508720451", "Demo | <b>Message</b> & Film"),
-        ("508720451", "li-2026q2-abm"), ("508774356", "ABM | Tier 1 | US"), ("508774356", '=Retarget "US"'),
+def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) -> None:
+    names = select(spend.c.source, spend.c.source_account, spend.c.campaign_name).distinct()
+    rows = shop.warehouse.rows(names.where(spend.c.source != "google_ads").where(spend.c.source != "files"))
+    assert {tuple(row.values()) for row in rows} == {
+        ("linkedin_ads", "508720451", "Brand | Sponsored content"),
+        ("linkedin_ads", "508720451", "Demo | <b>Message</b> & Film"), ("linkedin_ads", "508720451", "li-2026q2-abm"),
+        ("linkedin_ads", "508774356", "ABM | Tier 1 | US"), ("linkedin_ads", "508774356", '=Retarget "US"'),
+        ("meta_ads", "1201500000000001", "Lookalike | Leads"),
+        ("meta_ads", "1201500000000001", "Retargeting \U0001f3ac Film"),
+        ("meta_ads", "1201500000000002", "Prospecting | US"),
     }  # fmt: skip
+    gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
+    (deleted,) = shop.warehouse.rows(gone)
+    assert deleted["name"] == "Retargeting \U0001f3ac Film"

@@ -1,0 +1,1 @@
+"""Everything of Meta Ads: source.py is where to begin."""

@@ -1,0 +1,233 @@
+"""Meta Ads (Facebook, Instagram): what each campaign cost and brought per day of its account, as Meta knows it today.
+
+Days are those of the account's time zone, money is in its currency. A day changes for 28 days after it. The token goes
+in a header, never into a URL. Facts from the official SDK (PyPI facebook-business 26.0.3),
+https://developers.facebook.com/docs/marketing-api/insights and …/marketing-apis/rate-limiting, and what public
+connectors recorded, read 2026-12-01.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import requests
+
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.auth import StaticToken
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Control,
+    Finding,
+    Page,
+    Record,
+    Skipped,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+    choose,
+)
+from b2b_pipeline.connectors.http import (
+    Fatal,
+    Outcome,
+    Reauth,
+    Session,
+    Split,
+    Wait,
+    by_status,
+    json_or_none,
+    wait_or_stop,
+)
+from b2b_pipeline.connectors.meta_ads import rows
+from b2b_pipeline.connectors.rest import Listing, readable
+from b2b_pipeline.errors import PermanentError
+
+API = "https://graph.facebook.com"
+VERSION = "v26.0"
+RESTATE_DAYS = 28  # the longest that an action counts for an ad
+# The token of the next page is there on the last one, too: what says that there is a next page is its address.
+PAGED = Listing("data", "paging.cursors.after", more="paging.next", parameter="after", asked={"limit": 500})
+STATUSES = ("ACTIVE", "ARCHIVED", "DELETED", "IN_PROCESS", "PAUSED", "WITH_ISSUES")  # else Meta leaves some out
+METRICS = ("account_id", "account_currency", "spend", "impressions", "clicks", "inline_link_clicks", "actions",
+           "action_values")  # fmt: skip
+OF_CAMPAIGN = ("campaign_id", "campaign_name")
+CAMPAIGN = ("id", "name", "status", "effective_status", "objective", "created_time", "updated_time")
+ACCOUNT = ("account_id", "name", "currency", "timezone_name", "account_status")
+# https://developers.facebook.com/docs/marketing-api/error-reference
+THROTTLED = {4, 17, 32, 613, *range(80000, 80015)}
+PASSING = {1, 2, 99, 104, 960}
+LOCKED = 2446079  # the account's calls are used up, for up to an hour
+
+
+@dataclass(frozen=True)
+class Meta:
+    """`proof`: what every call is asked with where the app requires it of its tokens."""
+
+    session: Session
+    version: str
+    proof: Mapping[str, str] = field(default_factory=dict)
+
+    def pages(self, path: str, **query: Any) -> Iterator[Page]:
+        return PAGED.pages(self.session, f"{self.version}/{path}", **query, **self.proof)
+
+
+def classify(response: requests.Response) -> Outcome:
+    """By the error inside the body, whatever the status: throttling comes with 400 or 403, passing trouble with 400."""
+    body = json_or_none(response)
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return by_status(response) if body is not None or response.status_code != 200 else Wait(5.0, "no answer")
+    code, subcode = error.get("code"), error.get("error_subcode")
+    told = f"error {code}" + (f", {subcode}" if subcode else "")
+    if code in THROTTLED:
+        return wait_or_stop(_regained(response) or (3600.0 if subcode == LOCKED else 300.0), told)
+    if "reduce the amount of data" in str(error.get("message")):
+        return Split(f"{told}: too much at once")
+    if code in PASSING or error.get("is_transient") or response.status_code >= 500:
+        return Wait(10.0, told)
+    if code in (102, 190):
+        return Reauth(f"{told}: the access token is no longer good")
+    if code == 2635:
+        fix = "set sources.meta_ads.options.api_version to one that is served, or upgrade b2b-pipeline"
+        return Fatal(f"{told}: this version of the API is not served any more", fix=fix)
+    if code == 3018:
+        return Fatal(f"{told}: Meta keeps 37 months", fix="set start_date in pipeline.yaml to a later day")
+    return Fatal(told, auth=code in (3, 10) or (isinstance(code, int) and 200 <= code < 300))
+
+
+def _regained(response: requests.Response) -> float:
+    """Seconds until calls are let through again, by the usage that comes with every answer; 0 where it is silent."""
+    text = response.headers.get("x-business-use-case-usage", "")
+    return max((60.0 * int(minutes) for minutes in re.findall(r'"estimated_time_to_regain_access":\s*(\d+)', text)),
+               default=0.0)  # fmt: skip
+
+
+# -- reading
+
+
+def _report(level: str, *of: str) -> Callable[[Meta, Account, Window], Iterator[Page]]:
+    def fetch(client: Meta, account: Account, window: Window) -> Iterator[Page]:
+        last = window.end - timedelta(days=1)  # which is included
+        return client.pages(
+            f"act_{account.id}/insights", level=level, time_increment=1, fields=",".join([*of, *METRICS]),
+            time_range=json.dumps({"since": str(window.start), "until": str(last)}),
+            use_unified_attribution_setting="true",
+            **({"filtering": _statuses("campaign.effective_status")} if of else {}),
+        )  # fmt: skip
+
+    return fetch
+
+
+def read_campaigns(client: Meta, account: Account, window: Window | None) -> Iterator[Page]:
+    return client.pages(
+        f"act_{account.id}/campaigns", fields=",".join(CAMPAIGN), filtering=_statuses("effective_status")
+    )
+
+
+def _statuses(name: str) -> str:
+    return json.dumps([{"field": name, "operator": "IN", "value": STATUSES}])
+
+
+# -- who we are
+
+
+def connect(config: Config) -> Meta:
+    token = settings.secret("META_ADS_ACCESS_TOKEN")
+    session = Session(settings.base_url("meta_ads", API), classify=classify, auth=StaticToken(token))
+    proof = {}
+    if os.environ.get("META_ADS_APP_SECRET"):
+        digest = hmac.new(settings.secret("META_ADS_APP_SECRET").encode(), token.encode(), hashlib.sha256)
+        proof = {"appsecret_proof": digest.hexdigest()}
+    return Meta(session, SOURCE.version(config), proof)
+
+
+def accounts(client: Meta, config: Config) -> Accounts:
+    """The ad accounts that the user of the token has a role in, or those of them that are configured. A disabled or
+    closed one still tells what it was."""
+    listed = [record for page in client.pages("me/adaccounts", fields=",".join(ACCOUNT)) for record in page.records]
+    chosen = config.sources["meta_ads"]
+    wanted, ended = ([name.removeprefix("act_") for name in names] for names in (chosen.accounts, chosen.ended))
+    return choose([_account(record) for record in listed], wanted, "sources.meta_ads.accounts", ended)
+
+
+def _account(record: Record) -> Account | Skipped:
+    identifier = record["account_id"]
+    if not record.get("currency") or not record.get("timezone_name"):
+        return Skipped(identifier, "the account is not set up: it has no currency or time zone", closed=True)
+    return Account(identifier, record.get("name", ""), record["currency"], record["timezone_name"])
+
+
+def probe(client: Meta, config: Config) -> list[Finding]:
+    """The accounts, and a small call per stream of each."""
+    found = [
+        Finding(False, f"sources.meta_ads.fields.{name}: Meta Ads has no custom fields", f"remove {name}")
+        for name in config.sources["meta_ads"].fields
+    ]
+    fix = "give the system user of the token the ad accounts, and the token the permission ads_read"
+    try:
+        reached = accounts(client, config)
+    except PermanentError as error:
+        return [*found, Finding(False, f"Meta Ads: {error}", error.fix or fix)]
+    if not reached.read:
+        found.append(Finding(False, "Meta Ads: the user of the token has no ad account", fix))
+    for account in reached.read:
+        today = datetime.now(UTC).date()
+        yesterday = Window.of_days(today - timedelta(days=1), today, config.zone)
+        on = SOURCE.switched_on(config)
+        calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
+        found += readable(f"Meta Ads {client.version}, account {account.id} ({account.currency})", calls, fix)
+    return found
+
+
+def _look(stream: Stream, *asked: Any) -> None:
+    next(iter(stream.fetch(*asked)), None)
+
+
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
+
+SOURCE = Source(
+    name="meta_ads",
+    title="Meta Ads",
+    kind="ad",
+    api_version=VERSION,
+    versions=r"v\d+\.0",
+    streams=(
+        Stream(
+            "campaign_daily", "report",
+            "One row per campaign and day of the account: cost, impressions, clicks and actions.",
+            _report("campaign", *OF_CAMPAIGN), day="date_start", policy=_DAILY, page_size=500,
+            feeds={"spend": rows.spend},
+        ),
+        Stream(
+            "account_daily", "report", "One row per day of the account, which the campaigns must add up to.",
+            _report("account"), day="date_start", policy=_DAILY, page_size=500,
+        ),
+        Stream(
+            "campaign", "snapshot", "One row per campaign, archived and deleted ones too, as it is now.",
+            read_campaigns, day="", feeds={"campaign": rows.campaign}, asks=lambda config: CAMPAIGN,
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    classify=classify,
+    control=Control("campaign_daily", "account_daily", ("spend", "clicks", "impressions")),
+    environment={
+        "META_ADS_ACCESS_TOKEN": "of a system user (Business settings > Users > System users > Generate token) with "
+        "the permission ads_read, to whom the ad accounts are assigned: it does not end",
+        "META_ADS_APP_SECRET": "the app's secret, where the app requires proof of it (App settings > Advanced)",
+    },
+    optional=frozenset({"META_ADS_APP_SECRET"}),
+    parallel=2,
+)  # fmt: skip
