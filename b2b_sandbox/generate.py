@@ -14,7 +14,7 @@ from collections import defaultdict
 from datetime import date, timedelta
 from pathlib import Path
 
-from b2b_sandbox import generate_ads, generate_crm, generate_email, generate_files, generate_fx, generate_social
+from b2b_sandbox import generate_ads, generate_crm, generate_email, generate_files, generate_fx, generate_platforms
 from b2b_sandbox.generate_base import Plan, Rows, clock
 from b2b_sandbox.world import SCHEMA, World
 
@@ -69,7 +69,7 @@ def write_start(plan: Plan, connection: sqlite3.Connection) -> None:
     """What is there before the first day is over."""
     rows: Rows = defaultdict(list)
     generate_ads.write_accounts(plan, rows)
-    generate_social.write_accounts(plan, rows)
+    generate_platforms.write_accounts(plan, rows)
     generate_crm.write_start(plan, rows)
     generate_email.write_start(plan, rows)
     for before in range(FIXINGS_BEFORE, 0, -1):
@@ -82,7 +82,7 @@ def write_day(plan: Plan, day: date, connection: sqlite3.Connection) -> None:
     rows: Rows = defaultdict(list)
     generate_fx.write_day(plan, day, rows)
     generate_ads.write_day(plan, day, rows)
-    generate_social.write_day(plan, day, rows)
+    generate_platforms.write_day(plan, day, rows)
     generate_crm.write_day(plan, day, rows)
     generate_email.write_day(plan, day, rows)
     generate_files.write_day(plan, day, rows, connection)

@@ -49,7 +49,7 @@ group by campaign_id, date_day order by campaign_id, date_day
 RULES = (
     ("104012", "Demo request", 30, 7, True),
     ("104013", "Any page", 90, 30, True),
-    ("104014", "Old", 90, 90, False),
+    ("104014", "Old", 365, 90, False),
 )
 
 

@@ -23,7 +23,11 @@ AD_CHANNEL = {
     **dict.fromkeys(["PERFORMANCE_MAX", "SMART", "LOCAL", "MULTI_CHANNEL"], "paid_search"),
     **dict.fromkeys(["DISPLAY", "DEMAND_GEN", "DISCOVERY"], "display"),
     "VIDEO": "video",
-    "FEED": "paid_social",
+    **dict.fromkeys(["SPONSORED_UPDATES", "SPONSORED_INMAILS", "TEXT_AD"], "paid_social"),
+    **dict.fromkeys(["OUTCOME_LEADS", "OUTCOME_TRAFFIC"], "paid_social"),
+    "Search": "paid_search",
+    "PerformanceMax": "paid_search",
+    "Audience": "display",
 }
 LOOK_BACK = timedelta(days=365)
 
@@ -72,9 +76,10 @@ def ad_facts(connection: sqlite3.Connection, as_of: int, money: Money, platforms
     """Spend, impressions, clicks and conversions per campaign and day, as the platforms say at the time."""
     currencies = dict(connection.execute("select vendor || id, currency from ad_account").fetchall())
     types = {
-        (account, campaign): json.loads(payload).get("advertisingChannelType", "FEED")
-        for account, campaign, payload in connection.execute(
-            "select vendor || account_id, id, payload from ad_entity where level = 'campaign' and visible_at <= ?",
+        (account, campaign): kind
+        for account, campaign, kind in connection.execute(
+            "select vendor || account_id, id, coalesce(payload ->> 'advertisingChannelType', payload ->> 'type')"
+            " from ad_entity where level = 'campaign' and visible_at <= ?",
             (as_of,),
         )
     }

@@ -310,5 +310,7 @@ def dimension_fields(config: Config, source: str, table: str) -> dict[str, str]:
 
 
 def plain_id(account: str) -> str:
-    """An account id without what people leave out or put in: dashes (Google Ads), a checksum (Salesforce: 15 of 18)."""
-    return re.sub(r"\W", "", account)[:15]
+    """An account id without what people leave out or put in: dashes (Google Ads), `act_` (Meta Ads), a checksum
+    (Salesforce: 15 of 18)."""
+    plain = re.sub(r"\W", "", account).removeprefix("act_")
+    return plain[:15] if len(plain) == 18 and not plain.isdigit() else plain

@@ -204,13 +204,13 @@ class Finding:
 class Control:
     """A stream whose `fields`, summed by account and day, must equal those of the stream `totals`.
 
-    within: a difference up to this is the vendor's rounding.
+    rounded: field -> how far the vendor's rounding may take each row, and the total, from what they are.
     """
 
     stream: str
     totals: str
     fields: tuple[str, ...]
-    within: Decimal = Decimal(0)
+    rounded: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

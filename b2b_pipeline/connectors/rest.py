@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Any
 
-from b2b_pipeline.connectors.base import Finding, Page, Record
+from b2b_pipeline.connectors.base import Finding, Page, Record, Source, Stream, Window
 from b2b_pipeline.connectors.http import Answer, Session, follow, place
-from b2b_pipeline.errors import PermanentError, SkippedError, TransientError
+from b2b_pipeline.errors import PipelineError, TransientError
+
+if TYPE_CHECKING:
+    from b2b_pipeline.configuration.config import Config
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Listing:
         if self.more and self._at(answer, self.more)[1] is None:
             return None
         node, cursor = self._at(answer, self.cursor)
+        if self.more and not cursor:
+            raise TransientError(f"{place(answer.response)}: there is a next page, but no {self.cursor!r}")
         name = self.cursor.rpartition(".")[2]
         if self.size and name not in node and len(answer.rows(self.rows)) >= self.size:
             raise TransientError(f"{place(answer.response)}: a full page without {self.cursor!r}")
@@ -70,10 +76,13 @@ class Offsets:
     count: str
 
     def records(self, session: Session, path: str, **query: Any) -> Iterator[Record]:
-        at = 0
+        """Raises TransientError for a page that is the one before once more."""
+        at, before = 0, None
         while found := session.get(path, {**query, self.start: at, self.count: self.size}).rows(self.rows):
+            if found == before:
+                raise TransientError(f"{path}: the page from {at} on is the one before it")
             yield from found
-            at += len(found)
+            at, before = at + len(found), found
 
 
 def _member(node: dict[str, Any], name: str) -> dict[str, Any]:
@@ -86,7 +95,37 @@ def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) ->
     for stream, call in calls.items():
         try:
             call()
-        except (PermanentError, SkippedError) as error:
+        except PipelineError as error:
             yield Finding(False, f"{title} {stream}: {error}", error.fix or fix)
         else:
             yield Finding(True, f"{title} {stream} is readable")
+
+
+def probe_accounts(source: Source, client: Any, config: Config, fix: str) -> list[Finding]:
+    """For sources of many accounts and no custom fields: the accounts that are reached, and a look at each stream of
+    each. `fix`: what to do where there is none, or something is refused."""
+    where = f"sources.{source.name}.fields"
+    found = [
+        Finding(False, f"{where}.{name}: {source.title} has no custom fields", f"remove {name}")
+        for name in config.sources[source.name].fields
+    ]
+    try:
+        reached = source.accounts(client, config)
+    except PipelineError as error:
+        return [*found, Finding(False, f"{source.title}: {error}", error.fix or fix)]
+    if not reached.read:
+        found.append(Finding(False, f"{source.title}: no account is reached", fix))
+    today = datetime.now(UTC).date()
+    yesterday = Window.of_days(today - timedelta(days=1), today, config.zone)
+    for account in reached.read:
+        on = source.switched_on(config)
+        calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
+        label = f"{source.title} {source.version(config)}, account {account.id} ({account.currency})"
+        found += readable(label, calls, fix)
+    return found
+
+
+def _look(stream: Stream, *asked: Any) -> None:
+    """All of it: of what is left in the middle, a job for instance, something would stay."""
+    for _ in stream.fetch(*asked):
+        pass

@@ -46,7 +46,7 @@ def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliat
                 continue
             for name in control.fields:
                 ours, theirs = rows[day][name], totals[day][name]
-                if abs(ours - theirs) > control.within:
+                if abs(ours - theirs) > control.rounded.get(name, 0) * (rows[day][""] + 1):
                     found.differences.append(
                         f"{source.name} {account} {day}: {name} of the rows {ours}, of the account {theirs}"
                     )
@@ -70,7 +70,7 @@ def _days_read(landing: Landing, source: Source, stream: str, account: str) -> d
 def _sums(
     landing: Landing, source: Source, stream: str, account: str, fields: tuple[str, ...]
 ) -> dict[str, dict[str, Decimal]]:
-    """Day -> field -> sum over the records that count."""
+    """Day -> field -> sum over the records that count, and "" -> how many they are."""
     path = source.stream(stream).day
     winners = landing.winners(source.name, stream, account)
     sums: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
@@ -78,6 +78,7 @@ def _sums(
         for record in landing.records(item):
             day = str(_at(record, path))
             if day in winners and winners[day].slice_id == item.slice_id:
+                sums[day][""] += 1
                 for name in fields:
                     sums[day][name] += Decimal(str(_at(record, name) or 0))
     return sums

@@ -16,6 +16,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Skipped
 from b2b_pipeline.connectors.registry import SOURCES
 
+NEVER_READ = "was never read to its end"  # until it is; then nothing of it is kept
 FIRST_ZONE = timedelta(hours=14)  # ahead of UTC: where a day begins before it does anywhere else
 
 
@@ -64,6 +65,8 @@ def note_absences(
             item = replace(item, reason=again.reason, seen=max(item.seen, today.isoformat()))
             del told[item.account]
         elif again or item.account in read:
+            if item.reason == NEVER_READ:
+                continue
             item = replace(item, over=True)
         after.append(item)
     since = (now.astimezone(UTC) + FIRST_ZONE).date().isoformat()

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Stream, Window
 from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
-from b2b_pipeline.landing.absences import note_absences
+from b2b_pipeline.landing.absences import NEVER_READ, note_absences
 from b2b_pipeline.landing.beside import beside, until
 from b2b_pipeline.landing.store import Landing, Slice
 
@@ -60,15 +60,23 @@ def ingest(
     Days after an account's configured end are not asked for. What this run, or one `before` it, landed is not asked for
     again. `early`: a snapshot is read although it is not its turn yet. As many accounts are read at once as the source
     says; the report is in their order.
+
+    Of an account that failed, or that this process did not live to read, landing knows all the same: else nobody would
+    miss its days.
     """
     now = now or datetime.now(UTC)
+    today = now.astimezone(config.zone).date()
+    new = [account.id for account in accounts.read if not landing.slices(source.name, stream.name, account.id)]
+    if new:
+        never = [Skipped(account, NEVER_READ) for account in new]
+        note_absences(landing.root, source.name, stream.name, never, (), now, today)
     report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
     pull = _Pull(source, stream, client, start, end, config, landing, run_id, frozenset({run_id, *before}), early, now)
     for one in beside(accounts.read, pull.read, source.parallel):
         report.add(one)
     done = {item.account["id"] for item in report.slices}
-    today = now.astimezone(config.zone).date()
-    note_absences(landing.root, source.name, stream.name, report.skipped, done, now, today)
+    failed = [Skipped(account, str(error)) for account, error in report.failed.items()]
+    note_absences(landing.root, source.name, stream.name, [*report.skipped, *failed], done, now, today)
     return report
 
 

@@ -12,7 +12,7 @@ import pytest
 import time_machine
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.config import Config, plain_id
 from b2b_pipeline.connectors.base import Account, Stream, Window
 from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.errors import ConfigError
@@ -333,3 +333,18 @@ def test_a_base_url_that_is_no_address_is_refused(given: str, path: Path, monkey
     monkeypatch.setenv("HUBSPOT_BASE_URL", given)
     with pytest.raises(ConfigError, match=r"HUBSPOT_BASE_URL is not an address such as https://api\.example"):
         settings.base_url("hubspot", "https://api.example")
+
+
+@pytest.mark.parametrize(
+    ("written", "landed", "is_it"),
+    [
+        ("123-456-7890", "1234567890", True),  # Google Ads
+        ("act_1201500000000001", "1201500000000001", True),  # Meta Ads
+        ("1201500000000001", "1201500000000002", False),
+        ("120150000000000123", "120150000000000124", False),
+        ("00D5g00000AbCdE", "00D5g00000AbCdEEAV", True),  # Salesforce, without its checksum
+        ("00D5g00000AbCdE", "00D5g00000AbCdFEAV", False),
+    ],
+)
+def test_an_account_is_known_however_it_is_written_and_no_other_for_it(written: str, landed: str, is_it: bool) -> None:
+    assert (plain_id(written) == plain_id(landed)) is is_it

@@ -65,6 +65,10 @@ class TestMetaAds(OverTheSandbox):
     source = SOURCES["meta_ads"]
 
 
+class TestMicrosoftAds(OverTheSandbox):
+    source = SOURCES["microsoft_ads"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -19,20 +20,31 @@ from linkedin_api.clients.restli.client import RestliClient  # type: ignore[impo
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
-from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Split, Stop, Wait
+from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Stop, Wait
 from b2b_pipeline.connectors.linkedin_ads import source
-from b2b_pipeline.connectors.linkedin_ads.source import SOURCE, accounts, classify, connect, probe, restate_days
+from b2b_pipeline.connectors.linkedin_ads.source import (
+    CONVERSIONS,
+    SOURCE,
+    accounts,
+    classify,
+    connect,
+    probe,
+    restate_days,
+)
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import campaign, spend
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served, settle
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
-from b2b_sandbox.generate_social import LINKEDIN
+from b2b_sandbox.generate_platforms import LINKEDIN
 from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
@@ -116,7 +128,6 @@ def test_what_answers_mean_by_their_own_words() -> None:
     assert means(401, expired) == Reauth("EXPIRED_ACCESS_TOKEN")
     denied = {"status": 403, "serviceErrorCode": 100, "code": "ACCESS_DENIED", "message": "Not enough permissions"}
     assert means(403, denied) == Fatal("ACCESS_DENIED", auth=True)
-    assert isinstance(means(414, {}), Split)
     assert isinstance(means(200, {"elements": []}), Ok)
 
 
@@ -298,15 +309,18 @@ def test_campaigns_are_as_they_are_now(sandbox: World) -> None:
 def test_days_change_as_long_as_an_enabled_conversion_looks_back(sandbox: World) -> None:
     client = connect(config())
     assert restate_days(client, ACCOUNT) == 90
-    add_fault(sandbox, "linkedin_ads", "missing_scope", path_contains="conversions", scope="r_ads")
-    assert restate_days(client, ACCOUNT) == 90, "as long as LinkedIn allows, where nobody can look"
+    for fault in ("missing_scope", "throttle"):
+        more = {"scope": "r_ads"} if fault == "missing_scope" else {"daily": True}
+        add_fault(sandbox, "linkedin_ads", fault, path_contains="conversions", **more)
+        assert restate_days(client, ACCOUNT) == 365, "as long as LinkedIn allows, where nobody can look"
+        clear_faults(sandbox)
 
 
 @pytest.mark.parametrize(("rules", "days"), [
     ([], 30),
     ([{"enabled": False, "postClickAttributionWindowSize": 90, "viewThroughAttributionWindowSize": 90}], 30),
     ([{"enabled": True, "postClickAttributionWindowSize": 7, "viewThroughAttributionWindowSize": 60}], 60),
-    ([{"enabled": True}], 90),
+    ([{"enabled": True}], 365),
 ])  # fmt: skip
 def test_of_a_conversion_that_does_not_say_it_is_the_longest(
     vendor: responses.RequestsMock, rules: list[Record], days: int
@@ -314,6 +328,69 @@ def test_of_a_conversion_that_does_not_say_it_is_the_longest(
     for elements in [rules, []] if rules else [[]]:
         vendor.get(f"{BASE}/conversions", json={"elements": elements, "paging": {"start": 0, "count": 100}})
     assert restate_days(connect(config()), ACCOUNT) == days
+
+
+def test_a_list_that_goes_in_circles_ends(vendor: responses.RequestsMock) -> None:
+    rules = [{"id": n, "enabled": False} for n in range(100)]
+    vendor.get(f"{BASE}/conversions", json={"elements": rules, "paging": {"start": 0, "count": 100}})
+    with pytest.raises(TransientError, match="is the one before it"):
+        list(CONVERSIONS.records(connect(config()).session, "rest/conversions"))
+
+
+# -- accounts that are not read
+
+
+def gaps(pipeline: Pipeline) -> tuple[bool, str]:
+    """Whether impressions are complete, and why not."""
+    rebuild(pipeline, "derive", replay=False)
+    end = UNTIL - timedelta(days=1)
+    (answer,) = ask(pipeline.warehouse, pipeline.config, ["impressions"], end - timedelta(days=3), end)
+    assert answer.value, "the other account was read"
+    return answer.complete, "; ".join(answer.reasons)
+
+
+def test_an_account_that_failed_when_it_was_first_read_is_missed_until_it_is_read(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other account's days would pass for all there is: who never landed is known to nobody else."""
+    start, end = date(2026, 5, 17), UNTIL
+    with opened(world, tmp_path, monkeypatch) as pipeline:
+        migrated(pipeline.warehouse)
+        add_fault(world, "linkedin_ads", "missing_scope", path_contains=ACCOUNT.id, scope="r_ads_reporting")
+        for stream in SOURCE.streams:
+            assert ACCOUNT.id in pipeline.ingest("linkedin_ads", stream.name, start, end, "first").failed
+        is_complete, why = gaps(pipeline)
+        assert not is_complete
+        assert f"{ACCOUNT.id}: " in why
+        assert "403" in why
+        clear_faults(world)
+        for stream in SOURCE.streams:
+            assert not pipeline.ingest("linkedin_ads", stream.name, start, end, "second").failed
+        assert gaps(pipeline) == (True, "")
+
+
+def test_an_account_that_a_killed_read_did_not_come_to_is_missed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    names = source._names
+
+    def killed(client: Any, account: Account) -> dict[str, str]:
+        if account.id == ACCOUNT.id:
+            time.sleep(0.5)  # until the other one has landed
+            raise Killed
+        return names(client, account)
+
+    with opened(world, tmp_path, monkeypatch) as pipeline:
+        migrated(pipeline.warehouse)
+        monkeypatch.setattr(source, "_names", killed)
+        with pytest.raises(Killed):
+            pipeline.ingest("linkedin_ads", "campaign_daily", date(2026, 5, 17), UNTIL, "first")
+        is_complete, why = gaps(pipeline)
+    assert not is_complete
+    assert f"{ACCOUNT.id}: was never read to its end" in why
 
 
 # -- credentials, versions, doctor

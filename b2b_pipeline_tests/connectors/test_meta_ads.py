@@ -37,7 +37,7 @@ from b2b_pipeline.connectors.meta_ads.source import (
 )
 from b2b_pipeline.core.control import reconcile
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, SplitError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, SplitError, TransientError
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import campaign, spend
@@ -141,12 +141,14 @@ def test_what_passes_is_asked_again_and_what_is_too_much_in_halves() -> None:
         assert isinstance(means(400, error), Wait)
     much = {"code": 1, "message": "Please reduce the amount of data you're asking for, then retry your request"}
     assert isinstance(means(500, much), Split)
+    for code, subcode in ((100, 1487534), (100, 1504018), (2, 1504038)):  # documented as: try a smaller date range
+        assert isinstance(means(400, {"code": code, "error_subcode": subcode, "message": "x"}), Split)
 
 
 def test_credentials_versions_and_what_is_too_long_ago_are_told_with_their_cure() -> None:
     assert isinstance(means(400, {"code": 190, "error_subcode": 463, "message": "Session has expired"}), Reauth)
     assert means(403, {"code": 200, "message": "(#200) Requires ads_read"}) == Fatal("error 200", auth=True)
-    for code, cure in ((2635, "options.api_version"), (3018, "start_date")):
+    for code, cure in ((2635, "options.api_version"), (3018, "b2b backfill --from")):
         found = means(400, {"code": code, "message": "x"})
         assert isinstance(found, Fatal)
         assert cure in found.fix
@@ -220,6 +222,68 @@ def test_a_page_is_the_last_when_there_is_no_address_of_a_next_one(vendor: respo
     assert "access_token" not in str(vendor.calls[1].request.url)
 
 
+def test_an_action_whose_value_is_none_costs_its_row_and_one_that_nobody_has_is_unknown() -> None:
+    def row(*actions: dict[str, Any]) -> Record:
+        return {**RECORDED["data"][0], "actions": list(actions), "action_values": []}
+
+    def conversions(records: list[Record], **options: str) -> list[Any]:
+        context = MappingContext(config(options=options), "meta_ads", "campaign_daily", OURS)
+        found = enforce(spend, SOURCE.stream("campaign_daily").feeds["spend"](flattened(records), context))
+        return [*found.rows["conversions_platform"].astype(object), *found.rejects["reason"]]
+
+    lead = {"action_type": "lead", "value": "2"}
+    assert conversions([row(lead)]) == [2]
+    assert conversions([row()]) == [0]
+    for broken in ({"action_type": "lead", "value": None}, {"action_type": "lead"}):
+        assert conversions([row(broken)]) == ["not an amount"]
+    assert [str(found) for found in conversions([row(lead)], conversions="leeds")] == ["<NA>"]
+    assert conversions([row(lead), {**row(), "campaign_id": "8"}], conversions="lead,other") == [2, 0]
+    with pytest.raises(ConfigError, match=r"options\.conversions"):
+        connect(config(options={"conversions": "lead,"}))
+
+
+def test_a_next_page_without_a_cursor_is_no_end(vendor: responses.RequestsMock) -> None:
+    url = f"{BASE}/act_{OURS.id}/campaigns"
+    vendor.get(url, json={"data": [{"id": "1"}], "paging": {"next": f"{url}?after=x"}})
+    with pytest.raises(TransientError, match="there is a next page"):
+        fetch("campaign")
+
+
+def test_a_list_that_is_too_much_is_read_again_and_not_in_halves_of_days(vendor: responses.RequestsMock) -> None:
+    much = {"code": 1, "message": "Please reduce the amount of data you're asking for, then retry your request"}
+    vendor.get(f"{BASE}/act_{OURS.id}/campaigns", json={"error": much}, status=500)
+    with pytest.raises(TransientError, match="it has to be read again"):
+        fetch("campaign")
+    assert "limit=100" in str(vendor.calls[0].request.url)
+
+
+def test_rounding_is_forgiven_by_the_row_and_a_click_never(own: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SOURCE.control
+    with running(own.world) as url:
+        monkeypatch.setenv("META_ADS_BASE_URL", f"{url}/meta_ads")
+        pipeline = Pipeline.from_environment()
+        for stream in ("campaign_daily", "account_daily"):
+            assert not pipeline.ingest("meta_ads", stream, UNTIL - timedelta(days=2), UNTIL, "first").failed
+    for name, off, is_told in (("spend", "0.009", False), ("spend", "0.03", True), ("clicks", "1", True)):
+        landing = Changed(pipeline, name, Decimal(off))
+        differences = reconcile(landing, SOURCE, SOURCE.control).differences  # type: ignore[arg-type]
+        assert bool(differences) is is_told, (name, off)
+
+
+class Changed:
+    """A landing in which one field of each account's day is off by so much."""
+
+    def __init__(self, pipeline: Pipeline, name: str, off: Decimal) -> None:
+        self._landing, self._name, self._off = pipeline.landing, name, off
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._landing, name)
+
+    def records(self, item: Any) -> list[Record]:
+        moved = self._off if item.stream == "account_daily" else Decimal(0)
+        return [{**row, self._name: Decimal(row[self._name]) + moved} for row in self._landing.records(item)]
+
+
 @pytest.fixture
 def own(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     (tmp_path / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
@@ -273,8 +337,10 @@ def test_an_account_that_is_disabled_is_read_and_one_that_is_not_set_up_left_out
         "1201500000000003": "Europe/Berlin",
     }  # fmt: skip
     assert [item.account for item in found.skipped] == ["1201500000000004"]
-    one = config(accounts=["act_1201500000000002"])
+    one = config(accounts=["act_1201500000000002"], ended={"act_1201500000000002": "2026-06-10"})
     assert [account.id for account in accounts(connect(one), one).read] == ["1201500000000002"]
+    assert one.last_day("meta_ads", "1201500000000002") == date(2026, 6, 10)
+    assert one.last_day("meta_ads", "1201500000000001") is None, "the ids begin with the same fifteen digits"
 
 
 def test_campaigns_are_as_they_are_now(sandbox: World) -> None:

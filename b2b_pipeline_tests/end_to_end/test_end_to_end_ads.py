@@ -29,13 +29,16 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
-PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads")
+PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads")
 
 
 def with_all(found: Installation) -> Installation:
     path = found.folder / "pipeline.yaml"
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}"), encoding="utf-8")
+    path.write_text(
+        text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}"),
+        encoding="utf-8",
+    )
     return found
 
 
@@ -91,7 +94,9 @@ def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) ->
         ("linkedin_ads", "508774356", "ABM | Tier 1 | US"), ("linkedin_ads", "508774356", '=Retarget "US"'),
         ("meta_ads", "1201500000000001", "Lookalike | Leads"),
         ("meta_ads", "1201500000000001", "Retargeting \U0001f3ac Film"),
-        ("meta_ads", "1201500000000002", "Prospecting | US"),
+        ("meta_ads", "1201500000000002", "Prospecting | US"), ("microsoft_ads", "180535609", "Bing | Brand | DE"),
+        ("microsoft_ads", "180535609", 'Bing | "Zielgruppe" & Mehr'),
+        ("microsoft_ads", "180535609", "Bing | Old, deleted"), ("microsoft_ads", "180519267", "Bing | PMax | US"),
     }  # fmt: skip
     gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
     (deleted,) = shop.warehouse.rows(gone)

@@ -197,5 +197,7 @@ def test_a_person_who_is_forgotten_while_two_accounts_are_read_comes_back_by_nei
     assert [record["mail"] for item in landing.slices("ecb", "thing") for record in landing.records(item)] == [token]
 
 
-def test_google_s_accounts_are_read_four_at_a_time() -> None:
-    assert {name: SOURCES[name].parallel for name in SOURCES if SOURCES[name].parallel > 1} == {"google_ads": 4}
+def test_accounts_of_ad_platforms_are_read_some_at_a_time() -> None:
+    assert {name: SOURCES[name].parallel for name in SOURCES if SOURCES[name].parallel > 1} == {
+        "google_ads": 4, "linkedin_ads": 2, "meta_ads": 2, "microsoft_ads": 2,
+    }  # fmt: skip

@@ -20,7 +20,7 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
-VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "pipedrive", "ecb")
+VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "pipedrive", "ecb")
 
 
 class Sandbox:
@@ -40,6 +40,10 @@ class Sandbox:
                 headers |= {"LinkedIn-Version": "202607"}
                 url = f"{self.url}/linkedin_ads/rest/adAccounts/508720451/adCampaigns"
                 params = {"q": "search", "pageSize": 1, **params}
+            case "microsoft_ads":
+                headers |= {"DeveloperToken": "x", "CustomerId": "251186883", "CustomerAccountId": "180535609"}
+                url = f"{self.url}/microsoft_ads/CampaignManagement/v13/Campaigns/QueryByAccountId"
+                return requests.post(url, json={"AccountId": "180535609"}, headers=headers, timeout=10)
             case "meta_ads":
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url = f"{self.url}/meta_ads/v26.0/act_1201500000000001/campaigns"
@@ -89,7 +93,7 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
-    return next(list(body[name]) for name in ("results", "records", "data", "elements") if name in body)
+    return next(list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns") if name in body)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
-from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -43,7 +41,6 @@ from b2b_pipeline.connectors.http import (
     Fatal,
     Outcome,
     Session,
-    Split,
     Stop,
     Wait,
     by_status,
@@ -53,8 +50,8 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.linkedin_ads import rows
-from b2b_pipeline.connectors.rest import Listing, Offsets, readable
-from b2b_pipeline.errors import AuthError, PermanentError, SplitError
+from b2b_pipeline.connectors.rest import Listing, Offsets, probe_accounts
+from b2b_pipeline.errors import PipelineError, SplitError
 
 API, LOGIN = "https://api.linkedin.com", "https://www.linkedin.com"
 VERSION, SUNSET = "202607", date(2027, 7, 15)
@@ -68,7 +65,7 @@ CAMPAIGN = (
     "id", "name", "campaignGroup", "status", "type", "objectiveType", "costType", "runSchedule.start",
     "changeAuditStamps.lastModified.time",
 )  # fmt: skip
-RESTATE_DAYS, LONGEST_LOOK_BACK = 30, 90  # days; the latter is the longest that LinkedIn lets a conversion look back
+RESTATE_DAYS, LONGEST_LOOK_BACK = 30, 365  # days; the latter is the longest that LinkedIn lets a conversion look back
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,6 @@ def classify(response: requests.Response) -> Outcome:
     if response.status_code == 426 or code == "NONEXISTENT_VERSION":
         why = "this version of the API is not served, any more or yet"
         return Fatal(why, fix="set sources.linkedin_ads.options.api_version to one that is, or upgrade b2b-pipeline")
-    if response.status_code == 414:
-        return Split("the address is too long")
     return by_status(response, code)
 
 
@@ -135,8 +130,8 @@ def _names(client: LinkedIn, account: Account) -> dict[str, str]:
 
 
 def read_campaigns(client: LinkedIn, account: Account, window: Window | None) -> Iterator[Page]:
-    fields = ",".join(path.partition(".")[0] for path in CAMPAIGN)
-    return LISTED.pages(client.session, f"rest/adAccounts/{account.id}/adCampaigns", fields=fields)
+    fields = ",".join(path.partition(".")[0] for path in CAMPAIGN)  # its commas must arrive as they are
+    return LISTED.pages(client.session, f"rest/adAccounts/{account.id}/adCampaigns?fields={fields}")
 
 
 def _urn(account: Account) -> str:
@@ -148,12 +143,15 @@ def _day(day: date) -> str:
 
 
 def restate_days(client: LinkedIn, account: Account) -> int:
-    """How many trailing days may still change: as long as the account's enabled conversions look back, at least 30."""
+    """How many trailing days may still change: as long as the account's enabled conversions look back, at least 30.
+
+    Where that cannot be read, which is no reason to go without the report, as long as LinkedIn allows.
+    """
     rules = CONVERSIONS.records(client.session, "rest/conversions", q="account", account=_urn(account))
     sizes = ("postClickAttributionWindowSize", "viewThroughAttributionWindowSize")
     try:
         enabled = [rule for rule in rules if rule.get("enabled")]
-    except AuthError:
+    except PipelineError:
         return LONGEST_LOOK_BACK
     return max([RESTATE_DAYS, *(int(rule.get(size, LONGEST_LOOK_BACK)) for rule in enabled for size in sizes)])
 
@@ -211,32 +209,11 @@ def _account(record: Record) -> Account | Skipped:
 
 
 def probe(client: LinkedIn, config: Config) -> list[Finding]:
-    """The accounts, and a small call per stream of each."""
-    named = config.sources["linkedin_ads"].fields
-    found = [
-        Finding(False, f"sources.linkedin_ads.fields.{name}: LinkedIn Ads has no custom fields", f"remove {name}")
-        for name in named
-    ]
-    fix = "agree anew with `b2b connect linkedin_ads`: the scopes r_ads and r_ads_reporting are needed"
-    try:
-        reached = accounts(client, config)
-    except PermanentError as error:
-        return [*found, Finding(False, f"LinkedIn Ads: {error}", error.fix or fix)]
-    if not reached.read:
-        what = "LinkedIn Ads: the member of the token has a role in no ad account"
-        found.append(Finding(False, what, "let them be added as VIEWER in Campaign Manager"))
-    today = datetime.now(UTC).date()
-    yesterday = Window.of_days(today - timedelta(days=1), today, config.zone)
-    for account in reached.read:
-        label = f"LinkedIn Ads account {account.id} ({account.currency})"
-        on = SOURCE.switched_on(config)
-        calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
-        found += readable(label, calls, fix)
-    return found
-
-
-def _look(stream: Stream, *asked: Any) -> None:
-    next(iter(stream.fetch(*asked)), None)
+    fix = (
+        "agree anew with `b2b connect linkedin_ads`, as a member with a role in the ad accounts: the scopes r_ads and "
+        "r_ads_reporting are needed"
+    )
+    return probe_accounts(SOURCE, client, config, fix)
 
 
 _DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
@@ -269,7 +246,8 @@ SOURCE = Source(
     classify=classify,
     restate_days=restate_days,
     control=Control(
-        "campaign_daily", "account_daily", ("costInLocalCurrency", "clicks", "impressions"), within=Decimal("0.01")
+        "campaign_daily", "account_daily", ("costInLocalCurrency", "clicks", "impressions"),
+        {"costInLocalCurrency": Decimal("1e-6")},
     ),
     environment={
         "LINKEDIN_ADS_CLIENT_ID": "your app's (linkedin.com/developers/apps) with the product Advertising API",

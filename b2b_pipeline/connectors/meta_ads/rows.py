@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from b2b_pipeline.connectors.ads import campaign_rows, spend_rows
 from b2b_pipeline.connectors.columns import column, utc
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from b2b_pipeline.configuration.config import SourceConfig
     from b2b_pipeline.connectors.base import MappingContext
 
 CHANNEL = "paid_social"
@@ -22,7 +23,7 @@ def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
     Conversions are actions of the type that `options.conversions` names, each as the attribution of its ad set has it.
     """
-    types = {word.strip() for word in context.settings.options.get("conversions", CONVERSIONS).split(",")}
+    types = conversions(context.settings)
     return spend_rows(
         records, context, column(records, "campaign_id"), column(records, "date_start"),
         channel=CHANNEL, campaign_name=column(records, "campaign_name"),
@@ -43,11 +44,26 @@ def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def conversions(settings: SourceConfig) -> set[str]:
+    """The types of actions that count as conversions."""
+    return {word.strip() for word in settings.options.get("conversions", CONVERSIONS).split(",")}
+
+
 def _total(records: pd.DataFrame, name: str, types: set[str]) -> pd.Series:
-    """What the actions of these types come to. Meta leaves out the lists, and the types, that have nothing in them."""
+    """What the actions of these types come to. Meta leaves out lists, and types, that have nothing in them: of a type
+    that we know that is 0. One that somebody named and no record has may be misspelt, and is not known.
+    """
+    lists = column(records, name)
+    seen = {each.get("action_type") for listed in lists if isinstance(listed, list) for each in listed}
+    if not types & {CONVERSIONS, *seen}:
+        return pd.Series(None, index=records.index, dtype=object)
+    return lists.map(lambda listed: _sum(listed if isinstance(listed, list) else [], types)).astype(object)
 
-    def total(actions: Any) -> str:
-        listed = actions if isinstance(actions, list) else []
-        return str(sum((Decimal(each["value"]) for each in listed if each["action_type"] in types), Decimal(0)))
 
-    return column(records, name).map(total).astype(object)
+def _sum(listed: list[Any], types: set[str]) -> str:
+    """As text; what is no number stays to be seen."""
+    values = [each.get("value") for each in listed if each.get("action_type") in types]
+    try:
+        return str(sum(map(Decimal, values), Decimal(0)))
+    except (InvalidOperation, TypeError):
+        return str(values)

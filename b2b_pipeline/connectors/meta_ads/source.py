@@ -15,8 +15,8 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import requests
@@ -50,8 +50,8 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.meta_ads import rows
-from b2b_pipeline.connectors.rest import Listing, readable
-from b2b_pipeline.errors import PermanentError
+from b2b_pipeline.connectors.rest import Listing, probe_accounts
+from b2b_pipeline.errors import ConfigError, SplitError, TransientError
 
 API = "https://graph.facebook.com"
 VERSION = "v26.0"
@@ -63,10 +63,11 @@ METRICS = ("account_id", "account_currency", "spend", "impressions", "clicks", "
            "action_values")  # fmt: skip
 OF_CAMPAIGN = ("campaign_id", "campaign_name")
 CAMPAIGN = ("id", "name", "status", "effective_status", "objective", "created_time", "updated_time")
-ACCOUNT = ("account_id", "name", "currency", "timezone_name", "account_status")
+ACCOUNT = ("account_id", "name", "currency", "timezone_name")
 # https://developers.facebook.com/docs/marketing-api/error-reference
 THROTTLED = {4, 17, 32, 613, *range(80000, 80015)}
 PASSING = {1, 2, 99, 104, 960}
+TOO_MUCH = {1487534, 1504018, 1504038}  # data per call; the time of a report, which smaller days need less of
 LOCKED = 2446079  # the account's calls are used up, for up to an hour
 
 
@@ -81,6 +82,13 @@ class Meta:
     def pages(self, path: str, **query: Any) -> Iterator[Page]:
         return PAGED.pages(self.session, f"{self.version}/{path}", **query, **self.proof)
 
+    def listed(self, path: str, **query: Any) -> Iterator[Page]:
+        """The same of what has no days, of which there are no halves: its pages are smaller, and it is read again."""
+        try:
+            yield from self.pages(path, limit=100, **query)
+        except SplitError as error:
+            raise TransientError(f"{error}: it has to be read again") from None
+
 
 def classify(response: requests.Response) -> Outcome:
     """By the error inside the body, whatever the status: throttling comes with 400 or 403, passing trouble with 400."""
@@ -92,7 +100,7 @@ def classify(response: requests.Response) -> Outcome:
     told = f"error {code}" + (f", {subcode}" if subcode else "")
     if code in THROTTLED:
         return wait_or_stop(_regained(response) or (3600.0 if subcode == LOCKED else 300.0), told)
-    if "reduce the amount of data" in str(error.get("message")):
+    if subcode in TOO_MUCH or "reduce the amount of data" in str(error.get("message")):
         return Split(f"{told}: too much at once")
     if code in PASSING or error.get("is_transient") or response.status_code >= 500:
         return Wait(10.0, told)
@@ -102,7 +110,7 @@ def classify(response: requests.Response) -> Outcome:
         fix = "set sources.meta_ads.options.api_version to one that is served, or upgrade b2b-pipeline"
         return Fatal(f"{told}: this version of the API is not served any more", fix=fix)
     if code == 3018:
-        return Fatal(f"{told}: Meta keeps 37 months", fix="set start_date in pipeline.yaml to a later day")
+        return Fatal(f"{told}: Meta keeps 37 months", fix="read from a later day on: `b2b backfill --from DAY`")
     return Fatal(told, auth=code in (3, 10) or (isinstance(code, int) and 200 <= code < 300))
 
 
@@ -130,7 +138,7 @@ def _report(level: str, *of: str) -> Callable[[Meta, Account, Window], Iterator[
 
 
 def read_campaigns(client: Meta, account: Account, window: Window | None) -> Iterator[Page]:
-    return client.pages(
+    return client.listed(
         f"act_{account.id}/campaigns", fields=",".join(CAMPAIGN), filtering=_statuses("effective_status")
     )
 
@@ -143,6 +151,8 @@ def _statuses(name: str) -> str:
 
 
 def connect(config: Config) -> Meta:
+    if "" in rows.conversions(config.sources["meta_ads"]):
+        raise ConfigError("sources.meta_ads.options.conversions: name types of actions, such as lead")
     token = settings.secret("META_ADS_ACCESS_TOKEN")
     session = Session(settings.base_url("meta_ads", API), classify=classify, auth=StaticToken(token))
     proof = {}
@@ -155,7 +165,7 @@ def connect(config: Config) -> Meta:
 def accounts(client: Meta, config: Config) -> Accounts:
     """The ad accounts that the user of the token has a role in, or those of them that are configured. A disabled or
     closed one still tells what it was."""
-    listed = [record for page in client.pages("me/adaccounts", fields=",".join(ACCOUNT)) for record in page.records]
+    listed = [record for page in client.listed("me/adaccounts", fields=",".join(ACCOUNT)) for record in page.records]
     chosen = config.sources["meta_ads"]
     wanted, ended = ([name.removeprefix("act_") for name in names] for names in (chosen.accounts, chosen.ended))
     return choose([_account(record) for record in listed], wanted, "sources.meta_ads.accounts", ended)
@@ -169,29 +179,8 @@ def _account(record: Record) -> Account | Skipped:
 
 
 def probe(client: Meta, config: Config) -> list[Finding]:
-    """The accounts, and a small call per stream of each."""
-    found = [
-        Finding(False, f"sources.meta_ads.fields.{name}: Meta Ads has no custom fields", f"remove {name}")
-        for name in config.sources["meta_ads"].fields
-    ]
     fix = "give the system user of the token the ad accounts, and the token the permission ads_read"
-    try:
-        reached = accounts(client, config)
-    except PermanentError as error:
-        return [*found, Finding(False, f"Meta Ads: {error}", error.fix or fix)]
-    if not reached.read:
-        found.append(Finding(False, "Meta Ads: the user of the token has no ad account", fix))
-    for account in reached.read:
-        today = datetime.now(UTC).date()
-        yesterday = Window.of_days(today - timedelta(days=1), today, config.zone)
-        on = SOURCE.switched_on(config)
-        calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
-        found += readable(f"Meta Ads {client.version}, account {account.id} ({account.currency})", calls, fix)
-    return found
-
-
-def _look(stream: Stream, *asked: Any) -> None:
-    next(iter(stream.fetch(*asked)), None)
+    return probe_accounts(SOURCE, client, config, fix)
 
 
 _DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
@@ -222,7 +211,7 @@ SOURCE = Source(
     accounts=accounts,
     probe=probe,
     classify=classify,
-    control=Control("campaign_daily", "account_daily", ("spend", "clicks", "impressions")),
+    control=Control("campaign_daily", "account_daily", ("spend", "clicks", "impressions"), {"spend": Decimal("0.005")}),
     environment={
         "META_ADS_ACCESS_TOKEN": "of a system user (Business settings > Users > System users > Generate token) with "
         "the permission ads_read, to whom the ad accounts are assigned: it does not end",

@@ -1,4 +1,4 @@
-"""Ad platforms whose ads stand in feeds: their accounts, their campaigns, and days that are restated.
+"""Ad platforms beside Google: their accounts, their campaigns, and days that are restated.
 
 A platform is data. Its campaigns of a quarter have the names that its ads put into `utm_campaign` (generate_people).
 """
@@ -96,7 +96,26 @@ META = Platform(
     quarterly=(),
     budget=5.0, cost_per_click=1.9, click_rate=0.011, conversion_rate=0.02, looks_back=28,
 )  # fmt: skip
-PLATFORMS = (LINKEDIN, META)
+MICROSOFT = Platform(
+    vendor="microsoft_ads",
+    accounts=(
+        Account("180535609", "Europe", "EUR", "Europe/Berlin", "Active"),
+        Account("180519267", "North America", "USD", "America/New_York", "Pause"),
+    ),
+    rough_accounts=(
+        Account("180278106", "Until 2025", "EUR", "Europe/Berlin", "Inactive"),
+        Account("180767304", "Begun", None, "America/New_York", "Draft"),
+    ),
+    always=(
+        ("180535609", "531016227", "Bing | Brand | DE", "Search", 0.5, 0, None),
+        ("180535609", "531016228", 'Bing | "Zielgruppe" & Mehr', "Audience", 0.15, 2, None),
+        ("180535609", "531016229", "Bing | Old, deleted", "Search", 0.1, 0, 9),
+        ("180519267", "531017001", "Bing | PMax | US", "PerformanceMax", 0.25, 5, None),
+    ),
+    quarterly=(),
+    budget=6.0, cost_per_click=2.6, click_rate=0.03, conversion_rate=0.04, looks_back=30,
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META, MICROSOFT)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

@@ -1,0 +1,1 @@
+"""Everything of Microsoft Advertising: source.py is where to begin."""
