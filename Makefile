@@ -37,9 +37,10 @@ setup: $(VENV)/.installed ## environment, locked dependencies, .env, pipeline.ya
 demo: setup ## the main job on an invented company, then the Dagster UI (PORT=3000)
 	@$(BIN)/b2b demo $(if $(PORT),--port $(PORT))
 
-docs: $(VENV)/.installed ## what is written from the code: metrics, files, the schema of pipeline.yaml
+docs: $(VENV)/.installed ## what is written from the code: metrics, files, sources, the schema of pipeline.yaml
 	$(BIN)/python -m b2b_pipeline.metrics.docs > docs/metrics.md
 	$(BIN)/python -m b2b_pipeline.files.docs > docs/files.md
+	$(BIN)/python -m b2b_pipeline.testing.docs docs/sources
 	$(BIN)/python -m b2b_pipeline.configuration.schema > docs/pipeline.schema.json
 
 lint: $(VENV)/.developing ## ruff: rules and format
