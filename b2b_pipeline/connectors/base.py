@@ -230,6 +230,7 @@ class Source:
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
     parallel: accounts that are read at once, each in a thread; `client` must bear that where it is more than one.
+    click_id: what an ad platform puts into the links of its ads, and into no other: who comes by one came by its ads.
     """
 
     name: str
@@ -249,6 +250,7 @@ class Source:
     daily_calls: int | Mapping[str, int | None] | None = None
     authorization: Callable[[], Authorization] | None = None
     parallel: int = 1
+    click_id: str = ""
     versions: str = ""
 
     def version(self, config: Config) -> str:

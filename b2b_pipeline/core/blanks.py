@@ -1,4 +1,4 @@
-"""Rows that give a part: what they give counts, and of what they do not give their day is incomplete."""
+"""What is given in part counts, and of what is not given the day is incomplete: cells of rows, ads of a channel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from sqlalchemy import Connection, exists, func, select
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.file_cells import COUNTED, SUMMED
 from b2b_pipeline.configuration.file_mapping import FILES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.given import Facts, Need, stated_by
-from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata
+from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata, spend, touchpoint
 
 BLANK = "empty cells"  # the stream under which they are reported in `coverage`, with `table.column` as account
 
@@ -19,6 +20,7 @@ BLANK = "empty cells"  # the stream under which they are reported in `coverage`,
 def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]]:
     """Rows of `coverage`: the days of ads or e-mail of which a row lacks its cost or a count that others give."""
     facts = Facts(connection, config)
+    yield from _of_ads(connection, config)
     yield from _of_recipients(connection, config, facts)
     for table, name, what in ((table, *item) for table, columns in COUNTED.items() for item in columns.items()):
         given = [Need(table, (name,)), *([Need("email_event", (SUMMED[name],))] if table == "email_summary" else [])]
@@ -36,6 +38,36 @@ def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]
             yield {
                 "source": source, "stream": BLANK, "source_account": f"{table}.{name}", "date_day": day,
                 "is_complete": False, "reason": "; ".join(told),
+            }  # fmt: skip
+
+
+def _of_ads(connection: Connection, config: Config) -> Iterator[dict[str, Any]]:
+    """The days on which people came by ads of a platform that nobody reads, in a channel whose spend others give.
+
+    Without any spend the channel is unknown altogether. Where files give some, theirs may be among it.
+    """
+    query = select(spend.c.source, spend.c.channel).distinct()
+    fed = {(row.source, row.channel) for row in connection.execute(query)}
+    others = {channel for source, channel in fed} - {channel for source, channel in fed if source == FILES}
+    known = {source for source, _ in fed} | {*config.sources}
+    unread = {source.click_id: source for source in SOURCES.values() if source.click_id and source.name not in known}
+    touch = touchpoint.c
+    came = (
+        select(touch.evidence, touch.date_day, func.count())
+        .where(touch.evidence.in_(unread), touch.channel.in_(others), ~touch.is_deleted)
+        .group_by(touch.evidence, touch.date_day)
+        .order_by(touch.date_day, touch.evidence)
+    )
+    for click_id, day, n in connection.execute(came) if unread and None not in others else ():
+        source = unread[click_id]
+        reason = (
+            f"{n} {'person' if n == 1 else 'people'} came by ads of {source.title} ({click_id}), which nobody reads: "
+            f"switch {source.name} on, or drop its exports"
+        )
+        for name in COUNTED[spend.name]:
+            yield {
+                "source": source.name, "stream": BLANK, "source_account": f"{spend.name}.{name}", "date_day": day,
+                "is_complete": False, "reason": reason,
             }  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
+from b2b_pipeline.core.blanks import of_blanks
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.warehouse.tables import campaign, spend
+from b2b_pipeline.warehouse.tables import campaign, spend, touchpoint
 from b2b_pipeline_tests.support.end_to_end import (
     ENGINES,
     FIRST_UNTIL,
@@ -101,3 +104,28 @@ def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) ->
     gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
     (deleted,) = shop.warehouse.rows(gone)
     assert deleted["name"] == "Retargeting \U0001f3ac Film"
+
+
+class Undone(Exception):
+    """Ends a transaction of which nothing is to stay."""
+
+
+def test_a_platform_that_nobody_reads_makes_the_days_incomplete_on_which_people_came_by_its_ads(shop: Pipeline) -> None:
+    """What Meta's ads cost would pass for the cost of paid social: that LinkedIn's run, too, their clicks tell."""
+    touch, told = touchpoint.c, dict[bool, list[dict[str, Any]]]()
+    came = select(touch.date_day).where(touch.evidence == "li_fat_id", ~touch.is_deleted).distinct()
+    days = {row["date_day"] for row in shop.warehouse.rows(came)}
+    assert days
+    partly = shop.config.model_copy(deep=True)
+    del partly.sources["linkedin_ads"]
+    for is_read, config in ((True, shop.config), (False, partly)):
+        with suppress(Undone), shop.warehouse.write() as connection:
+            if not is_read:
+                connection.execute(delete(spend).where(spend.c.source == "linkedin_ads"))
+            told[is_read] = [row for row in of_blanks(connection, config) if row["source"] == "linkedin_ads"]
+            raise Undone
+    assert told[True] == []
+    of_cost = [row for row in told[False] if row["source_account"] == "spend.spend"]
+    assert {row["date_day"] for row in of_cost} == days
+    for row in of_cost:
+        assert "came by ads of LinkedIn Ads (li_fat_id), which nobody reads: switch linkedin_ads on" in row["reason"]

@@ -461,5 +461,6 @@ SOURCE = Source(
     daily_calls=ACCESS,
     authorization=authorization,
     parallel=4,
+    click_id="gclid",
     versions=r"v\d+",
 )

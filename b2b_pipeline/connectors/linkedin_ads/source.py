@@ -263,4 +263,5 @@ SOURCE = Source(
     }),
     authorization=authorization,
     parallel=2,
+    click_id="li_fat_id",
 )  # fmt: skip

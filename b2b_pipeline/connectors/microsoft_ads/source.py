@@ -282,4 +282,5 @@ SOURCE = Source(
     },
     authorization=authorization,
     parallel=2,
+    click_id="msclkid",
 )  # fmt: skip
