@@ -115,7 +115,22 @@ MICROSOFT = Platform(
     quarterly=(),
     budget=6.0, cost_per_click=2.6, click_rate=0.03, conversion_rate=0.04, looks_back=30,
 )  # fmt: skip
-PLATFORMS = (LINKEDIN, META, MICROSOFT)
+X = Platform(
+    vendor="x_ads",
+    accounts=(
+        Account("18ce54d4x5t", "Europe", "EUR", "Europe/Berlin"),
+        Account("18ce55gze09", "North America", "USD", "America/New_York"),
+    ),
+    rough_accounts=(Account("18ce53uo3nm", "Until 2025", "EUR", "Europe/Berlin", "DELETED"),),
+    always=(
+        ("18ce54d4x5t", "8wku2", "X | Analysten | DE", "WEBSITE_CLICKS", 0.5, 0, None),
+        ("18ce54d4x5t", "8wku3", "X | Messe \u2728 2026", "ENGAGEMENTS", 0.2, 4, 9),
+        ("18ce55gze09", "9xlv4", "X | Founders, US", "WEBSITE_CLICKS", 0.3, 0, None),
+    ),
+    quarterly=(),
+    budget=2.0, cost_per_click=1.4, click_rate=0.008, conversion_rate=0.02, looks_back=30,
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META, MICROSOFT, X)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

@@ -146,7 +146,7 @@ class Channels(_Section):
 
     click_ids: dict[str, str] = {
         "gclid": "paid_search", "msclkid": "paid_search", "fbclid": "paid_social", "li_fat_id": "paid_social",
-        "ttclid": "paid_social",
+        "ttclid": "paid_social", "twclid": "paid_social",
     }  # fmt: skip
     utm_medium: dict[str, str] = {
         "cpc": "paid_search", "ppc": "paid_search", "paidsearch": "paid_search",

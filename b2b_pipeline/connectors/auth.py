@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import fasteners
 import requests
+import requests_oauthlib
 
 from b2b_pipeline.connectors.http import TIMEOUT, failed, json_or_none, place
 from b2b_pipeline.connectors.transport import DeadlineError, Transport
@@ -37,6 +38,22 @@ class StaticToken:
 
     def refresh(self) -> None:
         raise AuthError("the access token was refused and cannot be refreshed: put a new one into the environment")
+
+
+class OAuth1(requests_oauthlib.OAuth1):
+    """Four words that do not end, which sign each request (RFC 5849, HMAC-SHA1)."""
+
+    def __init__(self, key: str, secret: str, token: str, token_secret: str) -> None:
+        for word in (secret, token, token_secret):
+            keep_secret(word)
+        super().__init__(key, secret, token, token_secret)
+        self.identity = hashlib.sha256(json.dumps([key, token]).encode()).hexdigest()
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def refresh(self) -> None:
+        raise AuthError("the signature was refused: the key, the token, one of their secrets or this clock is wrong")
 
 
 class OAuthToken:

@@ -47,7 +47,9 @@ RETRY = Retry(
 )  # fmt: skip
 
 _log = logging.getLogger(__name__)
-logging.getLogger("urllib3").setLevel(logging.ERROR)  # below, it tells whole URLs, query included
+for _name in ("urllib3.connectionpool", "urllib3.util.retry"):  # below an error, they tell whole URLs, query included
+    # Not by their level: clients of vendors set that, and all of it would be told again.
+    logging.getLogger(_name).addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ Classify = Callable[[requests.Response], Outcome]
 
 
 class Auth(Protocol):
-    """Puts credentials into headers, never into a URL. `identity` tells them from others, without a secret."""
+    """Puts credentials into headers, never into a URL. `identity` tells them from others, without a secret. One that
+    can be called signs requests, as those of `requests` do."""
 
     @property
     def identity(self) -> str: ...
@@ -318,8 +321,8 @@ class Session:
                 self.calls += 1
             try:
                 with http.request(
-                    method, url, headers={**auth, **headers}, timeout=TIMEOUT, stream=True, allow_redirects=False,
-                    **content,
+                    method, url, headers={**auth, **headers}, auth=self._auth if callable(self._auth) else None,
+                    timeout=TIMEOUT, stream=True, allow_redirects=False, **content,
                 ) as response:  # fmt: skip
                     _read(response)
             except DeadlineError:

@@ -69,6 +69,10 @@ class TestMicrosoftAds(OverTheSandbox):
     source = SOURCES["microsoft_ads"]
 
 
+class TestXAds(OverTheSandbox):
+    source = SOURCES["x_ads"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -484,6 +484,7 @@ def test_neither_errors_nor_logs_hold_query_token_or_body(
 ) -> None:
     keep_secret(SECRET)
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # as clients of vendors in the same process do
 
     class Auth(Tokens):
         def headers(self) -> Mapping[str, str]:

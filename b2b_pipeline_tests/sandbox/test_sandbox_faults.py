@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from requests_oauthlib import OAuth1
 
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import FOREVER, KINDS, add_fault, clear_faults, list_faults
@@ -20,7 +21,9 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
-VENDORS = ("google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "pipedrive", "ecb")
+VENDORS = (
+    "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "pipedrive", "x_ads", "ecb",
+)  # fmt: skip
 
 
 class Sandbox:
@@ -58,6 +61,10 @@ class Sandbox:
                 headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
                 url = f"{self.url}/pipedrive/api/v2/persons"
                 params = {"limit": 3, **params}
+            case "x_ads":
+                secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
+                url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
+                return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}

@@ -39,6 +39,7 @@ CONTACT_FIELDS = {
     "status": "hs_lead_status", "capture_type": "", "utm_medium": "utm_medium", "utm_campaign": "utm_campaign",
     "gclid": "hs_google_click_id", "msclkid": "hs_bing_click_id", "fbclid": "hs_facebook_click_id",
     "li_fat_id": "hs_linkedin_click_id", "ttclid": "hs_tiktok_click_id",
+    "twclid": "",
 }  # fmt: skip
 DEAL_FIELDS = {
     "account_id": "hs_primary_associated_company", "opp_type": "dealtype", "owner": "hubspot_owner_id",

@@ -1,0 +1,1 @@
+"""Everything of X Ads: source.py is where to begin."""

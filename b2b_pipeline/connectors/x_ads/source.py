@@ -1,0 +1,272 @@
+"""X Ads: what each campaign cost and brought per day of its account, over all placements, as X knows it today.
+
+What is billed changes for up to 14 days, all else for one. Which campaigns had anything in a window, and in which
+placements, X tells; what each had is asked for by 20 of them and one placement at a time. Days are asked for as dates,
+which X takes as midnight in the account's time zone. Days before an account's `timezone_switch_at` were those of Los
+Angeles. Facts from https://docs.x.com/x-ads-api (analytics, campaign-management, fundamentals), the official SDK (PyPI
+twitter-ads 11.0.0) and what public connectors recorded, read 2026-12-01.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import requests
+
+from b2b_pipeline.configuration import settings
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors.auth import OAuth1
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Control,
+    Finding,
+    Page,
+    Record,
+    Skipped,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+    choose,
+)
+from b2b_pipeline.connectors.http import (
+    Answer,
+    Fatal,
+    Outcome,
+    Session,
+    Split,
+    Wait,
+    by_status,
+    json_or_none,
+    place,
+    retry_after,
+    wait_or_stop,
+)
+from b2b_pipeline.connectors.rates import Rate
+from b2b_pipeline.connectors.rest import Listing, probe_accounts
+from b2b_pipeline.connectors.x_ads import rows
+from b2b_pipeline.errors import ConfigError, TransientError
+
+API = "https://ads-api.x.com"
+VERSION = "12"  # whose end no one has named yet
+LISTED = Listing("data", "next_cursor", asked={"count": 1000, "with_deleted": "true"})
+PLACEMENTS = ("ALL_ON_TWITTER", "SPOTLIGHT", "TREND")
+LONGEST, ENTITIES = 7, 20  # days and entities that a call may ask about
+METRICS = ("impressions", "engagements", "clicks", "url_clicks", "billed_charge_local_micro", "billed_engagements")
+CONVERSION = "conversion_"
+RATES = (Rate(250, 900, r"/stats/"),)  # https://docs.x.com/x-ads-api/fundamentals/rate-limiting
+
+
+@dataclass(frozen=True)
+class X:
+    """`campaigns`: account -> its campaigns by id, listed once."""
+
+    session: Session
+    version: str
+    campaigns: dict[str, dict[str, Record]] = field(default_factory=dict)
+
+    def stats(self, account: Account, window: Window, what: str = "", **query: Any) -> Answer:
+        days = {"start_time": window.start.isoformat(), "end_time": window.end.isoformat()}  # the end is not included
+        return self.session.get(f"{self.version}/stats/accounts/{account.id}{what}", {**days, **query})
+
+    def known(self, account: Account) -> dict[str, Record]:
+        if account.id not in self.campaigns:
+            listed = (record for page in read_campaigns(self, account, None) for record in page.records)
+            self.campaigns[account.id] = {record["id"]: record for record in listed}
+        return self.campaigns[account.id]
+
+
+def classify(response: requests.Response) -> Outcome:
+    """https://docs.x.com/x-ads-api/fundamentals/error-codes-and-responses, …/rate-limiting"""
+    body = json_or_none(response)
+    errors = body.get("errors") if isinstance(body, dict) else None
+    code = str(errors[0].get("code") or "refused") if isinstance(errors, list) and errors else "refused"
+    if response.status_code == 429:
+        return wait_or_stop(_until_reset(response), code)
+    if response.status_code in (408, 423):  # CANCELLED_REQUEST, LOCK_ACQUISITION_TIMEOUT
+        return Wait(10.0, code)
+    if response.status_code == 503:
+        return wait_or_stop(retry_after(response, 30.0), code)
+    if code == "REQUEST_TOO_COMPLEX":
+        return Split(code)
+    if code == "ROUTE_NOT_FOUND":
+        fix = "set sources.x_ads.options.api_version to a version that is served, or upgrade b2b-pipeline"
+        return Fatal(f"{code}: this version of the API is not served", fix=fix)
+    return by_status(response, code)
+
+
+def _until_reset(response: requests.Response) -> float:
+    """Seconds, by the limit of the ad account where there is one, else by that of the user."""
+    given = (response.headers.get(name, "") for name in ("x-account-rate-limit-reset", "x-rate-limit-reset"))
+    moment = next((int(text) for text in given if text.isdecimal()), None)
+    return retry_after(response, 60.0) if moment is None else max(moment - time.time(), 0.0) + 1.0
+
+
+# -- reading
+
+
+def read_days(client: X, account: Account, window: Window) -> Iterator[Page]:
+    known = client.known(account)
+    for days in _cut(window):
+        active = client.stats(account, days, "/active_entities", entity="CAMPAIGN").rows("data")
+        placements = {record["entity_id"]: record["placements"] for record in active}
+        ids = sorted(placements)
+        for at in range(0, len(ids), ENTITIES):
+            batch = {each: placements[each] for each in ids[at : at + ENTITIES]}
+            yield _read(client, account, days, "CAMPAIGN", batch, known)
+
+
+def read_account_days(client: X, account: Account, window: Window) -> Iterator[Page]:
+    for days in _cut(window):
+        yield _read(client, account, days, "ACCOUNT", {account.id: PLACEMENTS}, {})
+
+
+def _cut(window: Window) -> Iterator[Window]:
+    days = window.days()
+    for at in range(0, len(days), LONGEST):
+        last = days[at : at + LONGEST][-1]
+        yield replace(window, start=days[at], end=last + timedelta(days=1))
+
+
+def _read(
+    client: X, account: Account, window: Window, entity: str, placements: Mapping[str, Sequence[str]],
+    known: Mapping[str, Record],
+) -> Page:  # fmt: skip
+    """A page of these entities' days: what they had in each placement, and in all of them together."""
+    groups = "ENGAGEMENT,BILLING" + (",WEB_CONVERSION" if entity == "CAMPAIGN" else "")
+    found: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+    asked = ""
+    for placement in sorted({name for names in placements.values() for name in names}):
+        ids = [each for each, names in placements.items() if placement in names]
+        answer = client.stats(
+            account, window, entity=entity, entity_ids=",".join(ids), granularity="DAY", placement=placement,
+            metric_groups=groups,
+        )  # fmt: skip
+        asked = asked or answer.request
+        for identifier, day, metrics in _days(answer, ids, window):
+            found[identifier, day][placement] = metrics
+    return Page([_row(entity, *key, of_placements, known) for key, of_placements in sorted(found.items())], asked)
+
+
+def _days(answer: Answer, ids: Sequence[str], window: Window) -> Iterator[tuple[str, str, Record]]:
+    """Each entity's metrics on the days on which there were any. A metric is an array with a number per day, or null,
+    which is as good as zeros. Raises TransientError for an answer without some of the entities or of their days.
+    """
+    days, where = window.days(), f"{place(answer.response)}, {window.start} to {window.end}"
+    given = {record["id"]: record["id_data"] for record in answer.rows("data")}
+    if {*given} != {*ids} or any(len(segments) != 1 for segments in given.values()):
+        raise TransientError(f"{where}: of {len(ids)} asked for, {len(given)} are answered")
+    for identifier, [segment] in given.items():
+        series = {name: values or [0] * len(days) for name, values in _series(segment["metrics"])}
+        if any(len(values) != len(days) for values in series.values()):
+            raise TransientError(f"{where}: not every metric has {len(days)} days")
+        for number, day in enumerate(days):
+            metrics = {name: values[number] or 0 for name, values in series.items()}
+            if any(metrics.values()):
+                yield identifier, day.isoformat(), metrics
+
+
+def _series(metrics: Record) -> Iterator[tuple[str, list[int | None] | None]]:
+    """What we keep. Of conversions of a kind, their number."""
+    for name, values in metrics.items():
+        if name in METRICS:
+            yield name, values
+        elif name.startswith(CONVERSION):
+            yield name, (values or {}).get("metric")
+
+
+def _row(entity: str, identifier: str, day: str, placements: Record, known: Mapping[str, Record]) -> Record:
+    names = sorted({name for metrics in placements.values() for name in metrics})
+    sums = {name: sum(metrics.get(name, 0) for metrics in placements.values()) for name in names}
+    of = {}
+    if entity == "CAMPAIGN":
+        campaign = known.get(identifier, {})
+        of = {"campaign": identifier, "campaignName": campaign.get("name"), "currency": campaign.get("currency")}
+    return {"day": day, **of, **sums, "placements": placements}
+
+
+def read_campaigns(client: X, account: Account, window: Window | None) -> Iterator[Page]:
+    return LISTED.pages(client.session, f"{client.version}/accounts/{account.id}/campaigns")
+
+
+# -- who we are
+
+
+def connect(config: Config) -> X:
+    if unknown := sorted({*rows.conversions(config.sources["x_ads"])} - rows.KINDS):
+        known = ", ".join(sorted(rows.KINDS))
+        raise ConfigError(f"sources.x_ads.options.conversions: {', '.join(unknown)} not among {known}")
+    names = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
+    auth = OAuth1(*(settings.secret(f"X_ADS_{name}") for name in names))
+    session = Session(settings.base_url("x_ads", API), classify=classify, auth=auth, rates=RATES)
+    return X(session, SOURCE.version(config))
+
+
+def accounts(client: X, config: Config) -> Accounts:
+    """The ad accounts that the user of the token has access to, or those of them that are configured."""
+    found = [_account(record) for record in LISTED.records(client.session, f"{client.version}/accounts")]
+    chosen = config.sources["x_ads"]
+    return choose(found, chosen.accounts, "sources.x_ads.accounts", set(chosen.ended))
+
+
+def _account(record: Record) -> Account | Skipped:
+    if record["deleted"]:
+        return Skipped(record["id"], "the account is deleted", closed=True)
+    if not record.get("timezone"):
+        return Skipped(record["id"], "the account is not set up: it has no time zone", closed=True)
+    return Account(record["id"], record.get("name") or "", None, record["timezone"])
+
+
+def probe(client: X, config: Config) -> list[Finding]:
+    fix = (
+        "give the user of the access token a role in the ad accounts (Ads Manager > Account access), and have X allow "
+        "the app the Ads API"
+    )
+    return probe_accounts(SOURCE, client, config, fix)
+
+
+_DAILY = WindowPolicy(restate_days=14, max_days=28)
+
+SOURCE = Source(
+    name="x_ads",
+    title="X Ads",
+    kind="ad",
+    api_version=VERSION,
+    versions=r"\d+",
+    streams=(
+        Stream(
+            "campaign_daily", "report", "One row per campaign and day of the account: cost, impressions, clicks.",
+            read_days, day="day", policy=_DAILY, page_size=ENTITIES, feeds={"spend": rows.spend},
+        ),
+        Stream(
+            "account_daily", "report", "One row per day of the account, which the campaigns must add up to.",
+            read_account_days, day="day", policy=_DAILY, page_size=ENTITIES,
+        ),
+        Stream(
+            "campaign", "snapshot", "One row per campaign, deleted ones too, as it is now.", read_campaigns, day="",
+            feeds={"campaign": rows.campaign},
+        ),
+    ),
+    connect=connect,
+    accounts=accounts,
+    probe=probe,
+    classify=classify,
+    control=Control(
+        "campaign_daily", "account_daily", ("billed_charge_local_micro", "impressions", "engagements"),
+    ),
+    environment={
+        "X_ADS_API_KEY": "your app's (developer.x.com), which X has allowed the Ads API",
+        "X_ADS_API_SECRET": "its secret",
+        "X_ADS_ACCESS_TOKEN": "of a user with a role in the ad accounts (the app > Keys and tokens, or `twurl`): it "
+        "does not end",
+        "X_ADS_ACCESS_TOKEN_SECRET": "its secret",
+    },
+    parallel=2,
+    click_id="twclid",
+)  # fmt: skip
