@@ -147,7 +147,7 @@ def test_what_an_answer_is_its_code_says_whatever_the_status() -> None:
         assert isinstance(means(code), Reauth), code
     for code in (40001, 40101, 40113, 40125):
         assert means(code) == Fatal(f"code {code}", auth=True), code
-    assert means(40002) == Fatal("code 40002")
+    assert means(40007) == Fatal("code 40007")
     assert means(20001) == Fatal("code 20001"), "a part of it is not all of it"
     assert isinstance(means(40300), Skip)
     assert isinstance(means("0"), Wait), "a code that is none"
@@ -396,6 +396,14 @@ def test_the_app_s_secret_is_in_no_error_and_no_log(
             accounts(connect(config()), config())
         assert "the-app_secret-of-ours" in str(vendor.calls[0].request.url), "as TikTok wants it"
         assert "the-app_secret-of-ours" not in f"{caught.value} {caplog.text}"
+
+
+def test_a_metric_that_tiktok_does_not_have_is_told_with_the_cure(sandbox: World) -> None:
+    named = {"conversions": "leeds"}
+    assert len(fetch("account_daily", options=named)) == 30
+    with pytest.raises(PipelineError, match="code 40002") as caught:
+        fetch("campaign_daily", options=named)
+    assert "options.conversions" in caught.value.fix
 
 
 def test_doctor_names_the_streams_of_each_account_and_what_is_refused(sandbox: World) -> None:

@@ -111,6 +111,9 @@ def classify(response: requests.Response) -> Outcome:
         return Reauth(f"{told}: the access token is no longer good")
     if code in GONE:
         return Skip(f"{told}: the account is not there any more")
+    if code == 40002:
+        fix = "see that sources.tiktok_ads.options.conversions names a metric of basic reports, or upgrade b2b-pipeline"
+        return Fatal(f"{told}: a parameter is refused", fix=fix)
     return Fatal(told, auth=code in FORBIDDEN)
 
 
