@@ -41,8 +41,8 @@ group by campaign_id, date_day order by date_day, campaign_id
 """  # noqa: S608
 
 
-def routes(world: World, page_size: int = 1000) -> list[BaseRoute]:
-    """The paths of one app. `page_size`: records of a page, however many are asked for."""
+def routes(world: World, page_size: int = 1000, most: int = 1_000_000) -> list[BaseRoute]:
+    """The paths of one app. `page_size`: records of a page, however many are asked for; `most`: rows of a report."""
 
     def of(connection: sqlite3.Connection) -> list[sqlite3.Row]:
         return connection.execute("select * from ad_account where vendor = ? order by id", (VENDOR,)).fetchall()
@@ -69,7 +69,10 @@ def routes(world: World, page_size: int = 1000) -> list[BaseRoute]:
 
     def report(call: Call) -> Shown:
         with world.connect() as connection:
-            return _paged(call, [*_report(connection, _advertiser(connection, call), call)], page_size)
+            found = [*_report(connection, _advertiser(connection, call), call)]
+        if len(found) > most:
+            raise _refused(40067, "Your query is too large, please reduce the query size and retry after a while.")
+        return _paged(call, found, page_size)
 
     at = partial(route, world, enter=_enter)
     return [

@@ -29,7 +29,7 @@ from business_api_client.tiktok_business.tiktok_exceptions import TiktokSDKError
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
-from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Wait
+from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Wait
 from b2b_pipeline.connectors.tiktok_ads.source import (
     ALL_IN_REPORT,
     ALL_LISTED,
@@ -39,6 +39,7 @@ from b2b_pipeline.connectors.tiktok_ads.source import (
     REFUSED,
     SOURCE,
     THROTTLED,
+    THROTTLED_SHORTLY,
     accounts,
     classify,
     connect,
@@ -139,8 +140,10 @@ def means(code: Any, status: int = 200, headers: dict[str, str] | None = None) -
 def test_what_an_answer_is_its_code_says_whatever_the_status() -> None:
     assert means(0) == Ok()
     assert means(40100) == Wait(300.0, "code 40100: too many calls")
-    for code in (40016, 40132, 40133, 61000):
+    assert means(40133) == Wait(5.0, "code 40133: too many calls")
+    for code in (40016, 40132, 61000):
         assert isinstance(means(code), Wait), code
+    assert means(40067) == Split("code 40067: too much at once")
     for code in (50000, 50002, 51010, 52103, 60001):
         assert means(code) == Wait(30.0, f"code {code}"), code
     for code in (40102, 40104, 40105):
@@ -156,7 +159,7 @@ def test_what_an_answer_is_its_code_says_whatever_the_status() -> None:
 def test_our_codes_are_those_of_the_vendor_s_client() -> None:
     known = {value for name, value in vars(NumericErrorCodes).items() if name.startswith("ERROR_CODE_")}
     told_elsewhere = {40133}  # of an advertiser, in the return codes; the client of 2026-02 does not have it
-    assert (THROTTLED | REFUSED | GONE) - known == told_elsewhere
+    assert (THROTTLED | THROTTLED_SHORTLY | REFUSED | GONE) - known == told_elsewhere
     assert {code for code in known if 40101 <= code <= 40131} - REFUSED <= FORBIDDEN
 
 
@@ -294,6 +297,27 @@ def own(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         monkeypatch.setenv(name, value)
     with time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
         yield found
+
+
+def test_a_report_that_is_too_large_is_asked_for_in_halves(own: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(own.world, tiktok_ads={"most": 12, "page_size": 5}) as url:
+        monkeypatch.setenv("TIKTOK_ADS_BASE_URL", f"{url}/tiktok_ads")
+        pipeline = Pipeline.from_environment()
+        assert not pipeline.ingest("tiktok_ads", "campaign_daily", WINDOW.start, WINDOW.end, "first").failed
+    slices = pipeline.landing.slices("tiktok_ads", "campaign_daily", OURS.id)
+    assert len(slices) > 3
+    rows = [each for item in slices for each in pipeline.landing.records(item)]
+    found = sorted((each["day"], each["dimensions"]["campaign_id"]) for each in rows)
+    assert found == [each[:2] for each in days_of(own.world, OURS.id)]
+
+
+def test_a_list_that_is_too_large_is_read_again_and_not_in_halves_of_days(vendor: responses.RequestsMock) -> None:
+    vendor.get(LIST, json={"code": 40067, "message": "Your query is too large", "data": {}})
+    with pytest.raises(TransientError, match="it has to be read again"):
+        fetch("campaign")
+    asked = vendor.calls[0].request.params  # type: ignore[attr-defined]
+    assert json.loads(asked["filtering"]) == ALL_LISTED
+    assert json.loads(asked["fields"]) == list(CAMPAIGN)
 
 
 def test_campaigns_add_up_to_the_account_over_windows_of_thirty_days(

@@ -3,11 +3,12 @@
 Days are those of the account's time zone, which knows no daylight saving time; money is in its currency. A day changes
 for 28 days after it, the longest that a click counts. Every answer has status 200: a code in it says what it is. A
 report leaves out, and only a header tells, what an account has beyond 20,000 ads: then the account is not read.
-Not established: whether the account's totals hold TopView, GMV Max and Promote campaigns, which the lists asked here do
-not have; the check `reconciliation` would tell. The app's secret goes in a URL once a run, as TikTok wants it.
+Left out: TopView, GMV Max and Promote campaigns, which have reports or lists of their own. Whether the account's totals
+hold them is not established; the check `reconciliation` would tell. The app's secret goes in a URL where its accounts
+are asked for, as TikTok wants it.
 Facts from https://business-api.tiktok.com/portal/docs (API v1.3: 1740302848100353 reports, 1738864850353154 their FAQ,
-1739315828649986 campaigns, 1737172488964097 return codes), https://ads.tiktok.com/help/article/time-zone, the official
-SDK (PyPI tiktok-business-api-sdk-official 1.1.3) and what public connectors recorded, read 2026-12-01.
+1739315828649986 campaigns), https://ads.tiktok.com/help/article/time-zone, the official SDK (PyPI
+tiktok-business-api-sdk-official 1.1.3: names of codes) and what public connectors recorded, read 2026-12-01.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from b2b_pipeline.connectors.http import (
     Reauth,
     Session,
     Skip,
+    Split,
     Wait,
     by_status,
     json_or_none,
@@ -53,13 +55,14 @@ from b2b_pipeline.connectors.http import (
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import Numbered, probe_accounts
 from b2b_pipeline.connectors.tiktok_ads import rows
-from b2b_pipeline.errors import ConfigError, TransientError
+from b2b_pipeline.errors import ConfigError, SplitError, TransientError
 
 API, VERSION = "https://business-api.tiktok.com", "v1.3"
 RESTATE_DAYS = 28
 # Of an app at the lowest level: https://business-api.tiktok.com/portal/docs/rate-limits/v1.3. Who asks more in a minute
-# has to wait five; no header tells, and 40100 does not say what was too much.
+# has to wait five; no header tells. Codes of a second's calls alone are others.
 RATES, SUSPENDED = (Rate(10, 1), Rate(600, 60)), 300.0
+THROTTLED, THROTTLED_SHORTLY = {40016, 40100, 61000}, {40132, 40133}
 INFO_AT_ONCE = 100  # accounts: no limit is documented, all other lists of ids end there
 REPORT = Numbered("data.list", "data.page_info.total_number", "dimensions", 1000)
 LISTED = Numbered("data.list", "data.page_info.total_number", "campaign_id", 1000)
@@ -68,8 +71,7 @@ CAMPAIGN = ("campaign_id", "campaign_name", "objective_type", "operation_status"
             "modify_time")  # fmt: skip
 # Else campaigns that were deleted are left out, in a report with what they cost.
 ALL_IN_REPORT = [{"field_name": "campaign_status", "filter_type": "IN", "filter_value": '["STATUS_ALL"]'}]
-ALL_LISTED = {"primary_status": "STATUS_ALL"}
-THROTTLED = {40016, 40100, 40132, 40133, 61000}
+ALL_LISTED = {"primary_status": "STATUS_ALL", "buying_types": ["AUCTION", "RESERVATION_RF"]}
 REFUSED = {40102, 40104, 40105}  # the token: ended, missing, wrong
 FORBIDDEN = {40001, 40003, *range(40101, 40132)}  # permissions, the app, its owner
 GONE = {40300, 40301}
@@ -103,8 +105,10 @@ def classify(response: requests.Response) -> Outcome:
         if response.status_code == 200 and response.headers.get("X-Tt-Ads-Throttle"):
             return Skip("the account has 20,000 ads or more, and TikTok reports only the newest: land files of them")
         return by_status(response)
-    if code in THROTTLED:
-        return Wait(SUSPENDED, f"{told}: too many calls")
+    if code in THROTTLED | THROTTLED_SHORTLY:
+        return Wait(SUSPENDED if code in THROTTLED else 5.0, f"{told}: too many calls")
+    if code == 40067:
+        return Split(f"{told}: too much at once")
     if 50000 <= code < 61000 or response.status_code >= 500:
         return Wait(30.0, told)
     if code in REFUSED:
@@ -145,10 +149,11 @@ def _dated(record: Record) -> Record:
 
 
 def read_campaigns(client: TikTok, account: Account, window: Window | None) -> Iterator[Page]:
-    return LISTED.pages(
-        client.session, f"open_api/{VERSION}/campaign/get/", advertiser_id=account.id, fields=json.dumps(CAMPAIGN),
-        filtering=json.dumps(ALL_LISTED),
-    )  # fmt: skip
+    asked = {"advertiser_id": account.id, "fields": json.dumps(CAMPAIGN), "filtering": json.dumps(ALL_LISTED)}
+    try:
+        yield from LISTED.pages(client.session, f"open_api/{VERSION}/campaign/get/", **asked)
+    except SplitError as error:  # it has no days, of which there were halves
+        raise TransientError(f"{error}: it has to be read again") from None
 
 
 # -- who we are
