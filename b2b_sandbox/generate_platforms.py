@@ -130,7 +130,25 @@ X = Platform(
     quarterly=(),
     budget=2.0, cost_per_click=1.4, click_rate=0.008, conversion_rate=0.02, looks_back=30,
 )  # fmt: skip
-PLATFORMS = (LINKEDIN, META, MICROSOFT, X)
+TIKTOK = Platform(
+    vendor="tiktok_ads",
+    accounts=(
+        Account("7001035076276387841", "Europe", "EUR", "Etc/GMT-1", "STATUS_ENABLE"),
+        Account("7001040009704833026", "North America", "USD", "Etc/GMT+5", "STATUS_ENABLE"),
+    ),
+    rough_accounts=(
+        Account("7002238017842757633", "Suspended", "EUR", "Etc/GMT-1", "STATUS_LIMIT"),
+        Account("7002238017842757634", "Booked ahead", "EUR", "Etc/GMT-1", "RESERVATION"),
+    ),
+    always=(
+        ("7001035076276387841", "1728545382536225", "TikTok | Lead form", "LEAD_GENERATION", 0.5, 0, None),
+        ("7001035076276387841", "1714125042508817", "TikTok 🎵 <Spark> & Film", "TRAFFIC", 0.2, 2, 11),
+        ("7001040009704833026", "1714124576938033", "TikTok | Sign-ups | US", "WEB_CONVERSIONS", 0.3, 0, None),
+    ),
+    quarterly=(),
+    budget=3.0, cost_per_click=1.1, click_rate=0.009, conversion_rate=0.015, looks_back=28,
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META, MICROSOFT, TIKTOK, X)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

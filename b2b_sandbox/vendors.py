@@ -7,7 +7,18 @@ from typing import Protocol
 
 from starlette.routing import BaseRoute
 
-from b2b_sandbox import ecb, google_ads, hubspot, linkedin_ads, meta_ads, microsoft_ads, pipedrive, salesforce, x_ads
+from b2b_sandbox import (
+    ecb,
+    google_ads,
+    hubspot,
+    linkedin_ads,
+    meta_ads,
+    microsoft_ads,
+    pipedrive,
+    salesforce,
+    tiktok_ads,
+    x_ads,
+)
 from b2b_sandbox.toolkit import Dialect
 
 
@@ -20,6 +31,6 @@ class Vendor(Protocol):
 
 VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
-    "linkedin_ads": linkedin_ads, "meta_ads": meta_ads,
-    "microsoft_ads": microsoft_ads, "x_ads": x_ads,
+    "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "tiktok_ads": tiktok_ads,
+    "x_ads": x_ads,
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,22 +46,15 @@ class Listing:
             yield from page.records
 
     def _next(self, answer: Answer) -> str | None:
-        if self.more and self._at(answer, self.more)[1] is None:
+        if self.more and _at(answer, self.more)[1] is None:
             return None
-        node, cursor = self._at(answer, self.cursor)
+        node, cursor = _at(answer, self.cursor)
         if self.more and not cursor:
             raise TransientError(f"{place(answer.response)}: there is a next page, but no {self.cursor!r}")
         name = self.cursor.rpartition(".")[2]
         if self.size and name not in node and len(answer.rows(self.rows)) >= self.size:
             raise TransientError(f"{place(answer.response)}: a full page without {self.cursor!r}")
         return str(cursor) if cursor else None
-
-    @staticmethod
-    def _at(answer: Answer, path: str) -> tuple[dict[str, Any], Any]:
-        """The object that holds what is at a dotted path, and that, if it is there."""
-        *parents, name = path.split(".")
-        node = reduce(_member, parents, answer.json())
-        return node, node.get(name)
 
 
 @dataclass(frozen=True)
@@ -85,8 +79,53 @@ class Offsets:
             at, before = at + len(found), found
 
 
-def _member(node: dict[str, Any], name: str) -> dict[str, Any]:
-    found = node.get(name)
+@dataclass(frozen=True)
+class Numbered:
+    """How a vendor lists records by the number of a page, and says how many there are.
+
+    rows, total: dotted paths of a page's records and of the number of all. key: the member by which records differ: no
+    two may have the same, for pages of what is not sorted may overlap, and then leave others out. size: records that a
+    page is asked for; page, count: how it is told.
+    """
+
+    rows: str
+    total: str
+    key: str
+    size: int
+    page: str = "page"
+    count: str = "page_size"
+
+    def pages(self, session: Session, path: str, **query: Any) -> Iterator[Page]:
+        """Every page. Raises TransientError for a record that comes twice, and where not as many come as there are."""
+        keys: set[str] = set()
+        received, number = 0, 1
+        while True:
+            answer = session.get(path, {**query, self.page: number, self.count: self.size})
+            found, total = _at(answer, self.rows)[1], _at(answer, self.total)[1]
+            if not isinstance(found, list) or not isinstance(total, int):
+                raise TransientError(f"{place(answer.response)}: an answer without {self.rows!r} or {self.total!r}")
+            for record in found:
+                if (key := json.dumps(record.get(self.key), sort_keys=True)) in keys and key != "null":
+                    raise TransientError(f"{place(answer.response)}: page {number} has a record of a page before it")
+                keys.add(key)
+            yield Page(found, answer.request)
+            received += len(found)
+            if received >= total or not found:
+                break
+            number += 1
+        if received != total:
+            raise TransientError(f"{place(answer.response)}: {received} records came, {total} were announced")
+
+
+def _at(answer: Answer, path: str) -> tuple[dict[str, Any], Any]:
+    """The object that holds what is at a dotted path, and that, if it is there."""
+    *parents, name = path.split(".")
+    node = reduce(_member, parents, answer.json())
+    return node, node.get(name)
+
+
+def _member(node: Any, name: str) -> dict[str, Any]:
+    found = node.get(name) if isinstance(node, dict) else None
     return found if isinstance(found, dict) else {}
 
 

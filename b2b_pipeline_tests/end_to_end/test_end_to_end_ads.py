@@ -32,14 +32,17 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
-PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads")
+PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads", "tiktok_ads")
 
 
 def with_all(found: Installation) -> Installation:
     path = found.folder / "pipeline.yaml"
     text = path.read_text(encoding="utf-8")
+    tiktok = "tiktok_ads: {options: {conversions: complete_payment}}"  # of others the value is not known
     path.write_text(
-        text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}"),
+        text.replace(
+            "  ecb: {}", f"  ecb: {{}}\n  linkedin_ads: {{}}\n  meta_ads: {{}}\n  microsoft_ads: {{}}\n  {tiktok}"
+        ),
         encoding="utf-8",
     )
     return found
@@ -100,6 +103,9 @@ def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) ->
         ("meta_ads", "1201500000000002", "Prospecting | US"), ("microsoft_ads", "180535609", "Bing | Brand | DE"),
         ("microsoft_ads", "180535609", 'Bing | "Zielgruppe" & Mehr'),
         ("microsoft_ads", "180535609", "Bing | Old, deleted"), ("microsoft_ads", "180519267", "Bing | PMax | US"),
+        ("tiktok_ads", "7001035076276387841", "TikTok | Lead form"),
+        ("tiktok_ads", "7001035076276387841", "TikTok \U0001f3b5 <Spark> & Film"),
+        ("tiktok_ads", "7001040009704833026", "TikTok | Sign-ups | US"),
     }  # fmt: skip
     gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
     (deleted,) = shop.warehouse.rows(gone)

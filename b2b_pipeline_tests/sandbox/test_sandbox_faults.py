@@ -22,7 +22,8 @@ from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
-    "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "pipedrive", "x_ads", "ecb",
+    "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "tiktok_ads", "x_ads",
+    "pipedrive", "ecb",
 )  # fmt: skip
 
 
@@ -47,6 +48,10 @@ class Sandbox:
                 headers |= {"DeveloperToken": "x", "CustomerId": "251186883", "CustomerAccountId": "180535609"}
                 url = f"{self.url}/microsoft_ads/CampaignManagement/v13/Campaigns/QueryByAccountId"
                 return requests.post(url, json={"AccountId": "180535609"}, headers=headers, timeout=10)
+            case "tiktok_ads":
+                headers = {"Access-Token": token or tokens.PRIVATE_APP_TOKEN}
+                url = f"{self.url}/tiktok_ads/open_api/v1.3/campaign/get/"
+                params = {"advertiser_id": "7001035076276387841", **params}
             case "meta_ads":
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url = f"{self.url}/meta_ads/v26.0/act_1201500000000001/campaigns"
@@ -100,7 +105,10 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
-    return next(list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns") if name in body)
+    body = body["data"] if "list" in body.get("data", ()) else body
+    return next(
+        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+    )
 
 
 @pytest.fixture(scope="module")

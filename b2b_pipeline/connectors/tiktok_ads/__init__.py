@@ -1,0 +1,1 @@
+"""Everything of TikTok Ads: source.py is where to begin."""
