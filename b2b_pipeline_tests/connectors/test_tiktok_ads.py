@@ -441,16 +441,6 @@ def test_doctor_names_the_streams_of_each_account_and_what_is_refused(sandbox: W
 # -- the twin, and the vendor's own client
 
 
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """TikTok's client lets urllib3 log whole URLs; afterwards it does not."""
-    log = logging.getLogger("urllib3")
-    before = log.level
-    yield
-    log.setLevel(before)
-
-
-@pytest.mark.usefixtures("quiet")
 def test_tiktok_s_own_client_reads_the_twin_and_asks_as_we_do(world: World) -> None:
     with running(world) as url:
         settings = Configuration()
