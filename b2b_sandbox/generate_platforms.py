@@ -115,7 +115,23 @@ MICROSOFT = Platform(
     quarterly=(),
     budget=6.0, cost_per_click=2.6, click_rate=0.03, conversion_rate=0.04, looks_back=30,
 )  # fmt: skip
-PLATFORMS = (LINKEDIN, META, MICROSOFT)
+REDDIT = Platform(
+    vendor="reddit_ads",
+    accounts=(
+        Account("a2_gq7w1x0c5rd2", "Europe", "EUR", "Europe/Berlin", "VALID"),
+        Account("a2_h08n4k2v9tb6", "North America", "USD", "America/New_York", "TRUSTED"),
+    ),
+    rough_accounts=(Account("a2_j3m5z8p1ye47", "Begun", None, "Europe/Berlin", "PENDING"),),
+    always=(
+        ("a2_gq7w1x0c5rd2", "1684291704682361243", "r/selbstst\u00e4ndig | Leads", "LEAD_GENERATION", 0.5, 0, None),
+        ("a2_gq7w1x0c5rd2", "1684291704682361244", "AMA | \U0001f4a1 & <Film>", "IMPRESSIONS", 0.2, 4, 11),
+        ("a2_h08n4k2v9tb6", "1712005550018840007", "r/sysadmin | US", "CONVERSIONS", 0.3, 0, None),
+    ),
+    quarterly=(),
+    budget=4.0, cost_per_click=1.2, click_rate=0.008, conversion_rate=0.015, looks_back=28,
+    worth=Decimal(0),  # what key conversions are worth Reddit does not tell
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META, MICROSOFT, REDDIT)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

@@ -25,6 +25,7 @@ AD_CHANNEL = {
     "VIDEO": "video",
     **dict.fromkeys(["SPONSORED_UPDATES", "SPONSORED_INMAILS", "TEXT_AD"], "paid_social"),
     **dict.fromkeys(["OUTCOME_LEADS", "OUTCOME_TRAFFIC"], "paid_social"),
+    **dict.fromkeys(["LEAD_GENERATION", "IMPRESSIONS", "CONVERSIONS"], "paid_social"),
     "Search": "paid_search",
     "PerformanceMax": "paid_search",
     "Audience": "display",

@@ -7,7 +7,17 @@ from typing import Protocol
 
 from starlette.routing import BaseRoute
 
-from b2b_sandbox import ecb, google_ads, hubspot, linkedin_ads, meta_ads, microsoft_ads, pipedrive, salesforce
+from b2b_sandbox import (
+    ecb,
+    google_ads,
+    hubspot,
+    linkedin_ads,
+    meta_ads,
+    microsoft_ads,
+    pipedrive,
+    reddit_ads,
+    salesforce,
+)
 from b2b_sandbox.toolkit import Dialect
 
 
@@ -21,5 +31,5 @@ class Vendor(Protocol):
 VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads,
-    "microsoft_ads": microsoft_ads,
+    "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
 }  # fmt: skip

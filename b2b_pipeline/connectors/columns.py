@@ -71,6 +71,15 @@ def _decimal(value: Any) -> Any:
         return value
 
 
+def units(micros: pd.Series) -> pd.Series:
+    """Micros (whole numbers, or text of them) -> units as exact decimal text. What is none will fail as an amount."""
+    text = micros.astype("string")
+    parts = text.str.extract(r"^(-?)(\d+)$")
+    digits = parts[1].str.zfill(7)
+    units = parts[0] + digits.str[:-6] + "." + digits.str[-6:]
+    return units.fillna(text + " micros").astype(object).where(micros.notna(), None)
+
+
 def require(records: pd.DataFrame, *paths: str) -> None:
     """Raises KeyError for a field that no record has, though it decides what counts: that would say something."""
     for path in paths:

@@ -12,6 +12,7 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import campaign, spend
 from b2b_pipeline_tests.support.end_to_end import (
     ENGINES,
+    EVERY,
     FIRST_UNTIL,
     LEADS,
     START,
@@ -29,14 +30,16 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
-PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads")
+PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads")
+
+VALUED = ("platform_conversion_value", "platform_roas")  # what Reddit's key conversions are worth nobody says
 
 
 def with_all(found: Installation) -> Installation:
     path = found.folder / "pipeline.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(
-        text.replace("  ecb: {}", "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}"),
+        text.replace("  ecb: {}", "\n".join(["  ecb: {}", *(f"  {name}: {{}}" for name in PLATFORMS[1:])])),
         encoding="utf-8",
     )
     return found
@@ -63,7 +66,20 @@ def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])
 def test_every_metric_is_that_of_the_world(installed: Installation, shop: Pipeline, by: tuple[str, ...]) -> None:
-    assert_true(installed, shop, UNTIL, by, platforms=PLATFORMS)
+    assert_true(installed, shop, UNTIL, by, names=[name for name in EVERY if name not in VALUED], platforms=PLATFORMS)
+
+
+@pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])
+def test_values_that_platforms_claim_are_those_of_the_world_without_reddit_s_which_is_told(
+    installed: Installation, shop: Pipeline, by: tuple[str, ...]
+) -> None:
+    assert_true(installed, shop, UNTIL, by, names=VALUED, incomplete=True, platforms=PLATFORMS)
+    with inside(installed):
+        answers = ask(shop.warehouse, shop.config, VALUED, START, UNTIL, ["channel"])
+    told = {reason for answer in answers for each in answer.reasons for reason in each.split("; ")}
+    assert answers
+    assert not any(answer.complete for answer in answers)
+    assert all("reddit_ads" in reason and "no value of conversions" in reason for reason in told), told
 
 
 def test_paid_social_has_a_cost_per_lead_and_whole_days(installed: Installation, shop: Pipeline) -> None:
@@ -97,6 +113,9 @@ def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) ->
         ("meta_ads", "1201500000000002", "Prospecting | US"), ("microsoft_ads", "180535609", "Bing | Brand | DE"),
         ("microsoft_ads", "180535609", 'Bing | "Zielgruppe" & Mehr'),
         ("microsoft_ads", "180535609", "Bing | Old, deleted"), ("microsoft_ads", "180519267", "Bing | PMax | US"),
+        ("reddit_ads", "a2_gq7w1x0c5rd2", "r/selbstst\u00e4ndig | Leads"),
+        ("reddit_ads", "a2_gq7w1x0c5rd2", "AMA | \U0001f4a1 & <Film>"),
+        ("reddit_ads", "a2_h08n4k2v9tb6", "r/sysadmin | US"),
     }  # fmt: skip
     gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
     (deleted,) = shop.warehouse.rows(gone)

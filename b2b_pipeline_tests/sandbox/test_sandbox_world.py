@@ -76,13 +76,14 @@ def test_the_rough_world_has_accounts_as_real_ones_are_and_goes_on_as_it_began(t
     assert dump(world) == dump(make_world(tmp_path / "long", until=UNTIL, days=42, leads=210, rough=True))
     contacts = "select payload from record_version where object = 'contacts'"
     assert not [name for (text,) in rows(world, contacts) for name in json.loads(text) if name.startswith("utm_")]
-    unreadable = "currency is null or status not in ('ENABLED', 'ACTIVE', 'Active', 'Pause')"
+    unreadable = "currency is null or status not in ('ENABLED', 'ACTIVE', 'Active', 'Pause', 'VALID', 'TRUSTED')"
     counts = f"select vendor, count(*) from ad_account where {unreadable} group by vendor"  # noqa: S608
     assert rows(world, counts) == [
         ("google_ads", 2),
         ("linkedin_ads", 3),
         ("meta_ads", 2),
         ("microsoft_ads", 2),
+        ("reddit_ads", 1),
     ]
     leads = rows(world, "select payload, modified_at from record_version where object = 'Lead' order by version")
     converted = {lead["Id"]: lead["ConvertedDate"] for lead, at in ((json.loads(p), at) for p, at in leads)}
@@ -104,7 +105,7 @@ def test_the_clock_stands_after_the_last_day_of_every_account_and_before_anythin
         at_night = f"select count(*) from {table} where {column} % ? < ?"  # noqa: S608
         assert rows(default, at_night, DAY, CLOCK_HOUR * HOUR) == [(0,)]
     accounts = "select account_id, max(date_day) from ad_day where known_at <= ? group by account_id"
-    assert [last for _, last in rows(default, accounts, default.now())] == ["2026-10-31"] * 8
+    assert [last for _, last in rows(default, accounts, default.now())] == ["2026-10-31"] * 10
 
 
 def test_versions_become_visible_in_their_order_soon_after_they_are_made(default: World) -> None:

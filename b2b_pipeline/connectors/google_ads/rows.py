@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from b2b_pipeline.connectors.ads import campaign_rows, spend_rows
-from b2b_pipeline.connectors.columns import column
+from b2b_pipeline.connectors.columns import column, units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         impressions=column(records, "metrics.impressions"), clicks=column(records, "metrics.clicks"),
         conversions_platform=column(records, "metrics.conversions"),
         conv_value_platform=column(records, "metrics.conversionsValue"),
-        spend=_units(column(records, "metrics.costMicros")), currency=column(records, "customer.currencyCode"),
+        spend=units(column(records, "metrics.costMicros")), currency=column(records, "customer.currencyCode"),
         account_tz=column(records, "customer.timeZone"),
     )  # fmt: skip
 
@@ -39,12 +39,3 @@ def campaign(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:
     rules = context.channels("google_ads_type")
     return column(records, "campaign.advertisingChannelType").map(rules).astype(object).fillna("other")
-
-
-def _units(micros: pd.Series) -> pd.Series:
-    """Micros (whole numbers as text) -> units as exact decimal text. Anything else is made to fail as an amount."""
-    text = micros.astype("string")
-    parts = text.str.extract(r"^(-?)(\d+)$")
-    digits = parts[1].str.zfill(7)
-    units = parts[0] + digits.str[:-6] + "." + digits.str[-6:]
-    return units.fillna(text + " micros").astype(object).where(micros.notna(), None)
