@@ -129,6 +129,7 @@ X = Platform(
     ),
     quarterly=(),
     budget=2.0, cost_per_click=1.4, click_rate=0.008, conversion_rate=0.02, looks_back=30,
+    worth=Decimal(0),  # what they are worth X tells without a unit
 )  # fmt: skip
 TIKTOK = Platform(
     vendor="tiktok_ads",
@@ -148,7 +149,23 @@ TIKTOK = Platform(
     quarterly=(),
     budget=3.0, cost_per_click=1.1, click_rate=0.009, conversion_rate=0.015, looks_back=28,
 )  # fmt: skip
-PLATFORMS = (LINKEDIN, META, MICROSOFT, TIKTOK, X)
+REDDIT = Platform(
+    vendor="reddit_ads",
+    accounts=(
+        Account("a2_gq7w1x0c5rd2", "Europe", "EUR", "Europe/Berlin", "VALID"),
+        Account("a2_h08n4k2v9tb6", "North America", "USD", "America/New_York", "TRUSTED"),
+    ),
+    rough_accounts=(Account("a2_j3m5z8p1ye47", "Begun", None, "Europe/Berlin", "PENDING"),),
+    always=(
+        ("a2_gq7w1x0c5rd2", "1684291704682361243", "r/selbstst\u00e4ndig | Leads", "LEAD_GENERATION", 0.5, 0, None),
+        ("a2_gq7w1x0c5rd2", "1684291704682361244", "AMA | \U0001f4a1 & <Film>", "IMPRESSIONS", 0.2, 4, 11),
+        ("a2_h08n4k2v9tb6", "1712005550018840007", "r/sysadmin | US", "CONVERSIONS", 0.3, 0, None),
+    ),
+    quarterly=(),
+    budget=4.0, cost_per_click=1.2, click_rate=0.008, conversion_rate=0.015, looks_back=28,
+    worth=Decimal(0),  # what key conversions are worth Reddit does not tell
+)  # fmt: skip
+PLATFORMS = (LINKEDIN, META, MICROSOFT, REDDIT, TIKTOK, X)
 
 
 def accounts(plan: Plan, platform: Platform) -> tuple[Account, ...]:

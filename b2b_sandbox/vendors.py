@@ -15,6 +15,7 @@ from b2b_sandbox import (
     meta_ads,
     microsoft_ads,
     pipedrive,
+    reddit_ads,
     salesforce,
     tiktok_ads,
     x_ads,
@@ -31,6 +32,6 @@ class Vendor(Protocol):
 
 VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
-    "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "tiktok_ads": tiktok_ads,
-    "x_ads": x_ads,
+    "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
+    "tiktok_ads": tiktok_ads, "x_ads": x_ads,
 }  # fmt: skip

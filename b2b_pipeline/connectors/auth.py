@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -23,6 +24,14 @@ from b2b_pipeline.privacy import keep_secret, mask, write_private
 EARLY = 60.0  # seconds before expiry at which a token is renewed
 # What Salesforce (unknown_error) and RFC 6749, section 4.1.2.1, say of their own troubles: no credential is wrong.
 PASSING = {"unknown_error", "server_error", "temporarily_unavailable"}
+
+
+def basic(client_id: str, client_secret: str) -> str:
+    """The client in a header, where a token endpoint wants it there (RFC 6749, section 2.3.1)."""
+    pair = base64.b64encode(f"{client_id}:{client_secret}".encode()).decode()
+    for secret in (client_secret, pair):
+        keep_secret(secret)
+    return f"Basic {pair}"
 
 
 class StaticToken:
@@ -61,8 +70,8 @@ class OAuthToken:
 
     Every answer is written to `store` (mode 0600) before it is used, and other processes take their token from there, a
     rotated refresh token too; a lock keeps two of them from spending the same one. `on_token` sees the whole answer
-    (Salesforce's `instance_url`). Raises AuthError when the vendor refuses, TransientError when it does not answer or
-    has troubles of its own.
+    (Salesforce's `instance_url`); `headers` go to the endpoint. Raises AuthError when the vendor refuses,
+    TransientError when it does not answer or has troubles of its own.
     """
 
     def __init__(
@@ -73,13 +82,16 @@ class OAuthToken:
         store: Path,
         lifetime: float = 1800.0,
         on_token: Callable[[Mapping[str, Any]], None] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         for name in ("client_secret", "refresh_token"):
             keep_secret(form.get(name, ""))
         self._url = token_url
         self._form = dict(form)
+        self._headers = dict(headers or {})
         self._given = self._form.get("refresh_token", "")
-        self.identity = hashlib.sha256(json.dumps([token_url, self._form], sort_keys=True).encode()).hexdigest()
+        credentials = [token_url, self._form, *([self._headers] if headers else [])]
+        self.identity = hashlib.sha256(json.dumps(credentials, sort_keys=True).encode()).hexdigest()
         self._store = store
         self._lifetime = lifetime
         self._on_token = on_token
@@ -131,7 +143,9 @@ class OAuthToken:
         endpoint = f"token endpoint of {urlsplit(self._url).hostname}"
         try:
             with Transport() as http:
-                response = http.post(self._url, data=form, timeout=TIMEOUT, allow_redirects=False)
+                response = http.post(
+                    self._url, data=form, headers=self._headers, timeout=TIMEOUT, allow_redirects=False
+                )
         except DeadlineError:
             raise TransientError(f"{endpoint}: the answer took too long") from None
         except requests.RequestException as error:

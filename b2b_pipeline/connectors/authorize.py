@@ -34,6 +34,7 @@ class Authorization:
     variables: the environment variables of the client's id, its secret, and of the refresh token that comes out.
     parameters: what else the page wants to be told.
     proves: whether it takes a proof key; LinkedIn answers one with `invalid_client`.
+    headers: of the client's id and secret, what its token endpoint wants in headers; then neither is in the form.
     """
 
     page: str
@@ -42,6 +43,7 @@ class Authorization:
     variables: tuple[str, str, str]
     parameters: Mapping[str, str] = field(default_factory=dict)
     proves: bool = True
+    headers: Callable[[str, str], Mapping[str, str]] | None = None
 
 
 def refresh_token(
@@ -66,17 +68,18 @@ def refresh_token(
     if code := answer.get("code"):
         keep_secret(code)
         form = {
-            "grant_type": "authorization_code", "code": code, "redirect_uri": redirect, "client_id": client_id,
-            "client_secret": client_secret, **({"code_verifier": verifier} if app.proves else {}),
+            "grant_type": "authorization_code", "code": code, "redirect_uri": redirect,
+            **({} if app.headers else {"client_id": client_id, "client_secret": client_secret}),
+            **({"code_verifier": verifier} if app.proves else {}),
         }  # fmt: skip
-        return _traded(app.token_url, form)
+        return _traded(app.token_url, form, app.headers(client_id, client_secret) if app.headers else {})
     raise AuthError(f"not agreed: {mask(answer.get('error', 'no code came back'))[:80]}")
 
 
-def _traded(url: str, form: Mapping[str, str]) -> str:
+def _traded(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> str:
     try:
         with Transport() as http:
-            response = http.post(url, data=form, timeout=TIMEOUT, allow_redirects=False)
+            response = http.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
         raise failed(f"token endpoint of {urlsplit(url).hostname}", error, url) from None
     body = json_or_none(response)

@@ -188,16 +188,20 @@ def widen(
 ) -> Window:
     """The window that is really read: trailing days that the vendor may have restated, overlap, and never past now.
 
-    A gap that an outage left right before the window is read too, so that a source heals itself when it returns.
+    A gap that an outage left right before the window is read too, and of reports the days that could still change when
+    they were last read, so that a source heals itself when it returns.
     """
     policy = stream.policy
     if stream.kind == "report":
-        today = now.astimezone(ZoneInfo(account.time_zone) if account.time_zone else config.zone).date()
+        zone = ZoneInfo(account.time_zone) if account.time_zone else config.zone
+        today = now.astimezone(zone).date()
         restate = policy.restate_days
         if source.restate_days is not None:
             restate = max(restate, source.restate_days(client, account))
         if (today - end).days <= restate:
-            start = max(min(start, today - timedelta(days=restate)), min(start, config.start_date))
+            landed = landing.slices(source.name, stream.name, account.id)
+            changing = [today - timedelta(days=restate), *_unsettled(landed, restate, zone)]
+            start = max(min(start, *changing), min(start, config.start_date))
         start -= policy.overlap
         return Window.of_days(start, end, config.zone)
     window = Window.of_days(start, end, config.zone)
@@ -211,6 +215,16 @@ def widen(
         since = max(read)
         start = since.astimezone(config.zone).date()
     return Window(start, end, since - policy.overlap, until)
+
+
+def _unsettled(landed: list[Slice], restate: int, zone: ZoneInfo) -> list[date]:
+    """The days that were last read less than `restate` days after them."""
+    last: dict[date, date] = {}
+    for item in sorted((item for item in landed if not item.flaw), key=lambda item: item.pulled_at):
+        pulled = datetime.fromisoformat(item.pulled_at).astimezone(zone).date()
+        start, end = date.fromisoformat(item.start), date.fromisoformat(item.end)
+        last |= {start + timedelta(days=number): pulled for number in range((end - start).days)}
+    return [day for day, pulled in last.items() if (pulled - day).days < restate]
 
 
 def provisional(stream: Stream, account: Account, window: Window, now: datetime) -> list[str]:

@@ -69,6 +69,10 @@ class TestMicrosoftAds(OverTheSandbox):
     source = SOURCES["microsoft_ads"]
 
 
+class TestRedditAds(OverTheSandbox):
+    source = SOURCES["reddit_ads"]
+
+
 class TestTikTokAds(OverTheSandbox):
     source = SOURCES["tiktok_ads"]
 

@@ -15,6 +15,7 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import campaign, spend, touchpoint
 from b2b_pipeline_tests.support.end_to_end import (
     ENGINES,
+    EVERY,
     FIRST_UNTIL,
     LEADS,
     START,
@@ -32,19 +33,16 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
-PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads", "tiktok_ads")
+PLATFORMS = ("google_ads", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads", "x_ads")
+SETTINGS = {"tiktok_ads": "{options: {conversions: complete_payment}}"}  # what others are worth is not known
+VALUED = ("platform_conversion_value", "platform_roas")  # what conversions at Reddit and X are worth nobody says
 
 
 def with_all(found: Installation) -> Installation:
     path = found.folder / "pipeline.yaml"
     text = path.read_text(encoding="utf-8")
-    tiktok = "tiktok_ads: {options: {conversions: complete_payment}}"  # of others the value is not known
-    path.write_text(
-        text.replace(
-            "  ecb: {}", f"  ecb: {{}}\n  linkedin_ads: {{}}\n  meta_ads: {{}}\n  microsoft_ads: {{}}\n  {tiktok}"
-        ),
-        encoding="utf-8",
-    )
+    switched_on = [f"  {name}: {SETTINGS.get(name, '{}')}" for name in ("ecb", *PLATFORMS[1:])]
+    path.write_text(text.replace("  ecb: {}", "\n".join(switched_on)), encoding="utf-8")
     return found
 
 
@@ -69,7 +67,21 @@ def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])
 def test_every_metric_is_that_of_the_world(installed: Installation, shop: Pipeline, by: tuple[str, ...]) -> None:
-    assert_true(installed, shop, UNTIL, by, platforms=PLATFORMS)
+    assert_true(installed, shop, UNTIL, by, names=[name for name in EVERY if name not in VALUED], platforms=PLATFORMS)
+
+
+@pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])
+def test_values_that_platforms_claim_are_those_of_the_world_without_those_that_are_not_told(
+    installed: Installation, shop: Pipeline, by: tuple[str, ...]
+) -> None:
+    assert_true(installed, shop, UNTIL, by, names=VALUED, incomplete=True, platforms=PLATFORMS)
+    with inside(installed):
+        answers = ask(shop.warehouse, shop.config, VALUED, START, UNTIL, ["channel"])
+    told = {reason for answer in answers for each in answer.reasons for reason in each.split("; ")}
+    assert answers
+    assert not any(answer.complete for answer in answers)
+    assert all("no value of conversions" in reason for reason in told), told
+    assert {name for name in PLATFORMS for reason in told if name in reason} == {"reddit_ads", "x_ads"}
 
 
 def test_paid_social_has_a_cost_per_lead_and_whole_days(installed: Installation, shop: Pipeline) -> None:
@@ -106,6 +118,11 @@ def test_spend_is_by_campaign_with_its_name_a_deleted_one_too(shop: Pipeline) ->
         ("tiktok_ads", "7001035076276387841", "TikTok | Lead form"),
         ("tiktok_ads", "7001035076276387841", "TikTok \U0001f3b5 <Spark> & Film"),
         ("tiktok_ads", "7001040009704833026", "TikTok | Sign-ups | US"),
+        ("x_ads", "18ce54d4x5t", "X | Analysten | DE"), ("x_ads", "18ce54d4x5t", "X | Messe \u2728 2026"),
+        ("x_ads", "18ce55gze09", "X | Founders, US"),
+        ("reddit_ads", "a2_gq7w1x0c5rd2", "r/selbstst\u00e4ndig | Leads"),
+        ("reddit_ads", "a2_gq7w1x0c5rd2", "AMA | \U0001f4a1 & <Film>"),
+        ("reddit_ads", "a2_h08n4k2v9tb6", "r/sysadmin | US"),
     }  # fmt: skip
     gone = select(campaign.c.name).where(campaign.c.is_deleted, campaign.c.source == "meta_ads")
     (deleted,) = shop.warehouse.rows(gone)

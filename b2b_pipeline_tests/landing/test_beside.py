@@ -199,6 +199,6 @@ def test_a_person_who_is_forgotten_while_two_accounts_are_read_comes_back_by_nei
 
 def test_accounts_of_ad_platforms_are_read_some_at_a_time() -> None:
     assert {name: SOURCES[name].parallel for name in SOURCES if SOURCES[name].parallel > 1} == {
-        "google_ads": 4, "linkedin_ads": 2, "meta_ads": 2, "microsoft_ads": 2, "tiktok_ads": 2,
-        "x_ads": 2,
+        "google_ads": 4, "linkedin_ads": 2, "meta_ads": 2, "microsoft_ads": 2, "reddit_ads": 2,
+        "tiktok_ads": 2, "x_ads": 2,
     }  # fmt: skip

@@ -70,6 +70,24 @@ def test_a_report_reads_its_restated_days_again_by_the_account_s_own_settings(la
     assert window_of(landing, what, YESTERDAY, TODAY, restate_days=lambda *_: 400).start == CONFIG.start_date
 
 
+def test_days_that_could_still_change_when_they_were_last_read_are_read_again_after_an_outage(landing: Landing) -> None:
+    """Else what changed of them meanwhile would never be seen, and they would pass for complete."""
+    what = stream("report", restate_days=10)
+
+    def read(start: date, end: date, now: datetime) -> None:
+        accounts, given = Accounts([ONE]), {"config": CONFIG, "landing": landing, "run_id": str(end), "now": now}
+        with time_machine.travel(now):
+            assert not ingest(source(), what, None, accounts, start, end, **given).failed  # type: ignore[arg-type]
+
+    read(date(2026, 4, 1), date(2026, 5, 1), datetime(2026, 5, 1, 6, tzinfo=UTC))
+    assert window_of(landing, what, YESTERDAY, TODAY).start == date(2026, 4, 22)
+    longer = window_of(landing, what, YESTERDAY, TODAY, restate_days=lambda *_: 15)
+    assert longer.start == date(2026, 4, 17), "by the account's own settings"
+    assert window_of(landing, what, date(2026, 3, 1), date(2026, 3, 3)).start == date(2026, 3, 1), "long past, as asked"
+    read(YESTERDAY, TODAY, NOW)
+    assert window_of(landing, what, YESTERDAY, TODAY).start == date(2026, 5, 10)
+
+
 def test_a_report_of_a_monday_reads_back_to_the_fixing_before_the_weekend(landing: Landing) -> None:
     what = stream("report", overlap=timedelta(days=10))
     window = window_of(landing, what, date(2026, 2, 2), date(2026, 2, 3))

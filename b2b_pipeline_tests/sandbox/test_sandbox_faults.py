@@ -22,8 +22,8 @@ from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
-    "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "tiktok_ads", "x_ads",
-    "pipedrive", "ecb",
+    "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
+    "x_ads", "pipedrive", "ecb",
 )  # fmt: skip
 
 
@@ -56,6 +56,9 @@ class Sandbox:
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url = f"{self.url}/meta_ads/v26.0/act_1201500000000001/campaigns"
                 params = {"limit": 1, **params}
+            case "reddit_ads":
+                url = f"{self.url}/reddit_ads/api/v3/ad_accounts/a2_gq7w1x0c5rd2/campaigns"
+                headers["User-Agent"], params = "python:tests:v1", {"page.size": 1, **params}
             case "hubspot":
                 url = f"{self.url}/hubspot/crm/v3/objects/contacts"
                 params = {"limit": 3, **params}

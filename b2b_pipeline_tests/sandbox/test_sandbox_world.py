@@ -76,13 +76,15 @@ def test_the_rough_world_has_accounts_as_real_ones_are_and_goes_on_as_it_began(t
     assert dump(world) == dump(make_world(tmp_path / "long", until=UNTIL, days=42, leads=210, rough=True))
     contacts = "select payload from record_version where object = 'contacts'"
     assert not [name for (text,) in rows(world, contacts) for name in json.loads(text) if name.startswith("utm_")]
-    unreadable = "currency is null or status not in ('ENABLED', 'ACTIVE', 'Active', 'Pause', 'STATUS_ENABLE')"
+    fine = "'ENABLED', 'ACTIVE', 'Active', 'Pause', 'STATUS_ENABLE', 'VALID', 'TRUSTED'"
+    unreadable = f"currency is null or status not in ({fine})"
     counts = f"select vendor, count(*) from ad_account where {unreadable} group by vendor"  # noqa: S608
     assert rows(world, counts) == [
         ("google_ads", 2),
         ("linkedin_ads", 3),
         ("meta_ads", 2),
         ("microsoft_ads", 2),
+        ("reddit_ads", 1),
         ("tiktok_ads", 2),
         ("x_ads", 1),
     ]

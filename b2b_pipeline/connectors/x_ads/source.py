@@ -1,6 +1,7 @@
 """X Ads: what each campaign cost and brought per day of its account, over all placements, as X knows it today.
 
-What is billed changes for up to 14 days, all else for one. Which campaigns had anything in a window, and in which
+What is billed changes for up to 14 days. A conversion counts for up to 30 days after the ad; whether on the ad's day
+is documented nowhere, so 32 days are read again. Which campaigns had anything in a window, and in which
 placements, X tells; what each had is asked for by 20 of them and one placement at a time. Days are asked for as dates,
 which X takes as midnight in the account's time zone. Days before an account's `timezone_switch_at` were those of Los
 Angeles. Facts from https://docs.x.com/x-ads-api (analytics, campaign-management, fundamentals), the official SDK (PyPI
@@ -231,7 +232,7 @@ def probe(client: X, config: Config) -> list[Finding]:
     return probe_accounts(SOURCE, client, config, fix)
 
 
-_DAILY = WindowPolicy(restate_days=14, max_days=28)
+_DAILY = WindowPolicy(restate_days=32, max_days=28)
 
 SOURCE = Source(
     name="x_ads",

@@ -1,0 +1,1 @@
+"""Everything of Reddit Ads: source.py is where to begin."""
