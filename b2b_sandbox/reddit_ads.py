@@ -78,7 +78,7 @@ def routes(world: World, page_size: int = 1000, beyond: int = 24) -> list[BaseRo
     return [
         Route("/api/v1/authorize", tokens.consent(VENDOR, ("duration", "permanent"))),
         Route("/api/v1/access_token", token, methods=["POST"]),
-        at("/api/v3/me/businesses", lambda call: _paged(call, businesses, page_size)),
+        at("/api/v3/me/businesses", lambda call: _paged(call, businesses, page_size, 700)),
         at("/api/v3/businesses/{business}/ad_accounts", listed),
         at("/api/v3/ad_accounts/{account}", account),
         at("/api/v3/ad_accounts/{account}/campaigns", campaigns),
@@ -126,7 +126,10 @@ def _of(connection: sqlite3.Connection, call: Call) -> sqlite3.Row:
     return found
 
 
-def _paged(call: Call, found: list[Shown], most: int) -> Shown:
+def _paged(call: Call, found: list[Shown], most: int, largest: int = 1000) -> Shown:
+    """`largest`: what may be asked for at most; lists differ in it."""
+    if not 1 <= int(call.query("page.size", "100")) <= largest:
+        raise Refused(_error(400, "Bad Request", "page.size"))
     try:
         shown, after = page(found, call.query("page.token"), min(int(call.query("page.size", "100")), most))
     except ValueError:

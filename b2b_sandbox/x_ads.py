@@ -35,12 +35,15 @@ VENDOR = "x_ads"
 VERSIONS = ("11", "12")
 DELETED_AFTER = 20 * DAY  # a campaign that is over is cleared away then
 LONGEST, ENTITIES = 7, 20  # days, entities
+FUNDED_BY = "FUNDING_INSTRUMENT"
+KEPT = 90 * DAY  # hours in which something changed
 GROUPS = {
     "ENGAGEMENT": ("impressions", "engagements", "likes", "follows"),
     "BILLING": ("billed_engagements", "billed_charge_local_micro"),
     "VIDEO": ("video_total_views",),
     "WEB_CONVERSION": ("conversion_purchases", "conversion_sign_ups", "conversion_site_visits"),
 }
+OFFERED = {"ACCOUNT": {"ENGAGEMENT"}, FUNDED_BY: {"ENGAGEMENT", "BILLING"}, "CAMPAIGN": {*GROUPS}}
 NOT_OF_ACCOUNTS = ("clicks", "url_clicks", "app_clicks")  # beside those of ENGAGEMENT
 PLACEMENTS = ("ALL_ON_TWITTER", "SPOTLIGHT", "TREND")
 DAYS = f"""
@@ -48,6 +51,7 @@ select *, max(known_at) from ad_day
 where vendor = '{VENDOR}' and account_id = ? and date_day >= ? and date_day < ? and known_at <= ?
 group by campaign_id, date_day order by campaign_id, date_day
 """  # noqa: S608
+CHANGED = f"select * from ad_day where vendor = '{VENDOR}' and account_id = ? and known_at >= ? and known_at < ?"  # noqa: S608
 ACCOUNTS = f"select * from ad_account where vendor = '{VENDOR}' order by id"  # noqa: S608
 ENTITIES_OF = f"select * from ad_entity where vendor = '{VENDOR}' and account_id = ? and visible_at <= ? order by id"  # noqa: S608
 
@@ -73,9 +77,15 @@ def routes(world: World, page_size: int = 1000) -> list[BaseRoute]:
         with world.connect() as connection:
             row = _known(connection, call)
             start, end = _window(call, row["time_zone"], 90, any_hour=True)
-            _one_of(call, "entity", ("CAMPAIGN",))
-            days = connection.execute(DAYS, (row["id"], start.isoformat(), end.isoformat(), call.now)).fetchall()
-        return _answer(call, [*_active(days)], start_time=str(start), end_time=str(end))
+            entity = _one_of(call, "entity", ("CAMPAIGN", FUNDED_BY))
+            hours = (max(midnight(start), call.now - KEPT), min(midnight(end), call.now))
+            days = connection.execute(CHANGED, (row["id"], *hours)).fetchall()
+        found = [*_active(days, row["id"] if entity == FUNDED_BY else "")]
+        return _answer(call, found, start_time=str(start), end_time=str(end))
+
+    def funding(call: Call) -> Shown:
+        with world.connect() as connection:
+            return _paged(call, [_funding(_known(connection, call))], page_size)
 
     def stats(call: Call) -> Shown:
         with world.connect() as connection:
@@ -86,6 +96,7 @@ def routes(world: World, page_size: int = 1000) -> list[BaseRoute]:
         at("/{version}/accounts", accounts),
         at("/{version}/accounts/{account}", account),
         at("/{version}/accounts/{account}/campaigns", campaigns),
+        at("/{version}/accounts/{account}/funding_instruments", funding),
         at("/{version}/stats/accounts/{account}", stats),
         at("/{version}/stats/accounts/{account}/active_entities", active),
     ]
@@ -223,30 +234,50 @@ def _shares(campaign: str) -> dict[str, int]:
     return {"ALL_ON_TWITTER": 7, "TREND": 3} if sum(map(ord, campaign)) % 3 == 0 else {"ALL_ON_TWITTER": 10}
 
 
-def _active(days: list[sqlite3.Row]) -> Iterable[Shown]:
-    by_campaign: dict[str, list[str]] = defaultdict(list)
-    for row in days:
+def _active(changed: list[sqlite3.Row], account: str) -> Iterable[Shown]:
+    """What changed in some hours, and of which days: by campaign, or all of an account together."""
+    days: dict[str, list[str]] = defaultdict(list)
+    placements: dict[str, set[str]] = defaultdict(set)
+    for row in changed:
         if row["impressions"] or row["cost_micros"]:
-            by_campaign[row["campaign_id"]].append(row["date_day"])
-    for campaign, found in by_campaign.items():
+            of = _funded_by(account) if account else row["campaign_id"]
+            days[of].append(row["date_day"])
+            placements[of] |= {*_shares(row["campaign_id"])}
+    for of, found in days.items():
         yield {
-            "entity_id": campaign, "activity_start_time": f"{found[0]}T01:30:07Z",
-            "activity_end_time": f"{found[-1]}T22:42:55Z", "placements": [*_shares(campaign)],
+            "entity_id": of, "activity_start_time": f"{min(found)}T01:30:07Z",
+            "activity_end_time": f"{max(found)}T22:42:55Z", "placements": sorted(placements[of]),
         }  # fmt: skip
 
 
+def _funded_by(account: str) -> str:
+    return f"{account[-4:]}yi"
+
+
+def _funding(row: sqlite3.Row) -> Shown:
+    return {
+        "start_time": "2016-07-22T04:24:04Z", "description": "Visa ending in 0650", "end_time": None,
+        "credit_limit_local_micro": 200_000_000, "id": _funded_by(row["id"]), "entity_status": "ACTIVE",
+        "account_id": row["id"], "reasons_not_able_to_fund": [], "io_header": None, "currency": row["currency"],
+        "funded_amount_local_micro": 645_940_000, "created_at": "2016-07-22T04:24:04Z", "type": "CREDIT_CARD",
+        "able_to_fund": True, "updated_at": "2017-04-05T00:25:13Z", "credit_remaining_local_micro": None,
+        "deleted": False,
+    }  # fmt: skip
+
+
 def _stats(connection: sqlite3.Connection, account: Any, call: Call) -> Shown:
-    entity = _one_of(call, "entity", ("ACCOUNT", "CAMPAIGN"))
+    entity = _one_of(call, "entity", ("ACCOUNT", FUNDED_BY, "CAMPAIGN"))
     placement, ids = _one_of(call, "placement", PLACEMENTS), call.query("entity_ids").split(",")
     _one_of(call, "granularity", ("DAY",))
     groups = call.query("metric_groups").split(",")
-    if not {*groups} <= {*GROUPS} or not 1 <= len(ids) <= ENTITIES or ids == [""]:
+    if not {*groups} <= OFFERED[entity] or not 1 <= len(ids) <= ENTITIES or ids == [""]:
         raise _refused(400, "INVALID_PARAMETER", "Invalid metric_groups, or not 1 to 20 entity_ids")
     start, end = _window(call, account["time_zone"], LONGEST)
     days = [(start + timedelta(days=number)).isoformat() for number in range((end - start).days)]
     had: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(int)))
     for row in connection.execute(DAYS, (account["id"], days[0], end.isoformat(), call.now)):
-        of = row["campaign_id"] if entity == "CAMPAIGN" else account["id"]
+        totals = {"ACCOUNT": account["id"], FUNDED_BY: _funded_by(account["id"])}
+        of = totals.get(entity, row["campaign_id"])
         for name, amount in _had(row, placement).items():
             had[of][name][row["date_day"]] += amount
     names = [name for group in groups for name in GROUPS[group]]

@@ -19,8 +19,8 @@ import requests
 
 from b2b_pipeline.connectors.auth import refused
 from b2b_pipeline.connectors.http import TIMEOUT, failed, json_or_none, place
-from b2b_pipeline.connectors.transport import Transport
-from b2b_pipeline.errors import AuthError
+from b2b_pipeline.connectors.transport import DeadlineError, Transport
+from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.privacy import keep_secret, mask
 
 WAIT = 300.0  # seconds for a person to log in and agree
@@ -80,6 +80,8 @@ def _traded(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> st
     try:
         with Transport() as http:
             response = http.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False)
+    except DeadlineError:
+        raise TransientError(f"token endpoint of {urlsplit(url).hostname}: the answer took too long") from None
     except requests.RequestException as error:
         raise failed(f"token endpoint of {urlsplit(url).hostname}", error, url) from None
     body = json_or_none(response)

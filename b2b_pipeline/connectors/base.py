@@ -116,8 +116,8 @@ class WindowPolicy:
     """How far a stream's window is widened, and cut.
 
     `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
-    re-reads that many trailing days on every pull, `max_days` is the longest window one conversation may ask for. What
-    has no days and is younger than `every` is not read again.
+    is for how many days after it a day may change: so many and one more are read again on every pull. `max_days` is the
+    longest window one conversation may ask for. What has no days and is younger than `every` is not read again.
     """
 
     overlap: timedelta = timedelta(0)

@@ -199,9 +199,10 @@ def widen(
         if source.restate_days is not None:
             restate = max(restate, source.restate_days(client, account))
         if (today - end).days <= restate:
-            landed = landing.slices(source.name, stream.name, account.id)
-            changing = [today - timedelta(days=restate), *_unsettled(landed, restate, zone)]
-            start = max(min(start, *changing), min(start, config.start_date))
+            # A day is settled when it is read more than `restate` days after it: on the last of them it still changes.
+            before = _last_read(landing.slices(source.name, stream.name, account.id), restate, zone) or today
+            changing = min(today - timedelta(days=restate + bool(restate)), before - timedelta(days=restate))
+            start = max(min(start, changing), min(start, config.start_date))
         start -= policy.overlap
         return Window.of_days(start, end, config.zone)
     window = Window.of_days(start, end, config.zone)
@@ -217,14 +218,14 @@ def widen(
     return Window(start, end, since - policy.overlap, until)
 
 
-def _unsettled(landed: list[Slice], restate: int, zone: ZoneInfo) -> list[date]:
-    """The days that were last read less than `restate` days after them."""
-    last: dict[date, date] = {}
-    for item in sorted((item for item in landed if not item.flaw), key=lambda item: item.pulled_at):
-        pulled = datetime.fromisoformat(item.pulled_at).astimezone(zone).date()
-        start, end = date.fromisoformat(item.start), date.fromisoformat(item.end)
-        last |= {start + timedelta(days=number): pulled for number in range((end - start).days)}
-    return [day for day, pulled in last.items() if (pulled - day).days < restate]
+def _last_read(landed: list[Slice], restate: int, zone: ZoneInfo) -> date | None:
+    """The day on which trailing days were last read: not that of a backfill of days long past."""
+    pulls = (
+        (datetime.fromisoformat(item.pulled_at).astimezone(zone).date(), date.fromisoformat(item.end))
+        for item in landed
+        if not item.flaw
+    )
+    return max((pulled for pulled, end in pulls if (pulled - end).days <= restate), default=None)
 
 
 def provisional(stream: Stream, account: Account, window: Window, now: datetime) -> list[str]:

@@ -46,7 +46,7 @@ def _row(source: Source, stream: Stream) -> str:
 def _again(source: Source, stream: Stream) -> str:
     policy = stream.policy
     if stream.kind == "report":
-        days = f"the last {policy.restate_days} days every night" if policy.restate_days else "once its day is over"
+        days = f"the last {policy.restate_days + 1} days every night" if policy.restate_days else "once its day is over"
         own = ", longer where the account's own settings say so" if source.restate_days else ""
         return days + own
     if stream.kind == "changes":

@@ -175,7 +175,7 @@ def test_the_question_is_as_documented_a_day_wider_and_ends_with_the_hour(vendor
     vendor.post(REPORTS, json=RECORDED)
     fetch("campaign_daily", window=JULY)
     request = vendor.calls[-1].request
-    assert request.params == {"page.size": "1000"}  # type: ignore[attr-defined]
+    assert request.params == {"page.size": "700"}  # type: ignore[attr-defined]
     assert json.loads(request.body or "") == {
         "data": {
             "breakdowns": ["CAMPAIGN_ID", "DATE"],
@@ -187,7 +187,7 @@ def test_the_question_is_as_documented_a_day_wider_and_ends_with_the_hour(vendor
     with time_machine.travel(datetime(2026, 7, 2, 21, 34, 56, tzinfo=UTC)):
         fetch("account_daily", window=JULY)
     asked = json.loads(vendor.calls[-1].request.body or "")["data"]
-    assert (asked["breakdowns"], asked["ends_at"]) == (["DATE"], "2026-07-02T22:00:00Z")
+    assert (asked["breakdowns"], asked["ends_at"]) == (["DATE"], "2026-07-03T00:00:00Z"), "the hour in Berlin"
 
 
 def test_days_beside_the_window_are_left_out_and_a_row_without_a_day_is_seen(vendor: responses.RequestsMock) -> None:
@@ -229,7 +229,7 @@ def test_what_reddit_does_not_keep_any_more_is_refused_and_not_taken_for_nothing
 
 
 def test_the_next_page_is_at_its_address_and_asked_for_with_the_same_body(vendor: responses.RequestsMock) -> None:
-    more = {"next_url": f"{REPORTS}?page.size=1000&page.token=abc", "previous_url": None}
+    more = {"next_url": f"{REPORTS}?page.size=700&page.token=abc", "previous_url": None}
     for metrics, pagination in (([{"date": "2026-07-01"}], more), ([{"date": "2026-07-02"}], {"next_url": None})):
         vendor.post(REPORTS, json={"data": {"metrics": metrics}, "pagination": pagination})
     assert len(fetch("account_daily", window=JULY)) == 2

@@ -75,7 +75,7 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
     monkeypatch.delenv("X_ADS_BASE_URL", raising=False)
     for name in ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET"):
         monkeypatch.setenv(f"X_ADS_{name}", f"of-the-user-{name.lower()}")
-    with responses.RequestsMock() as mock:
+    with time_machine.travel(datetime(2026, 5, 23, tzinfo=UTC)), responses.RequestsMock() as mock:
         yield mock
 
 
@@ -150,7 +150,15 @@ def stats(length: int = 2, **metrics: Any) -> dict[str, Any]:
 
 
 LISTED = {
-    "data": [{"id": "2wap7", "name": "Intelligent Granite Computer", "currency": "USD", "deleted": False}],
+    "data": [
+        {
+            "id": "2wap7",
+            "name": "Intelligent Granite Computer",
+            "currency": "USD",
+            "created_at": "2015-08-12T20:26:24Z",
+        },
+        {"id": "2wap9", "name": "Made later", "currency": "USD", "created_at": "2026-05-22T20:26:24Z"},
+    ],
     "next_cursor": None,
 }
 STATS = f"{BASE}/stats/accounts/{OURS.id}"
@@ -188,7 +196,7 @@ def test_days_are_asked_for_as_dates_and_the_secrets_are_nowhere(vendor: respons
     fetch("campaign_daily", WEEK)
     request = vendor.calls[1].request
     assert request.params["start_time"] == "2026-05-20"  # type: ignore[attr-defined]
-    assert request.params["end_time"] == "2026-05-22"  # type: ignore[attr-defined]
+    assert request.params["end_time"] == "2026-05-24", "what was recorded late, too"  # type: ignore[attr-defined]
     signed = request.headers["Authorization"]
     assert signed.startswith(b"OAuth ") if isinstance(signed, bytes) else signed.startswith("OAuth ")
     assert "secret" not in f"{signed!r} {request.url}"
@@ -196,11 +204,26 @@ def test_days_are_asked_for_as_dates_and_the_secrets_are_nowhere(vendor: respons
     assert mask("of-the-user-api_secret of-the-user-access_token") == mask("x").replace("x", "*** ***")
 
 
+def test_of_days_long_past_all_that_were_there_are_asked_for(vendor: responses.RequestsMock) -> None:
+    """How long X keeps what changed when is documented nowhere."""
+    vendor.get(f"{BASE}/accounts/{OURS.id}/campaigns", json=LISTED)
+    vendor.get(f"{STATS}/active_entities", json={"data": []})
+    vendor.get(STATS, json=stats(impressions=[1, 2], billed_charge_local_micro=[3, 4]))
+    with time_machine.travel(datetime(2026, 8, 23, tzinfo=UTC)):
+        records = fetch("campaign_daily", WEEK)
+    assert [record["impressions"] for record in records] == [3, 6], "in three placements"
+    asked = [call.request.params for call in vendor.calls if "placement" in call.request.params]  # type: ignore[attr-defined]
+    assert [(each["placement"], each["entity_ids"]) for each in asked] == [
+        ("ALL_ON_TWITTER", "2wap7"), ("SPOTLIGHT", "2wap7"), ("TREND", "2wap7"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
         ({**stats(impressions=[1, 2]), "data": []}, "of 1 asked for, 0 are answered"),
-        (stats(impressions=[1]), "not every metric has 2 days"),
+        (stats(impressions=[1], billed_charge_local_micro=None), "not every metric has 2 days"),
+        (stats(impressions=[1, 2]), "nothing is said of billed_charge_local_micro"),
         (stats(impressions=[1, 2], billed_charge_local_micro=[1, 2, 3]), "not every metric has 2 days"),
         ({**stats(), "data": [{"id": "2wap7", "id_data": []}]}, "of 1 asked for, 1 are answered"),
     ],
@@ -246,7 +269,7 @@ def test_the_days_of_every_campaign_are_those_of_the_world_deleted_ones_too(sand
 
 def test_campaigns_add_up_to_the_account(own: Installation) -> None:
     pipeline = Pipeline.from_environment()
-    for stream in ("campaign_daily", "account_daily"):
+    for stream in ("campaign_daily", "funding_daily"):
         assert not pipeline.ingest("x_ads", stream, WINDOW.start, WINDOW.end, "first").failed
     assert SOURCE.control
     found = reconcile(pipeline.landing, SOURCE, SOURCE.control)

@@ -20,6 +20,7 @@ from decimal import Decimal
 from functools import reduce
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -59,7 +60,7 @@ from b2b_pipeline.errors import PermanentError, TransientError
 
 API, LOGIN = "https://ads-api.reddit.com", "https://www.reddit.com"
 VERSION = "v3"
-SIZE = 1000  # records of a page, the most
+SIZE = 700  # records of a page, the most of all lists
 RATES = (Rate(60, 60, paths="/reports$"), Rate(400, 60))
 RESTATE_DAYS = 30  # a click counts for 28 days, at most and by default; late ones come with the daily refresh
 KEPT_DAYS = 729  # 24 months, less the day that is asked for beside
@@ -136,7 +137,9 @@ def _report(breakdowns: tuple[str, ...]) -> Callable[[Reddit, Account, Window], 
             error.fix = "read from a later day on: `b2b backfill --from DAY`"
             raise error
         names = _names(client, account) if "CAMPAIGN_ID" in breakdowns else None
-        until = min(_midnight(window.end) + timedelta(days=1), now.replace(minute=0) + timedelta(hours=1))
+        # Not beyond the hour that it is, in UTC or where the account is: of which of both bounds are no document says.
+        here = now.astimezone(ZoneInfo(account.time_zone or "UTC")).replace(tzinfo=UTC)
+        until = min(_midnight(window.end) + timedelta(days=1), max(now, here).replace(minute=0) + timedelta(hours=1))
         asked = {
             "breakdowns": list(breakdowns), "fields": [*breakdowns, *METRICS], "time_zone_id": account.time_zone,
             "starts_at": _hour(_midnight(window.start) - timedelta(days=1)), "ends_at": _hour(until),

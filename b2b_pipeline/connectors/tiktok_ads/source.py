@@ -4,8 +4,9 @@ Days are those of the account's time zone, which knows no daylight saving time; 
 for 28 days after it, the longest that a click counts. Every answer has status 200: a code in it says what it is. A
 report leaves out, and only a header tells, what an account has beyond 20,000 ads: then the account is not read.
 Left out: TopView, GMV Max and Promote campaigns, which have reports or lists of their own. Whether the account's totals
-hold them is not established; the check `reconciliation` would tell. The app's secret goes in a URL where its accounts
-are asked for, as TikTok wants it.
+hold them is not established; the check `reconciliation` would tell. Nor is whether a report of campaigns leaves out
+what ads cost that were deleted in campaigns that are there. The app's secret goes in a URL where its accounts are asked
+for, as TikTok wants it.
 Facts from https://business-api.tiktok.com/portal/docs (API v1.3: 1740302848100353 reports, 1738864850353154 their FAQ,
 1739315828649986 campaigns), https://ads.tiktok.com/help/article/time-zone, the official SDK (PyPI
 tiktok-business-api-sdk-official 1.1.3: names of codes) and what public connectors recorded, read 2026-12-01.

@@ -1,8 +1,9 @@
 """X Ads: what each campaign cost and brought per day of its account, over all placements, as X knows it today.
 
 What is billed changes for up to 14 days. A conversion counts for up to 30 days after the ad; whether on the ad's day
-is documented nowhere, so 32 days are read again. Which campaigns had anything in a window, and in which
-placements, X tells; what each had is asked for by 20 of them and one placement at a time. Days are asked for as dates,
+is documented nowhere, so 30 days are read again. Which campaigns had anything, and in which placements, X tells; what
+each had is asked for by 20 of them and one placement at a time. An account has no totals of what is billed: they are
+those of its funding instruments. Days are asked for as dates,
 which X takes as midnight in the account's time zone. Days before an account's `timezone_switch_at` were those of Los
 Angeles. Facts from https://docs.x.com/x-ads-api (analytics, campaign-management, fundamentals), the official SDK (PyPI
 twitter-ads 11.0.0) and what public connectors recorded, read 2026-12-01.
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import requests
 
@@ -58,6 +60,8 @@ API = "https://ads-api.x.com"
 VERSION = "12"  # whose end no one has named yet
 LISTED = Listing("data", "next_cursor", asked={"count": 1000, "with_deleted": "true"})
 PLACEMENTS = ("ALL_ON_TWITTER", "SPOTLIGHT", "TREND")
+CAMPAIGN = "CAMPAIGN"
+LATE = timedelta(days=60)  # after which nothing of a day changes any more
 LONGEST, ENTITIES = 7, 20  # days and entities that a call may ask about
 METRICS = ("impressions", "engagements", "clicks", "url_clicks", "billed_charge_local_micro", "billed_engagements")
 CONVERSION = "conversion_"
@@ -66,21 +70,22 @@ RATES = (Rate(250, 900, r"/stats/"),)  # https://docs.x.com/x-ads-api/fundamenta
 
 @dataclass(frozen=True)
 class X:
-    """`campaigns`: account -> its campaigns by id, listed once."""
+    """`lists`: (account, what) -> its campaigns, or what pays for them, by id, deleted ones too, listed once."""
 
     session: Session
     version: str
-    campaigns: dict[str, dict[str, Record]] = field(default_factory=dict)
+    lists: dict[tuple[str, str], dict[str, Record]] = field(default_factory=dict)
 
     def stats(self, account: Account, window: Window, what: str = "", **query: Any) -> Answer:
         days = {"start_time": window.start.isoformat(), "end_time": window.end.isoformat()}  # the end is not included
         return self.session.get(f"{self.version}/stats/accounts/{account.id}{what}", {**days, **query})
 
-    def known(self, account: Account) -> dict[str, Record]:
-        if account.id not in self.campaigns:
-            listed = (record for page in read_campaigns(self, account, None) for record in page.records)
-            self.campaigns[account.id] = {record["id"]: record for record in listed}
-        return self.campaigns[account.id]
+    def listed(self, account: Account, what: str) -> dict[str, Record]:
+        key = (account.id, what)
+        if key not in self.lists:
+            found = LISTED.records(self.session, f"{self.version}/accounts/{account.id}/{what}")
+            self.lists[key] = {record["id"]: record for record in found}
+        return self.lists[key]
 
 
 def classify(response: requests.Response) -> Outcome:
@@ -112,20 +117,36 @@ def _until_reset(response: requests.Response) -> float:
 # -- reading
 
 
-def read_days(client: X, account: Account, window: Window) -> Iterator[Page]:
-    known = client.known(account)
-    for days in _cut(window):
-        active = client.stats(account, days, "/active_entities", entity="CAMPAIGN").rows("data")
-        placements = {record["entity_id"]: record["placements"] for record in active}
-        ids = sorted(placements)
-        for at in range(0, len(ids), ENTITIES):
-            batch = {each: placements[each] for each in ids[at : at + ENTITIES]}
-            yield _read(client, account, days, "CAMPAIGN", batch, known)
+def _report(entity: str, what: str) -> Callable[[X, Account, Window], Iterator[Page]]:
+    def fetch(client: X, account: Account, window: Window) -> Iterator[Page]:
+        listed = client.listed(account, what)
+        for days in _cut(window):
+            placements = _placements(client, account, days, entity, listed)
+            ids = sorted(placements)
+            for at in range(0, len(ids), ENTITIES):
+                batch = {each: placements[each] for each in ids[at : at + ENTITIES]}
+                yield _read(client, account, days, entity, batch, listed)
+
+    return fetch
 
 
-def read_account_days(client: X, account: Account, window: Window) -> Iterator[Page]:
-    for days in _cut(window):
-        yield _read(client, account, days, "ACCOUNT", {account.id: PLACEMENTS}, {})
+def _placements(
+    client: X, account: Account, days: Window, entity: str, listed: Mapping[str, Record]
+) -> dict[str, set[str]]:
+    """The entities that may have had anything on these days, and where.
+
+    X says which have changed in given hours, not of which days: what it recorded late is asked for, too. How long it
+    keeps that is documented nowhere: of days long past, and of the few that pay, all that there were are asked for.
+    """
+    today = datetime.now(ZoneInfo(account.time_zone or "UTC")).date()
+    until = max(min(days.end + LATE, today + timedelta(days=1)), days.end)
+    hours = replace(days, end=until)
+    active = client.stats(account, hours, "/active_entities", entity=entity).rows("data")
+    found = {record["entity_id"]: {*(record.get("placements") or PLACEMENTS)} for record in active}
+    if entity != CAMPAIGN or until < today:
+        there = (each for each, record in listed.items() if record["created_at"] < days.end.isoformat())
+        found |= {each: {*PLACEMENTS, *found.get(each, ())} for each in there}
+    return found
 
 
 def _cut(window: Window) -> Iterator[Window]:
@@ -136,11 +157,11 @@ def _cut(window: Window) -> Iterator[Window]:
 
 
 def _read(
-    client: X, account: Account, window: Window, entity: str, placements: Mapping[str, Sequence[str]],
-    known: Mapping[str, Record],
+    client: X, account: Account, window: Window, entity: str, placements: Mapping[str, set[str]],
+    listed: Mapping[str, Record],
 ) -> Page:  # fmt: skip
     """A page of these entities' days: what they had in each placement, and in all of them together."""
-    groups = "ENGAGEMENT,BILLING" + (",WEB_CONVERSION" if entity == "CAMPAIGN" else "")
+    groups = "ENGAGEMENT,BILLING" + (",WEB_CONVERSION" if entity == CAMPAIGN else "")
     found: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
     asked = ""
     for placement in sorted({name for names in placements.values() for name in names}):
@@ -152,7 +173,7 @@ def _read(
         asked = asked or answer.request
         for identifier, day, metrics in _days(answer, ids, window):
             found[identifier, day][placement] = metrics
-    return Page([_row(entity, *key, of_placements, known) for key, of_placements in sorted(found.items())], asked)
+    return Page([_row(entity, *key, of_placements, listed) for key, of_placements in sorted(found.items())], asked)
 
 
 def _days(answer: Answer, ids: Sequence[str], window: Window) -> Iterator[tuple[str, str, Record]]:
@@ -164,6 +185,8 @@ def _days(answer: Answer, ids: Sequence[str], window: Window) -> Iterator[tuple[
     if {*given} != {*ids} or any(len(segments) != 1 for segments in given.values()):
         raise TransientError(f"{where}: of {len(ids)} asked for, {len(given)} are answered")
     for identifier, [segment] in given.items():
+        if unknown := {"billed_charge_local_micro", "impressions"} - segment["metrics"].keys():
+            raise TransientError(f"{where}: nothing is said of {', '.join(sorted(unknown))}")
         series = {name: values or [0] * len(days) for name, values in _series(segment["metrics"])}
         if any(len(values) != len(days) for values in series.values()):
             raise TransientError(f"{where}: not every metric has {len(days)} days")
@@ -182,14 +205,12 @@ def _series(metrics: Record) -> Iterator[tuple[str, list[int | None] | None]]:
             yield name, (values or {}).get("metric")
 
 
-def _row(entity: str, identifier: str, day: str, placements: Record, known: Mapping[str, Record]) -> Record:
+def _row(entity: str, identifier: str, day: str, placements: Record, listed: Mapping[str, Record]) -> Record:
     names = sorted({name for metrics in placements.values() for name in metrics})
     sums = {name: sum(metrics.get(name, 0) for metrics in placements.values()) for name in names}
-    of = {}
-    if entity == "CAMPAIGN":
-        campaign = known.get(identifier, {})
-        of = {"campaign": identifier, "campaignName": campaign.get("name"), "currency": campaign.get("currency")}
-    return {"day": day, **of, **sums, "placements": placements}
+    record = listed.get(identifier, {})
+    of = {"campaign": identifier, "campaignName": record.get("name")} if entity == CAMPAIGN else {"funding": identifier}
+    return {"day": day, **of, "currency": record.get("currency"), **sums, "placements": placements}
 
 
 def read_campaigns(client: X, account: Account, window: Window | None) -> Iterator[Page]:
@@ -232,7 +253,7 @@ def probe(client: X, config: Config) -> list[Finding]:
     return probe_accounts(SOURCE, client, config, fix)
 
 
-_DAILY = WindowPolicy(restate_days=32, max_days=28)
+_DAILY = WindowPolicy(restate_days=30, max_days=28)
 
 SOURCE = Source(
     name="x_ads",
@@ -243,11 +264,12 @@ SOURCE = Source(
     streams=(
         Stream(
             "campaign_daily", "report", "One row per campaign and day of the account: cost, impressions, clicks.",
-            read_days, day="day", policy=_DAILY, page_size=ENTITIES, feeds={"spend": rows.spend},
+            _report(CAMPAIGN, "campaigns"), day="day", policy=_DAILY, page_size=ENTITIES, feeds={"spend": rows.spend},
         ),
         Stream(
-            "account_daily", "report", "One row per day of the account, which the campaigns must add up to.",
-            read_account_days, day="day", policy=_DAILY, page_size=ENTITIES,
+            "funding_daily", "report",
+            "One row per funding instrument and day of the account: what the campaigns must add up to.",
+            _report("FUNDING_INSTRUMENT", "funding_instruments"), day="day", policy=_DAILY, page_size=ENTITIES,
         ),
         Stream(
             "campaign", "snapshot", "One row per campaign, deleted ones too, as it is now.", read_campaigns, day="",
@@ -259,7 +281,7 @@ SOURCE = Source(
     probe=probe,
     classify=classify,
     control=Control(
-        "campaign_daily", "account_daily", ("billed_charge_local_micro", "impressions", "engagements"),
+        "campaign_daily", "funding_daily", ("billed_charge_local_micro", "impressions", "engagements"),
     ),
     environment={
         "X_ADS_API_KEY": "your app's (developer.x.com), which X has allowed the Ads API",
