@@ -167,7 +167,9 @@ def connect(config: Config) -> TikTok:
         raise ConfigError("sources.tiktok_ads.options.conversions: name one metric, such as complete_payment")
     auth = StaticToken(settings.secret("TIKTOK_ADS_ACCESS_TOKEN"), "Access-Token")
     app = {"app_id": settings.secret("TIKTOK_ADS_APP_ID"), "secret": settings.secret("TIKTOK_ADS_APP_SECRET")}
-    session = Session(settings.base_url("tiktok_ads", API), classify=classify, auth=auth, rates=RATES)
+    base = settings.base_url("tiktok_ads", API)
+    rates = RATES if base == API else ()  # they are those of TikTok's own host
+    session = Session(base, classify=classify, auth=auth, rates=rates)
     return TikTok(session, app, tuple(filter(None, (counted, rows.VALUES.get(counted)))))
 
 

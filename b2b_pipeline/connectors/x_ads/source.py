@@ -226,8 +226,9 @@ def connect(config: Config) -> X:
         raise ConfigError(f"sources.x_ads.options.conversions: {', '.join(unknown)} not among {known}")
     names = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
     auth = OAuth1(*(settings.secret(f"X_ADS_{name}") for name in names))
-    session = Session(settings.base_url("x_ads", API), classify=classify, auth=auth, rates=RATES)
-    return X(session, SOURCE.version(config))
+    base = settings.base_url("x_ads", API)
+    rates = RATES if base == API else ()  # they are those of X's own host
+    return X(Session(base, classify=classify, auth=auth, rates=rates), SOURCE.version(config))
 
 
 def accounts(client: X, config: Config) -> Accounts:
