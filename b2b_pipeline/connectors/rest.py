@@ -159,7 +159,8 @@ def probe_accounts(source: Source, client: Any, config: Config, fix: str) -> lis
     for account in reached.read:
         on = source.switched_on(config)
         calls = {stream.name: partial(_look, stream, client, account, yesterday) for stream in on}
-        label = f"{source.title} {source.version(config)}, account {account.id} ({account.currency})"
+        money = f" ({account.currency})" if account.currency else ""
+        label = f"{source.title} {source.version(config)}, account {account.id}{money}"
         found += readable(label, calls, fix)
     return found
 

@@ -348,7 +348,9 @@ def test_a_version_that_is_not_served_is_one_error_with_the_cure(sandbox: World)
 
 
 def test_doctor_names_the_streams_of_each_account_and_what_is_missing(sandbox: World) -> None:
-    assert all(finding.ok for finding in probe(connect(config()), config()))
+    found = probe(connect(config()), config())
+    assert all(finding.ok for finding in found)
+    assert any("account 18ce54d4x5t campaign_daily is readable" in finding.what for finding in found)
     add_fault(sandbox, "x_ads", "missing_scope", path_contains="stats", scope="ads")
     refused = [finding for finding in probe(connect(config()), config()) if not finding.ok]
     assert len(refused) == 4
