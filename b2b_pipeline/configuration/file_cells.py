@@ -28,7 +28,7 @@ COUNTED = {
     },
     "email_summary": {name: name for name in SUMMED},
 }  # fmt: skip
-CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id")
+CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id", "ttclid", "twclid")
 DELIMITERS = (",", ";", "\t", "|")
 
 

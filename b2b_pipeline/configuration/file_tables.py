@@ -316,6 +316,8 @@ class TouchpointColumns(_Section):
     msclkid: Text | None = None
     fbclid: Text | None = None
     li_fat_id: Text | None = None
+    ttclid: Text | None = None
+    twclid: Text | None = None
     campaign_id: Id | None = None
     touch_type: Text | None = None
 

@@ -189,6 +189,16 @@ def test_days_are_sums_over_the_placements_and_null_is_as_good_as_zeros(vendor: 
     ]  # fmt: skip
 
 
+def test_what_one_placement_does_not_tell_is_not_known_of_all(vendor: responses.RequestsMock) -> None:
+    vendor.get(f"{BASE}/accounts/{OURS.id}/campaigns", json=LISTED)
+    vendor.get(f"{STATS}/active_entities", json=active("2wap7", placements=("TREND", "ALL_ON_TWITTER")))
+    cost = {"billed_charge_local_micro": [5, 0]}
+    vendor.get(STATS, json=stats(impressions=[9, 0], url_clicks=[2, 0], **cost))
+    vendor.get(STATS, json=stats(impressions=[1, 0], **cost))
+    (row,) = mapped(spend, "campaign_daily", fetch("campaign_daily", WEEK))
+    assert (row["impressions"], row["clicks"], str(row["spend"])) == (10, None, "0.000010")
+
+
 def test_days_are_asked_for_as_dates_and_the_secrets_are_nowhere(vendor: responses.RequestsMock) -> None:
     """Dates are midnights in the account's time zone. What signs a request is not in it."""
     vendor.get(f"{BASE}/accounts/{OURS.id}/campaigns", json=LISTED)

@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
-from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.configuration.config import Channels, Config
+from b2b_pipeline.configuration.file_cells import CLICK_IDS
 from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
+from b2b_pipeline.configuration.file_tables import TouchpointColumns
 from b2b_pipeline.connectors.base import Account, MappingContext
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.reading import read_records
@@ -581,3 +584,10 @@ def test_every_record_is_loaded_or_quarantined_whatever_its_cells_say(
     enforced = enforce(metadata.tables[table], result)
     assert len(enforced.rows) + len(enforced.rejects) + enforced.duplicates == len(result)
     assert enforced.rejects["column_name"].notna().all()
+
+
+def test_a_click_id_that_has_a_channel_can_be_a_column_of_a_file() -> None:
+    """Those of the sources that put one into their links, too."""
+    known = {*Channels().click_ids}
+    assert known == {*CLICK_IDS} == known & {*TouchpointColumns.model_fields}
+    assert {source.click_id for source in SOURCES.values() if source.click_id} <= known

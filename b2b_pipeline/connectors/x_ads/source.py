@@ -206,8 +206,9 @@ def _series(metrics: Record) -> Iterator[tuple[str, list[int | None] | None]]:
 
 
 def _row(entity: str, identifier: str, day: str, placements: Record, listed: Mapping[str, Record]) -> Record:
-    names = sorted({name for metrics in placements.values() for name in metrics})
-    sums = {name: sum(metrics.get(name, 0) for metrics in placements.values()) for name in names}
+    first, *others = placements.values()  # what one of them does not tell is not known of all
+    names = {*first}.intersection(*others)
+    sums = {name: sum(metrics[name] for metrics in placements.values()) for name in sorted(names)}
     record = listed.get(identifier, {})
     of = {"campaign": identifier, "campaignName": record.get("name")} if entity == CAMPAIGN else {"funding": identifier}
     return {"day": day, **of, "currency": record.get("currency"), **sums, "placements": placements}
