@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal, localcontext
 from fractions import Fraction
@@ -15,7 +14,7 @@ from itertools import product
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from b2b_sandbox import truth_files
+from b2b_sandbox import truth_files, truth_sources
 from b2b_sandbox.truth_facts import (
     PAID,
     Fact,
@@ -27,6 +26,7 @@ from b2b_sandbox.truth_facts import (
     opportunity_facts,
     person_facts,
 )
+from b2b_sandbox.truth_metrics import Metric, Terms, metric
 from b2b_sandbox.truth_people import People
 from b2b_sandbox.world import World
 
@@ -34,41 +34,10 @@ OWN_DOMAINS = ("ourcompany.example",)
 TEST_PATTERNS = ("*+test*@*",)
 EXCLUDED_TYPES = ("Renewal",)
 
-Terms = Mapping[str, int]  # component -> coefficient
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Value = numerator / denominator, a plain sum without one. `margin`: the components to be multiplied by it."""
-
-    unit: str  # money, count or rate
-    numerator: Terms
-    denominator: Terms | None = None
-    margin: frozenset[str] = frozenset()
-    needs_sales_costs: bool = False
-    is_level: bool = False  # of all up to the end of the period
-    is_distinct: bool = False
-    within: int | None = None  # days that all who entered must have had
-    is_resolved: bool = False  # those who have not had them are left out on both sides
-
-
-def metric(unit: str, numerator: str, denominator: str | None = None, **more: Any) -> Metric:
-    """`"1000*spend marketing_costs -sales_costs"` -> the terms of a sum."""
-
-    def terms(text: str) -> Terms:
-        found = {}
-        for word in text.split():
-            factor, _, name = word.rpartition("*")
-            found[name.lstrip("-")] = int(factor or 1) * (-1 if name.startswith("-") else 1)
-        return found
-
-    return Metric(unit, terms(numerator), None if denominator is None else terms(denominator), **more)
-
-
 MONEY = {
     "spend", "marketing_costs", "sales_costs", "pipeline", "bookings", "lost_amount",
     "first_touch_revenue", "last_touch_revenue", "paid_revenue", "marketing_revenue", "conversion_value",
-    "open_pipeline",
+    "open_pipeline", *truth_sources.MONEY,
 }  # fmt: skip
 MARGIN = {"margin": frozenset({"marketing_revenue"})}
 COST = "spend marketing_costs"
@@ -172,10 +141,12 @@ def truth(
     it, a period and channel appears where there is anything to count for the metric. Rows have the keys (`date`: first
     day of the period; `channel`), `metric`, `value`, `numerator`, `denominator`. Money is a decimal string, the value
     in cents; counts are integers, rates and days floats, the undefined is null.
-    `test_patterns` are glob patterns for the whole address, trimmed and in lower case. `platforms` are those whose ads
-    are read.
+    `test_patterns` are glob patterns for the whole address, trimmed and in lower case. `platforms` are the ad platforms
+    that are read, and the sources beyond what the demo reads.
     """
-    unknown = [name for name in (*(metrics or ()), *by) if name not in (*NAMES, *GRAINS, "channel")]
+    unknown = [
+        name for name in (*(metrics or ()), *by) if name not in (*NAMES, *truth_sources.METRICS, *GRAINS, "channel")
+    ]
     grains = [grain for grain in by if grain in GRAINS]
     if unknown or len(grains) > 1:
         raise ValueError(f"unknown: {unknown}" if unknown else "by takes one of day, week, month, quarter, year")
@@ -194,6 +165,12 @@ def truth(
             *person_facts(people, deals, zone),
             *opportunity_facts(deals),
             *(email_facts(connection, now, zone) if with_email else ()),
+            *(
+                fact
+                for name in platforms
+                if name in truth_sources.FACTS
+                for fact in truth_sources.FACTS[name](world, connection, now, zone, money)
+            ),
         ]
         bought = Bought(facts, {cost.channel for cost in costs if cost.category == "ads"})
         asked = [fact for fact in facts if (start or date.min) <= fact.day <= (end or date.max)]
@@ -206,10 +183,10 @@ def truth(
                 rows += table.quantiles(name)
             elif name in ESTIMATES:
                 rows += table.estimates(name)
-            elif METRICS[name].is_level:
-                rows += table.levels(name, METRICS[name])
+            elif (found := (METRICS | truth_sources.METRICS)[name]).is_level:
+                rows += table.levels(name, found)
             else:
-                rows += table.rows(name, METRICS[name], gross_margin, has_sales_costs)
+                rows += table.rows(name, found, gross_margin, has_sales_costs)
         return rows
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from b2b_pipeline.connectors.columns import core_rows
+from b2b_pipeline.connectors.columns import NOT_AT_THIS_LEVEL, core_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from b2b_pipeline.connectors.base import MappingContext
-
-NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 
 
 def spend_rows(

@@ -235,7 +235,7 @@ class Source:
 
     name: str
     title: str
-    kind: Literal["ad", "crm", "fx"]
+    kind: Literal["ad", "crm", "fx", "email", "web", "intent", "event", "community", "support", "billing"]
     api_version: str
     streams: tuple[Stream, ...]
     connect: Callable[[Config], Any]

@@ -16,6 +16,8 @@ from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
+NOT_AT_THIS_LEVEL = "-"  # of what is part of a key and has nothing at this level: a key is never empty
+
 
 def column(records: pd.DataFrame, path: str) -> pd.Series:
     """The column at a dotted path, or nulls when no record has it; empty text is null."""

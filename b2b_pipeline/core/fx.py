@@ -32,6 +32,8 @@ _STORED, _EXACT = pa.decimal128(20, 6), pa.decimal256(50, 10)  # of an amount; o
 CONVERTED = {
     "spend": {"spend": "spend_reporting", "conv_value_platform": "conv_value_reporting"},
     "opportunity": {"amount": "amount_reporting"}, "cost_ledger": {"amount": "amount_reporting"},
+    "subscription": {"mrr": "mrr_reporting"}, "invoice": {"amount": "amount_reporting"},
+    "invoice_line": {"amount": "amount_reporting"},
 }  # fmt: skip
 
 

@@ -25,7 +25,15 @@ from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.configuration.file_cells import CLICK_IDS, SUMMED, Currency, Day, Moment, field_name
 from b2b_pipeline.configuration.file_mapping import FileMapping
 from b2b_pipeline.configuration.file_tables import EmailEventTable, LeadTable, OpportunityTable
-from b2b_pipeline.connectors.columns import channel_of, described, email_domain, email_key, excluded_by, local_day
+from b2b_pipeline.connectors.columns import (
+    NOT_AT_THIS_LEVEL,
+    channel_of,
+    described,
+    email_domain,
+    email_key,
+    excluded_by,
+    local_day,
+)
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.reading import LEFT_OUT, ROW
@@ -37,7 +45,6 @@ from b2b_pipeline.warehouse.tables import metadata
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
-NOT_AT_THIS_LEVEL = "-"  # ad group and ad of a campaign's row: they are part of the key, and a key is never empty
 LONGEST_PERIOD = 3660  # days; a longer one is a typing error
 RECIPIENT = f"{SOURCE}:recipient:"  # before the id of a recipient whose address the file does not have
 TOTAL = "row of totals"

@@ -160,7 +160,9 @@ touchpoint = _core(
     "touchpoint",
     *_text("touch_id", "record_key"), *_at("touched_at"), *_day("date_day"),
     *_text("channel", "campaign_id", "touch_type", "evidence"), *_flag("is_deleted"), *_at("updated_at"),
-    grain="One row per contact of a person with our marketing; `record_key` names the record it was seen on.",
+    *_text("account_id", "account_domain", "asset"),
+    grain="One row per contact of a person, or of an account, with our marketing; `record_key` names the record it was "
+          "seen on.",
     key=("source", "touch_id"), version="updated_at", required=("record_key", "touched_at"),
 )  # fmt: skip
 
@@ -190,6 +192,161 @@ cost_ledger = _core(
     key=("source", "cost_id", "date_day"), whole=("source", "cost_id"), version="updated_at",
     required=("category", "amount", "currency"),
     allowed={"category": ("ads", "agency", "tools", "salaries_sales", "salaries_marketing", "content", "event")},
+)  # fmt: skip
+
+form_event = _core(
+    "form_event",
+    *_text("event_id", "record_key"), *_at("submitted_at"), *_day("date_day"),
+    *_text("form_id", "form_name", "page", "channel", "campaign_id", "capture_type", "session_id"),
+    *_flag("is_deleted"), *_at("updated_at"),
+    grain="One row per submission of a form: on the site, in an ad, of a landing page; `record_key` names the record "
+          "of who sent it, where that is told.",
+    key=("source", "event_id"), version="updated_at", required=("submitted_at",),
+)  # fmt: skip
+
+web_session = _core(
+    "web_session",
+    *_text("session_id", "anonymous_id", "record_key"), *_at("started_at", "updated_at"), *_day("date_day"),
+    *_count("pageviews", "key_events"), Column("engaged_seconds", MONEY),
+    *_text("landing_page", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
+           "click_id", "channel", "campaign_id", "country", "device"),
+    *_flag("is_engaged", "is_bot", "is_deleted"),
+    grain="One row per visit to the site, from sources that give events; `click_id` is the name of the one it came by.",
+    key=("source", "session_id"), version="updated_at", required=("started_at",),
+)  # fmt: skip
+
+web_traffic_daily = _core(
+    "web_traffic_daily",
+    *_day("date_day"),
+    *_text("property_id", "level", "utm_source", "utm_medium", "campaign_id", "landing_page", "channel",
+           "campaign_name"),
+    *_count("sessions", "engaged_sessions", "users", "new_users", "pageviews"),
+    Column("key_events", MONEY), Column("engagement_seconds", MONEY), *_text("account_tz"),
+    grain="One row per day of a web property and `level`: all of it, or by source, medium and campaign, or by landing "
+          "page. Levels are never summed together, nor `users` over days.",
+    key=("source", "property_id", "level", "utm_source", "utm_medium", "campaign_id", "landing_page", "date_day"),
+    allowed={"level": ("property", "source", "landing_page")},
+)  # fmt: skip
+
+web_behaviour_daily = _core(
+    "web_behaviour_daily",
+    *_day("date_day"), *_text("property_id", "level", "url"),
+    *_count("sessions", "bot_sessions", "users", "pageviews", "dead_clicks", "rage_clicks", "excessive_scrolls",
+            "quickbacks", "script_errors", "error_clicks"),
+    Column("scroll_depth_sum", MONEY), Column("engagement_seconds", MONEY), Column("active_seconds", MONEY),
+    grain="One row per day of a web property and `level`, all of it or by page: how visitors fared. `scroll_depth_sum` "
+          "is the average depth, in per cent, times the sessions.",
+    key=("source", "property_id", "level", "url", "date_day"),
+    allowed={"level": ("property", "page")},
+)  # fmt: skip
+
+search_console_daily = _core(
+    "search_console_daily",
+    *_day("date_day"), *_text("site", "search_type", "level", "query", "page", "country", "device"),
+    *_count("impressions", "clicks"), Column("position_sum", SUM),
+    grain="One row per day of a site in a search engine and `level`: all of it, by query, or by page. Levels are never "
+          "summed together: rare queries are told of none. `position_sum` is the average position times impressions.",
+    key=("source", "site", "search_type", "level", "query", "page", "country", "device", "date_day"),
+    allowed={"level": ("site", "query", "page")},
+)  # fmt: skip
+
+product_event = _core(
+    "product_event",
+    *_text("event_id", "event_name", "user_key", "record_key", "account_id", "account_domain"),
+    *_at("occurred_at", "updated_at"), *_day("date_day"), *_flag("is_deleted"),
+    grain="One row per event of a user in the product: sign-up, activation, use.",
+    key=("source", "event_id"), version="updated_at", required=("event_name", "occurred_at"),
+)  # fmt: skip
+
+community_daily = _core(
+    "community_daily",
+    *_day("date_day"), *_text("community_id", "community_name", "network"), *_flag("is_public"),
+    *_count("members", "new_members", "active_members", "topics", "posts", "likes", "pageviews"),
+    grain="One row per community (forum, page, channel) and day. `members` are those at its end; none is summed over "
+          "days but what is new on them.",
+    key=("source", "community_id", "date_day"), required=("network",),
+)  # fmt: skip
+
+content_daily = _core(
+    "content_daily",
+    *_day("date_day"), *_text("account_id", "post_id", "network", "counted", "title", "url", "content_type", "topic"),
+    *_at("published_at"),
+    *_count("impressions", "reach", "clicks", "likes", "comments", "shares", "video_views", "other_interactions"),
+    grain="One row per post (video, share, article) and day: what happened on the day, or, where `counted` is to_date, "
+          "all that had happened until its end.",
+    key=("source", "post_id", "date_day"), required=("network",),
+    allowed={"counted": ("day", "to_date")},
+)  # fmt: skip
+
+pr_mention = _core(
+    "pr_mention",
+    *_text("mention_id"), *_at("published_at", "updated_at"), *_day("date_day"),
+    *_text("outlet", "title", "url", "tone", "campaign_id"), *_count("estimated_reach"), *_flag("is_deleted"),
+    grain="One row per mention of us in the press or by others; `estimated_reach` is the monitor's estimate.",
+    key=("source", "mention_id"), version="updated_at", required=("published_at",),
+)  # fmt: skip
+
+survey_response = _core(
+    "survey_response",
+    *_text("response_id", "survey_id", "survey_name", "record_key", "account_id"), *_at("submitted_at", "updated_at"),
+    *_day("date_day"), *_count("nps"), Column("csat", MONEY), *_count("csat_scale"), *_text("codes"),
+    *_flag("is_partial", "is_deleted"),
+    grain="One row per response to a survey. `nps` is the 0 to 10 of the likelihood to recommend, `csat` a "
+          "satisfaction from 1 to `csat_scale`, `codes` a JSON list of the choices made. Free text is not kept.",
+    key=("source", "response_id"), version="updated_at", required=("submitted_at",),
+)  # fmt: skip
+
+support_ticket = _core(
+    "support_ticket",
+    *_text("ticket_id", "record_key", "account_id"), *_at("created_at", "updated_at"), *_day("date_day"),
+    *_at("first_response_at", "resolved_at"),
+    *_count("first_response_minutes", "resolution_minutes", "first_response_business_minutes",
+            "resolution_business_minutes", "replies", "reopens"),
+    *_text("status", "priority", "channel"), Column("csat", MONEY), *_count("csat_scale"),
+    *_flag("is_resolved", "is_deleted"),
+    grain="One row per request for support, as it is now. `csat` is a satisfaction from 1 to `csat_scale`; times are "
+          "the vendor's own, where it tells them.",
+    key=("source", "ticket_id"), version="updated_at", required=("created_at",),
+)  # fmt: skip
+
+customer = _core(
+    "customer",
+    *_text("customer_id", "email_hash", "email_domain", "name", "domain", "country", "currency"),
+    *_at("created_at", "updated_at"), *_day("date_day"), *_flag("is_deleted"),
+    grain="One row per customer of a billing system, as it is now.",
+    key=("source", "customer_id"), version="updated_at",
+)  # fmt: skip
+
+subscription = _core(
+    "subscription",
+    *_text("subscription_id", "customer_id", "status", "plan", "cancel_reason"), *_count("quantity"),
+    *_at("created_at", "updated_at"), *_day("date_day"),
+    *_at("started_at", "trial_ends_at", "canceled_at", "ended_at"), *_money("mrr"), *_text("currency"),
+    *_money("mrr_reporting"), *_day("fx_date"), *_flag("is_deleted"),
+    grain="One row per subscription, as it is now; `date_day` is the day it started, `mrr` what it brings in a month, "
+          "tax and what is charged by use left out.",
+    key=("source", "subscription_id"), version="updated_at", required=("customer_id",),
+)  # fmt: skip
+
+invoice = _core(
+    "invoice",
+    *_text("invoice_id", "kind", "customer_id", "subscription_id", "credited_invoice_id", "status"),
+    *_at("issued_at", "due_at", "paid_at", "updated_at"), *_day("date_day"),
+    *_money("amount", "tax", "amount_paid"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"),
+    *_flag("is_deleted"),
+    grain="One row per invoice or credit note that was issued. `amount` is without tax; a credit note's is negative.",
+    key=("source", "kind", "invoice_id"), version="updated_at", required=("customer_id", "issued_at"),
+    allowed={"kind": ("invoice", "credit_note")},
+)  # fmt: skip
+
+invoice_line = _core(
+    "invoice_line",
+    *_text("line_id", "invoice_id", "subscription_id", "plan"), *_day("date_day", "first_day", "last_day"),
+    *_money("amount"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"),
+    *_flag("is_proration", "is_recurring", "is_deleted"), *_at("updated_at"),
+    grain="One row per line of an invoice, with the first and last day of the service that it is for; `date_day` is "
+          "the day the invoice was issued.",
+    key=("source", "line_id"), version="updated_at", required=("invoice_id",),
 )  # fmt: skip
 
 fx_rate = _core(
@@ -353,5 +510,7 @@ forgotten = Table(
 
 # Rates come first: amounts are converted as they are loaded.
 CORE = (fx_rate, spend, campaign, lead, account, opportunity, opp_contact_role, stage_event, email_send, email_event,
-        email_summary, touchpoint, identity_link, record_present, cost_ledger)  # fmt: skip
+        email_summary, touchpoint, identity_link, record_present, cost_ledger, form_event, web_session,
+        web_traffic_daily, web_behaviour_daily, search_console_daily, product_event, community_daily, content_daily,
+        pr_mention, survey_response, support_ticket, customer, subscription, invoice, invoice_line)  # fmt: skip
 DERIVED = (identity_cluster, person, stage_entry, deal, credit, email_recipient)
