@@ -19,6 +19,7 @@ from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.warehouse.read import through
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.landing import shared
 from b2b_pipeline.landing.ingest import IngestReport, ingest
@@ -139,7 +140,7 @@ class Pipeline:
 
         `early`: also a snapshot whose turn has not come.
         """
-        vendor = SOURCES[source]
+        vendor = through(SOURCES[source], self.config)
         client = vendor.connect(self.config)
         return ingest(
             vendor, vendor.stream(stream), client, vendor.accounts(client, self.config), start, end,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
@@ -57,10 +57,19 @@ class _Section(BaseModel):
         return {} if given is None else given
 
 
+class Landed(_Section):
+    """Where a loader has landed a source. `url`: the environment variable with the warehouse's SQLAlchemy URL."""
+
+    loader: Literal["fivetran", "airbyte", "dlt"]
+    in_schema: str = Field(alias="schema", description="its schema; in BigQuery its dataset")
+    url: str = "WAREHOUSE_SOURCE_URL"
+
+
 class SourceConfig(_Section):
     """One source. `accounts` and `streams` empty mean all; `fields` maps our columns to custom fields.
 
     `ended`: account -> the last day that it was used; days after it are whole without it.
+    `warehouse`: it is not asked itself, but read from where a loader has landed it.
     """
 
     accounts: list[str] = []
@@ -68,6 +77,7 @@ class SourceConfig(_Section):
     ended: dict[str, date] = {}
     fields: dict[str, str] = {}
     options: dict[str, str] = {}
+    warehouse: Landed | None = None
 
 
 class Stages(_Section):

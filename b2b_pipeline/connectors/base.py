@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
+from b2b_pipeline.connectors.warehouse.presets import provided
 from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -139,6 +140,12 @@ class MappingContext:
     @property
     def settings(self) -> SourceConfig:
         return self.config.sources[self.source]
+
+    def reads(self, stream: str) -> bool:
+        """Whether another stream of the source is read."""
+        settings = self.settings
+        there = settings.warehouse is None or stream in provided(self.source, settings.warehouse.loader)
+        return there and (not settings.streams or stream in settings.streams)
 
     @property
     def stages(self) -> Mapping[str, str]:
@@ -270,6 +277,8 @@ class Source:
         return next(stream for stream in self.streams if stream.name == name)
 
     def switched_on(self, config: Config) -> list[Stream]:
-        """Its streams that are read: all, unless the configuration names some."""
-        named = config.sources[self.name].streams
-        return [stream for stream in self.streams if not named or stream.name in named]
+        """Its streams that are read: all, or those that a loader has landed, unless the configuration names some."""
+        settings = config.sources[self.name]
+        named, landed = settings.streams, settings.warehouse
+        there = provided(self.name, landed.loader) if landed else {stream.name for stream in self.streams}
+        return [stream for stream in self.streams if stream.name in there and (not named or stream.name in named)]

@@ -9,6 +9,7 @@ from b2b_pipeline.configuration.config import Complaint, Config
 from b2b_pipeline.configuration.reading import read
 from b2b_pipeline.configuration.words import nearest
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.warehouse.presets import presets, provided
 
 
 def load_config(path: Path | None = None) -> Config:
@@ -26,6 +27,15 @@ def complaints(config: Config) -> Iterator[Complaint]:
             yield ("sources", name), f"unknown source: {nearest(name, SOURCES)}"
             continue
         streams = [stream.name for stream in SOURCES[name].streams]
+        if landed := config.sources[name].warehouse:
+            there = provided(name, landed.loader)
+            if not there:
+                known = sorted(f"{source} by {loader}" for source, loader in presets())
+                yield (
+                    ("sources", name, "warehouse", "loader"),
+                    f"no tables of it are known: known are {', '.join(known)}",
+                )
+            streams = [stream for stream in streams if stream in there or not there]
         for number, stream in enumerate(config.sources[name].streams):
             if stream not in streams:
                 yield ("sources", name, "streams", number), f"unknown stream: {nearest(stream, streams)}"

@@ -10,6 +10,7 @@ from math import ceil
 from b2b_pipeline.configuration.config import Config, SourceConfig
 from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.warehouse.read import through
 from b2b_pipeline.landing.store import Landing, Slice
 
 SECONDS_PER_CALL = 0.6  # a usual round trip of a full page; what comes sooner comes sooner
@@ -39,7 +40,7 @@ def forecast(source: str, runs: Sequence[tuple[date, date]], landing: Landing, c
 
     A source that has not landed yet has the accounts that the configuration names.
     """
-    vendor, settings = SOURCES[source], config.sources[source]
+    vendor, settings = through(SOURCES[source], config), config.sources[source]
     streams = vendor.switched_on(config)
     slices = {stream.name: landing.slices(source, stream.name) for stream in streams}
     accounts = {item.account["id"] for found in slices.values() for item in found} or set(settings.accounts) or {""}

@@ -19,6 +19,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import SUNSET_FAILURE, SUNSET_WARNING, Finding, Source
 from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.warehouse.read import through
 from b2b_pipeline.core.refused import quarantined_rows, refused_slices
 from b2b_pipeline.derived.identity import shared_addresses
 from b2b_pipeline.errors import AuthError, ConfigError, PipelineError, SkippedError, UnreachableError
@@ -67,7 +68,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
     yield from _section("warehouse", _warehouse(config))
     if config is not None:
         for name in config.sources:
-            yield from _section(name, _source(SOURCES[name], config, today))
+            yield from _section(name, _source(through(SOURCES[name], config), config, today))
 
 
 def _section(name: str, findings: Iterator[Finding]) -> Iterator[tuple[str, Finding]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from b2b_pipeline.connectors.base import Source, Stream
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.connectors.warehouse import read
+from b2b_pipeline.connectors.warehouse.presets import presets
 from b2b_pipeline.testing.contract import contract_of
 
 KINDS = {
@@ -79,9 +81,37 @@ def _limits(source: Source) -> Iterator[str]:
         yield f"- Kept as pseudonyms only: {', '.join(f'`{name}`' for name in personal)}."
 
 
+def warehouse_page() -> str:
+    """The page of what is read from where a loader landed it."""
+    lines = [
+        "# What a loader has landed already (`warehouse`)", "", *(inspect.getdoc(read) or "").splitlines(), "",
+        "A source is read so where `pipeline.yaml` says it:", "",
+        "```yaml", "sources:", "  salesforce:", "    warehouse: {loader: fivetran, schema: salesforce}", "```", "",
+        "| variable | what it is |", "|---|---|",
+        "| `WAREHOUSE_SOURCE_URL` | SQLAlchemy URL of the warehouse, of a user that may only read; `warehouse: {url: "
+        "NAME}` names another variable |", "",
+        "PostgreSQL and DuckDB need nothing more, and are tested; BigQuery needs `pip install sqlalchemy-bigquery`, "
+        "Snowflake `pip install snowflake-sqlalchemy`, and neither could be tried here.",
+    ]  # fmt: skip
+    for (source, loader), preset in sorted(presets().items()):
+        lines += [
+            "",
+            f"## {SOURCES[source].title} by {loader}",
+            "",
+            f"{preset.facts[0].upper()}{preset.facts[1:]}.",
+            "",
+        ]
+        lines += ["| stream | table |", "|---|---|"]
+        lines += [f"| `{name}` | `{layout.table}` |" for name, layout in preset.streams.items()]
+        lines += ["", *(f"- {limit[0].upper()}{limit[1:]}." for limit in preset.limits)]
+        if missing := [each.name for each in SOURCES[source].streams if each.name not in preset.provided]:
+            lines.append(f"- Not there: {', '.join(f'`{name}`' for name in missing)}.")
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[str, str]:
-    """File name -> text, of our own sources."""
-    return {f"{name}.md": page(SOURCES[name]) for name in sorted(SOURCES)}
+    """File name -> text, of our own sources, and of those that a loader has landed."""
+    return {f"{name}.md": page(SOURCES[name]) for name in sorted(SOURCES)} | {"warehouse.md": warehouse_page()}
 
 
 if __name__ == "__main__":

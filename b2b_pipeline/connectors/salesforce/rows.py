@@ -98,7 +98,7 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         vendor_stage=column(converted, "Status"),
         updated_at=utc(column(converted, "SystemModstamp")),
     )
-    if (read := context.settings.streams) and "lead_history" not in read:
+    if not context.reads("lead_history"):
         return conversion
     stage = _stage(column(records, "Status"), context)
     held = records[stage.notna()]
