@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,11 +11,12 @@ import typer
 from b2b_pipeline.cli.common import By, Format, From, To, pipeline, say, show, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from b2b_pipeline.configuration.config import Dimensions
     from b2b_pipeline.metrics.answer import Answer
     from b2b_pipeline.metrics.compare import Aimed, Compared
+    from b2b_pipeline.metrics.theirs import Beside
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +31,8 @@ def kpi(
     against: Annotated[
         str | None,
         typer.Option(
-            help="Hold each number against `target`, or its own of `previous` (the period before) or `last_year`."
+            help="Hold each number against `target`, its own of `previous` (the period before) or `last_year`, or "
+            "another tool's in a CSV file."
         ),
     ] = None,
     form: Format = "table",
@@ -54,6 +57,7 @@ def kpi(
     from b2b_pipeline.metrics.compare import hold
     from b2b_pipeline.metrics.query import ask, free_axes, named
     from b2b_pipeline.metrics.shown import shown
+    from b2b_pipeline.metrics.theirs import beside
 
     found = pipeline()
     if not has_data(found.warehouse):
@@ -62,7 +66,9 @@ def kpi(
     people = form == "table"  # who read units; programs read numbers
     asked = found.warehouse, found.config, metrics, start, end, words(by)
     if against:
-        pairs = hold(*asked, against)
+        pairs: Sequence[Aimed | Beside | Compared] = (
+            beside(*asked, Path(against)) if against.endswith(".csv") else hold(*asked, against)
+        )
         show([pair.as_json() | (in_words(pair, currency) if people else {}) for pair in pairs], form)
         answers = [answer for pair in pairs for answer in pair.both]
     else:
@@ -93,10 +99,13 @@ def catalogue(further: Dimensions) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def in_words(pair: Compared | Aimed, currency: str) -> dict[str, str]:
+def in_words(pair: Aimed | Beside | Compared, currency: str) -> dict[str, str]:
     from b2b_pipeline.metrics.compare import Aimed
     from b2b_pipeline.metrics.shown import shown
+    from b2b_pipeline.metrics.theirs import Beside
 
+    if isinstance(pair, Beside):
+        return {"value": shown(pair.now, currency)}
     if isinstance(pair, Aimed):
         share, difference = pair.attainment, replace(pair.target, numerator=pair.difference)
         return {

@@ -239,3 +239,43 @@ def test_what_does_not_add_up_is_refused_with_what_can_be_asked(installed: Insta
     refused = installed.b2b("kpi", "attributed_revenue", "--by", "month")
     assert refused.exit_code == 2
     assert "once per model, which do not add up: ask for it by model, or for revenue_first_touch" in refused.stderr
+
+
+def test_the_numbers_of_an_old_model_are_held_beside_ours_one_by_one(installed: Installation, tmp_path: Path) -> None:
+    ours = json.loads(installed.b2b("kpi", "leads", "spend", *RANGE, "--by", "week", "--format", "json").stdout)
+    leads = {row["date"]: row["value"] for row in ours if row["metric"] == "leads"}
+    spend = {row["date"]: row["value"] for row in ours if row["metric"] == "spend"}
+    first, second, *_ = leads
+    file = tmp_path / "old.csv"
+    lines = [f"{first},{leads[first]},{spend[first]}", f"{second},{leads[second] + 3},"]
+    file.write_text("date,leads,spend\n" + "\n".join(lines) + f"\n{UNTIL},7,\n", encoding="utf-8")
+    asked = ("kpi", "leads", "spend", *RANGE, "--by", "week", "--against", str(file), "--format", "json")
+    held = {(row["metric"], row["date"]): row for row in json.loads(installed.b2b(*asked).stdout)}
+    assert held["leads", first]["difference"] == 0
+    assert held["spend", first]["difference"] == "0.00"
+    assert held["leads", second]["difference"] == -3
+    assert (held["spend", second]["theirs"], held["spend", second]["difference"]) == (None, None)
+    assert held["leads", UNTIL.isoformat()] == {
+        "metric": "leads", "date": UNTIL.isoformat(), "value": None, "numerator": None, "denominator": None,
+        "complete": False, "theirs": 7, "difference": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("day,leads\n2026-06-09,3\n", "has no column date"),
+        ("date,leads\n09.06.2026,3\n", "line 2: date is no day such as 2026-01-31"),
+        ("date,leads\n2026-06-09,three\n", "line 2: leads is no number"),
+        (None, "cannot be read as CSV"),
+    ],
+)
+def test_a_file_of_an_old_model_that_cannot_be_read_says_where(
+    installed: Installation, tmp_path: Path, text: str | None, said: str
+) -> None:
+    file = tmp_path / "old.csv"
+    if text:
+        file.write_text(text, encoding="utf-8")
+    found = installed.b2b("kpi", "leads", *RANGE, "--by", "day", "--against", str(file))
+    assert found.exit_code == 2
+    assert said in found.output
