@@ -28,6 +28,7 @@ from b2b_pipeline.landing.ingest import MISSHAPEN, misshapen
 from b2b_pipeline.landing.slices import refusal
 from b2b_pipeline.landing.store import UNREADABLE, Landing
 from b2b_pipeline.metrics import targets
+from b2b_pipeline.metrics.leaks import DAYS, leaks
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import PREFIX
 from b2b_pipeline.warehouse import migrate
@@ -65,7 +66,7 @@ def examine(today: date) -> Iterator[tuple[str, Finding]]:
         for trouble in troubles(inbox, config.files, Landing(settings.landing_root(), None)):
             yield "files", Finding(False, trouble.what, trouble.fix)
     yield from _section("landing", _landing())
-    yield from _section("warehouse", _warehouse(config))
+    yield from _section("warehouse", _warehouse(config, today))
     if config is not None:
         for name in config.sources:
             yield from _section(name, _source(through(SOURCES[name], config), config, today))
@@ -135,12 +136,13 @@ def _landing() -> Iterator[Finding]:
         yield Finding(True, f"{slices} slices, no damage at first sight (b2b landing verify reads all of them)")
 
 
-def _warehouse(config: Config | None) -> Iterator[Finding]:
+def _warehouse(config: Config | None, today: date) -> Iterator[Finding]:
     try:
         yield from _schema(Warehouse())
         if config is not None and migrate.state(Warehouse()) == migrate.HEAD:
             yield from _shared(Warehouse(), config)
             yield from _incomplete(Warehouse())
+            yield from _leaks(Warehouse(), config, today)
     except PipelineError as error:
         yield Finding(False, str(error), "correct B2B_WAREHOUSE_URL; see that its server runs and lets this user in")
 
@@ -164,6 +166,15 @@ def _incomplete(warehouse: Warehouse) -> Iterator[Finding]:
         number = f"{len(days)} day{'s' if len(days) > 1 else ''}, {days[0]} to {days[-1]}"
         what = f"not complete: {stream}: {number}: {found[-1][1]}"
         yield Finding(True, what, "numbers of these days say so; b2b backfill reads what is missing", warning=True)
+
+
+def _leaks(warehouse: Warehouse, config: Config, today: date) -> Iterator[Finding]:
+    """Paid leads without spend, campaigns that nobody knows, spend without leads, with their amounts."""
+    with warehouse.read() as connection:
+        found = leaks(connection, config, today)
+    for leak in found:
+        what = f"in the last {DAYS} days: {leak.told(config.currency)}"
+        yield Finding(True, what, leak.fix, warning=True)
 
 
 def _schema(warehouse: Warehouse) -> Iterator[Finding]:

@@ -19,6 +19,8 @@ from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
 from b2b_pipeline.files.source import file_streams
 from b2b_pipeline.landing.absences import still_absent
+from b2b_pipeline.metrics.leaks import DAYS
+from b2b_pipeline.metrics.leaks import leaks as found_leaks
 from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.query import ask, free_axes
 from b2b_pipeline.metrics.registry import FAMILIES
@@ -46,6 +48,7 @@ def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
         yield _of_source(source, on, calendar)
     for stream in file_streams(calendar.config.files):
         yield _accepted(stream)
+    yield _leaks(calendar)
     yield _freshness(calendar)
     yield _completeness(calendar)
 
@@ -152,6 +155,23 @@ def _campaigns(pipeline: Pipeline) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"names_of_several_campaigns": told(found)},
     )
+
+
+def _leaks(calendar: Calendar) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=tables.credit.name,
+        additional_deps=[tables.spend.name, tables.person.name],
+        description=f"In the last {DAYS} days paid leads and revenue met spend, and campaigns that a source knows.",
+    )
+    def leaks(pipeline: dg.ResourceParam[Pipeline]) -> dg.AssetCheckResult:
+        with pipeline.warehouse.read() as connection:
+            found = found_leaks(connection, pipeline.config, calendar.now().date())
+        lines = [leak.told(pipeline.config.currency) for leak in found]
+        return dg.AssetCheckResult(
+            passed=not found, severity=dg.AssetCheckSeverity.WARN, metadata={"leaks": told(lines)}
+        )
+
+    return leaks
 
 
 # -- sources
