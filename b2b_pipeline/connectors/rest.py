@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
@@ -162,6 +163,9 @@ def probe_accounts(source: Source, client: Any, config: Config, fix: str) -> lis
         money = f" ({account.currency})" if account.currency else ""
         label = f"{source.title} {source.version(config)}, account {account.id}{money}"
         found += readable(label, calls, fix)
+        if source.restate_days is not None:
+            with suppress(PipelineError):
+                found.append(Finding(True, f"{label}: re-reads {source.restate_days(client, account)} days"))
     return found
 
 

@@ -117,13 +117,15 @@ class _Pull:
         """The account's slices: one for each piece that the vendor takes, halved where it is too large."""
         source, stream, landing, zone = self.source, self.stream, self.landing, self.config.zone
         last = self.config.last_day(source.name, account.id)
-        end = min(self.end, last + timedelta(days=1)) if last else self.end
+        start, end = self.start, min(self.end, last + timedelta(days=1)) if last else self.end
+        if last and start >= end and self._still_changes(account, end):
+            start = last
         slices = landing.slices(source.name, stream.name, account.id)
-        if self.start >= end or (not self.early and _is_fresh(slices, stream, self.now)):
+        if start >= end or (not self.early and _is_fresh(slices, stream, self.now)):
             return
         done = [item for item in slices if item.run_id in self.runs and not item.flaw]
         window = widen(
-            source, stream, self.client, account, self.start, end,
+            source, stream, self.client, account, start, end,
             config=self.config, landing=landing, now=self.now,
         )  # fmt: skip
         waiting = deque(chunks(window, stream.policy.max_days, zone))
@@ -142,6 +144,22 @@ class _Pull:
                 if part.end - part.start <= timedelta(days=1):
                     raise
                 waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, zone))))
+
+    def _still_changes(self, account: Account, end: date) -> bool:
+        """Whether the days of an account that ended, of which `end` is the first without it, may still be restated."""
+        if self.stream.kind != "report":
+            return False
+        days = _restate_days(self.source, self.stream, self.client, account)
+        return bool(days) and (_today(account, self.config, self.now) - end).days <= days
+
+
+def _restate_days(source: Source, stream: Stream, client: Any, account: Account) -> int:
+    own = source.restate_days(client, account) if source.restate_days is not None else 0
+    return max(stream.policy.restate_days, own)
+
+
+def _today(account: Account, config: Config, now: datetime) -> date:
+    return now.astimezone(ZoneInfo(account.time_zone) if account.time_zone else config.zone).date()
 
 
 def _is_fresh(slices: Sequence[Slice], stream: Stream, now: datetime) -> bool:
@@ -194,10 +212,7 @@ def widen(
     policy = stream.policy
     if stream.kind == "report":
         zone = ZoneInfo(account.time_zone) if account.time_zone else config.zone
-        today = now.astimezone(zone).date()
-        restate = policy.restate_days
-        if source.restate_days is not None:
-            restate = max(restate, source.restate_days(client, account))
+        today, restate = _today(account, config, now), _restate_days(source, stream, client, account)
         if (today - end).days <= restate:
             # A day is settled when it is read more than `restate` days after it: on the last of them it still changes.
             before = _last_read(landing.slices(source.name, stream.name, account.id), restate, zone) or today

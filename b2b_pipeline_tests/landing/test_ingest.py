@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -55,9 +55,10 @@ def run(
     config: Config = CONFIG,
     skipped: Sequence[Skipped] = (),
     early: bool = False,
+    end: date = TODAY,
 ) -> IngestReport:
     return ingest(
-        source(), what, None, Accounts(accounts or [ONE], skipped), start, TODAY,
+        source(), what, None, Accounts(accounts or [ONE], skipped), start, end,
         config=config, landing=landing, run_id=run_id, early=early, now=now,
     )  # fmt: skip
 
@@ -222,6 +223,19 @@ def test_an_account_is_read_up_to_its_configured_end(landing: Landing) -> None:
     assert [(item.start, item.end) for item in landing.slices("ecb", "thing")] == [("2026-05-18", "2026-05-20")]
     report = run(landing, stream("report", fetch), ONE, config=ended, run_id="later", skipped=[gone])
     assert (asked, report.slices, report.skipped) == (["1"], [], []), "nothing is asked, and nothing is told"
+
+
+def test_the_last_days_of_an_account_that_ended_are_read_again_as_long_as_they_may_change(landing: Landing) -> None:
+    ended = Config.model_validate(CONFIG.model_dump() | {"sources": {"ecb": {"ended": {"1": "2026-05-19"}}}})
+    what, last = stream("report", reading()[1], restate_days=3), date(2026, 5, 19)
+    for number in range(1, 7):
+        night = datetime.combine(last + timedelta(days=number), time(9), UTC)
+        start = last + timedelta(days=number - 1)
+        run(landing, what, ONE, start=start, config=ended, now=night, run_id=f"night {number}", end=night.date())
+    read = [(item.run_id[-1], item.start, item.end) for item in landing.slices("ecb", "thing")]
+    assert [night for night, *_ in read] == ["1", "2", "3", "4"], "a day is settled when it is read 3 + 1 days after it"
+    assert {end for *_, end in read} == {"2026-05-20"}
+    assert read[-1][1] <= "2026-05-19"
 
 
 def test_what_a_run_has_landed_is_not_read_again_when_the_run_is_tried_again(landing: Landing) -> None:
