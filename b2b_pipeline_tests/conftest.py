@@ -6,10 +6,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+from b2b_pipeline.connectors import rates
 from b2b_pipeline_tests.support import postgres
 
 # Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
@@ -46,6 +48,13 @@ def environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def rates_of_no_installation(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test names no home, what was asked of vendors is counted nowhere but in the tests."""
+    elsewhere = tmp_path_factory.getbasetemp()
+    monkeypatch.setattr(rates, "folder", lambda: Path(os.environ.get("B2B_HOME") or elsewhere) / "rates")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.util import Retry
 
-from b2b_pipeline.connectors.rates import Rate, limits
+from b2b_pipeline.connectors.rates import Limits, Rate
 from b2b_pipeline.connectors.transport import DeadlineError, Transport, unreachable
 from b2b_pipeline.errors import (
     AuthError,
@@ -254,7 +254,7 @@ class Session:
         self._answer_seconds = answer_seconds
         self._headers = {"User-Agent": "b2b-pipeline", "Accept": "application/json", **(headers or {})}
         identity = auth.identity if auth and rates else ""
-        self._limits = limits(urlsplit(base_url).netloc, identity, rates)
+        self._limits = Limits(urlsplit(base_url).netloc, identity, rates)
         self._of_thread = threading.local()
         self._counting, self._renewing = threading.Lock(), threading.Lock()
         self.calls = 0

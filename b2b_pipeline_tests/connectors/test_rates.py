@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +21,7 @@ from b2b_pipeline.configuration.config import Config, SourceConfig
 from b2b_pipeline.connectors.auth import StaticToken
 from b2b_pipeline.connectors.http import Ok, Outcome, Reauth, Session
 from b2b_pipeline.connectors.hubspot import source as hubspot
-from b2b_pipeline.connectors.rates import Rate
+from b2b_pipeline.connectors.rates import LOST, Bucket, Rate
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline_tests.connectors.test_http import Tokens, answer, serving
 
@@ -69,6 +72,43 @@ def test_threads_that_ask_at_once_never_ask_more_often_than_the_vendor_allows() 
     assert len(vendor.arrived) == 30
     assert vendor.violations(5, 0.25) == 0
     assert vendor.violations(12, 1) == 0
+
+
+ASKING = """
+import sys
+from b2b_pipeline.connectors.auth import StaticToken
+from b2b_pipeline.connectors.http import Ok, Session
+from b2b_pipeline.connectors.rates import Rate
+asking = Session(sys.argv[1], classify=lambda _: Ok(), auth=StaticToken("one-token"), rates=[Rate(5, 0.5), Rate(12, 2)])
+for number in range(8):
+    asking.get(f"/things/{number}")
+"""
+
+
+def processes(vendor: Vendor, homes: Sequence[Path]) -> None:
+    """As many backfills at once as there are homes, a process each."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", ASKING, vendor.url], env={**os.environ, "B2B_HOME": str(home)})
+        for home in homes
+    ]
+    assert [process.wait(60) for process in running] == [0] * len(homes)
+
+
+def test_four_backfills_at_once_never_ask_more_often_than_the_vendor_allows(tmp_path: Path) -> None:
+    with counting() as vendor:
+        processes(vendor, [tmp_path] * 4)
+    assert len(vendor.arrived) == 32
+    assert (vendor.violations(5, 0.5), vendor.violations(12, 2)) == (0, 0)
+
+
+def test_a_backfill_that_was_killed_with_calls_under_way_does_not_hold_up_the_next_for_good(tmp_path: Path) -> None:
+    bucket = Bucket([Rate(1, 0.1)], tmp_path / "rates.sqlite")
+    assert isinstance(bucket.take(), int)
+    assert isinstance(bucket.take(), float)
+    later = time.monotonic() + LOST + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later)
+        assert isinstance(bucket.take(), int)
 
 
 def test_without_rates_the_same_threads_do() -> None:
