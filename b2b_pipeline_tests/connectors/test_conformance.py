@@ -81,6 +81,10 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestDynamics(OverTheSandbox):
+    source = SOURCES["dynamics"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

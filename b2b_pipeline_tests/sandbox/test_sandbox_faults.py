@@ -24,6 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "dynamics",
 )  # fmt: skip
 
 
@@ -73,6 +74,9 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "dynamics":
+                url = f"{self.url}/dynamics/api/data/v9.2/leads"
+                headers |= {"Prefer": "odata.maxpagesize=3"}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -89,6 +93,9 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
+        if vendor == "dynamics":
+            headers = {"Authorization": f"Bearer {tokens.issue(vendor, 60)}", "Prefer": "odata.maxpagesize=3"}
+            return requests.get(page["@odata.nextLink"], headers=headers, timeout=10)
         return self.get(vendor, page["nextRecordsUrl"])
 
 
@@ -97,6 +104,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]
+    if vendor == "dynamics":
+        return page.get("@odata.nextLink")
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":
@@ -110,7 +119,9 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+        list(body[name])
+        for name in ("results", "records", "data", "elements", "Campaigns", "list", "value")
+        if name in body
     )
 
 
