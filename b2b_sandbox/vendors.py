@@ -20,6 +20,7 @@ from b2b_sandbox import (
     salesforce,
     tiktok_ads,
     x_ads,
+    zoho_crm,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -36,4 +37,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "dynamics": dynamics,
+    "zoho_crm": zoho_crm,
 }  # fmt: skip

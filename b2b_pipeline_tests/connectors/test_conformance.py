@@ -85,6 +85,10 @@ class TestDynamics(OverTheSandbox):
     source = SOURCES["dynamics"]
 
 
+class TestZohoCrm(OverTheSandbox):
+    source = SOURCES["zoho_crm"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -25,6 +25,7 @@ VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
     "dynamics",
+    "zoho_crm",
 )  # fmt: skip
 
 
@@ -77,6 +78,10 @@ class Sandbox:
             case "dynamics":
                 url = f"{self.url}/dynamics/api/data/v9.2/leads"
                 headers |= {"Prefer": "odata.maxpagesize=3"}
+            case "zoho_crm":
+                headers = {"Authorization": f"Zoho-oauthtoken {token or tokens.issue(vendor, 60)}"}
+                url = f"{self.url}/zoho_crm/crm/v8/Leads"
+                params = {"fields": "Company", "per_page": 3, "sort_order": "asc", **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -93,6 +98,8 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
+        if vendor == "zoho_crm":
+            return self.get(vendor, page_token=page["info"]["next_page_token"])
         if vendor == "dynamics":
             headers = {"Authorization": f"Bearer {tokens.issue(vendor, 60)}", "Prefer": "odata.maxpagesize=3"}
             return requests.get(page["@odata.nextLink"], headers=headers, timeout=10)
@@ -106,6 +113,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page["additional_data"]["next_cursor"]
     if vendor == "dynamics":
         return page.get("@odata.nextLink")
+    if vendor == "zoho_crm":
+        return page["info"]["next_page_token"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":

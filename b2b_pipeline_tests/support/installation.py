@@ -51,6 +51,8 @@ CREDENTIALS = {
     "REDDIT_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "DYNAMICS_TENANT_ID": "6f1f2b3c-0000-4000-8000-000000000000", "DYNAMICS_CLIENT_ID": tokens.CLIENT_ID,
     "DYNAMICS_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "ZOHO_CRM_CLIENT_ID": tokens.CLIENT_ID, "ZOHO_CRM_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "ZOHO_CRM_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
