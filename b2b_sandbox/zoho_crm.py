@@ -40,7 +40,12 @@ STAGES = {
     "Prospecting": "Open", "Qualification": "Open", "Needs Analysis": "Open", "Proposal/Price Quote": "Open",
     "Negotiation/Review": "Open", "Closed Won": "Closed Won", "Closed Lost": "Closed Lost",
 }  # fmt: skip
-LOOKUPS = {"Account_Name", "Contact_Name", "Owner", "Converted_Contact", "Converted_Account", "Converted_Deal"}
+TYPES = {
+    "lookup": "Contact_Name Campaign_Source Converted_Contact Converted_Account Converted_Deal", "ownerlookup": "Owner",
+    "picklist": "Stage Type Lead_Status Lead_Source Industry Account_Type Currency", "email": "Email Secondary_Email",
+    "datetime": "Created_Time Modified_Time Converted_Date_Time", "date": "Closing_Date", "boolean": "Converted__s",
+    "currency": "Amount", "double": "Exchange_Rate", "integer": "Probability", "bigint": "id",
+}  # fmt: skip
 
 Modules = dict[str, list[Shown]]  # and under Stage_History the lines of all deals, with the deal's id
 
@@ -56,7 +61,8 @@ def routes(world: World, credits_: int = 50_000, at_once: int = 100_000, page_si
     budget, calls = Meter(credits_, 86_400.0), Meter(at_once, 1.0)
 
     async def token(request: Request) -> Response:
-        return _token(await tokens.form(request))
+        api = f"{request.url.scheme}://{request.url.netloc}/{VENDOR}"
+        return _token(await tokens.form(request), api)
 
     def enter(request: Request) -> dict[str, str]:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
@@ -109,17 +115,15 @@ USER = {
 }  # fmt: skip
 
 
-def _token(fields: dict[str, str]) -> Response:
-    """Refusals come with status 200."""
+def _token(fields: dict[str, str], api: str) -> Response:
+    """Refusals come with status 200; a token says where the API is."""
     problem = tokens.grant_problem(VENDOR, fields, ("refresh_token", "authorization_code"))
     if problem:
         return JSONResponse({"error": "invalid_code" if problem == "invalid_grant" else problem})
     lasting = tokens.lasting(fields) if fields["grant_type"] == "authorization_code" else {}
     given = {"access_token": tokens.issue(VENDOR, TOKEN_LIFETIME), "expires_in": int(TOKEN_LIFETIME)}
     scope = "ZohoCRM.modules.leads.READ ZohoCRM.modules.deals.READ ZohoCRM.org.READ"
-    return JSONResponse(
-        {**given, **lasting, "scope": scope, "api_domain": "https://www.zohoapis.eu", "token_type": "Bearer"}
-    )
+    return JSONResponse({**given, **lasting, "scope": scope, "api_domain": api, "token_type": "Bearer"})
 
 
 def _listed(call: Call, rows: list[Shown], page_size: int) -> Shown:
@@ -147,8 +151,10 @@ def _listed(call: Call, rows: list[Shown], page_size: int) -> Shown:
 
 
 def _field(module: str, name: str) -> Shown:
+    kind = next((kind for kind, names in TYPES.items() if name in names.split()), "text")
+    kind = "lookup" if name == "Account_Name" and module != "Accounts" else kind
     field: Shown = {"api_name": name, "field_label": name.replace("_", " "), "custom_field": name.startswith("Our_"),
-                    "data_type": "lookup" if name in LOOKUPS else "text", "pick_list_values": []}  # fmt: skip
+                    "data_type": kind, "pick_list_values": []}  # fmt: skip
     if (module, name) == ("Deals", "Stage"):
         field["pick_list_values"] = [
             {"display_value": stage, "actual_value": stage, "reference_value": stage, "sequence_number": n,

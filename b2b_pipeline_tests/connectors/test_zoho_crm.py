@@ -13,6 +13,13 @@ import pandas as pd
 import pytest
 import requests
 import responses
+from zohocrmsdk.src.com.zoho.api.authenticator.oauth_token import OAuthToken  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.api.authenticator.store import FileStore  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.crm.api import HeaderMap, ParameterMap  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.crm.api.dc.data_center import DataCenter  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.crm.api.initializer import Initializer  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.crm.api.record import GetRecordsParam, RecordOperations  # type: ignore[import-untyped]
+from zohocrmsdk.src.com.zoho.crm.api.sdk_config import SDKConfig  # type: ignore[import-untyped]
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
@@ -371,3 +378,35 @@ def test_stages_are_those_of_the_history_each_from_when_it_was_entered() -> None
     assert found["object_id"].tolist() == ["1", "1"]
     assert found["to_stage"].tolist() == ["Closed Won", "Qualification"]
     assert [f"{at:%m-%d %H:%M}" for at in found["entered_at"]] == ["06-10 07:00", "06-01 08:00"]
+
+
+# -- the vendor's own client
+
+
+def test_zoho_s_own_client_logs_in_at_the_twin_and_reads_its_leads_page_by_page(world: World, tmp_path: Path) -> None:
+    with running(world) as url:
+        base = f"{url}/zoho_crm"
+        token = OAuthToken(
+            client_id=tokens.CLIENT_ID, client_secret=tokens.CLIENT_SECRET, refresh_token=tokens.REFRESH_TOKEN,
+            find_user=False,
+        )  # fmt: skip
+        Initializer.initialize(
+            environment=DataCenter.Environment(base, f"{base}/oauth/v2/token", url), token=token,
+            store=FileStore(str(tmp_path / "tokens")), resource_path=str(tmp_path),
+            sdk_config=SDKConfig(pick_list_validation=False, update_api_domain=False),
+        )  # fmt: skip
+        found, following, pages = [], None, 0
+        while following or not pages:
+            asked = ParameterMap()
+            asked.add(GetRecordsParam.fields, "Company,Converted__s,Modified_Time,Owner")
+            asked.add(GetRecordsParam.converted, "both")
+            asked.add(GetRecordsParam.per_page, 20)
+            if following:
+                asked.add(GetRecordsParam.page_token, following)
+            page = RecordOperations("Leads").get_records(asked, HeaderMap()).get_object()
+            found += [record.get_key_values() for record in page.get_data()]
+            following, pages = page.get_info().get_next_page_token(), pages + 1
+    assert pages > 1
+    assert len({record["id"] for record in found}) == len(found)
+    assert {record["Converted__s"] for record in found} == {True, False}
+    assert all(isinstance(record["Modified_Time"], datetime) for record in found)

@@ -66,9 +66,10 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per lead that was qualified. One of which nothing was made was qualified nobody knows when: its row is
     refused, and the numbers that lack it say so."""
     require(records, "statecode")
-    at = _qualified_at(records)
+    at, is_qualified = _qualified_at(records), column(records, "statecode").eq(QUALIFIED)
+    at = at.where(at.notna() | ~is_qualified, "qualified, and nothing was made of it")
     rows = _entries(records, context, records["leadid"], at, "sql", object="lead", vendor_stage="Qualified")
-    return rows[at.notna() | column(records, "statecode").eq(QUALIFIED)]
+    return rows[at.notna()]
 
 
 def _qualified_at(records: pd.DataFrame) -> pd.Series:
