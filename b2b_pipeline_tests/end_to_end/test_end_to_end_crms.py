@@ -105,7 +105,7 @@ def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
     return build(installed, new_warehouses(request)())[0]
 
 
-@pytest.mark.parametrize("by", [("day",), ("month",), ()])
+@pytest.mark.parametrize("by", [("day",), ()])
 def test_the_numbers_of_leads_and_deals_are_those_of_the_world(
     installed: Installation, shop: Pipeline, by: tuple[str, ...]
 ) -> None:

@@ -331,7 +331,8 @@ SOURCE = Source(
         "DYNAMICS_BASE_URL": "URL of the environment, https://yourorg.crm4.dynamics.com",
         "DYNAMICS_TENANT_ID": "directory (tenant) ID of the app: entra.microsoft.com > App registrations",
         "DYNAMICS_CLIENT_ID": "application (client) ID of the app, which is an application user of the environment "
-        "with a security role that may read leads, contacts, accounts, opportunities and currencies",
+        "with a security role that may read leads, contacts, accounts, opportunities, their processes, currencies and "
+        "customizations",
         "DYNAMICS_CLIENT_SECRET": "a client secret of the app (Certificates & secrets)",
     },
 )  # fmt: skip

@@ -181,7 +181,10 @@ def _changed(module: Module, client: Zoho, account: Account, window: Window) -> 
     asked |= {"converted": "both"} if module is LEADS else {}
     last = before
     for page in client.pages(module.name, before, **asked):
-        stamps = [datetime.fromisoformat(record["Modified_Time"]) for record in page.records]
+        try:
+            stamps = [datetime.fromisoformat(record["Modified_Time"]) for record in page.records]
+        except (KeyError, TypeError, ValueError):
+            raise TransientError(f"{module.name}: a record without Modified_Time") from None
         for at in stamps:
             if at < last:
                 raise TransientError(f"{module.name}: pages are not in the order of Modified_Time")
