@@ -61,6 +61,7 @@ WORDS = {
     "leadsourcecode": {"lead": dict(enumerate(LEAD_SOURCES, 1))},
     "new_type": {"opportunity": {100000000: "New Business", 100000001: "Existing Business", 100000002: "Renewal"}},
 }  # fmt: skip
+ALL = [("modifiedon", "ne", "null")]
 COMPARISON = re.compile(r"(\w+) (eq|ne|ge|gt|le|lt) (null|'[^']*'|[^ ]+)")
 PRIVILEGES = ("Lead", "Contact", "Account", "Opportunity", "TransactionCurrency", "Organization")
 
@@ -167,7 +168,8 @@ def _listed(call: Call, tables: Tables, page_size: int) -> Shown:
         if rows and name not in known:
             kind = f"Microsoft.Dynamics.CRM.{asked.table}"
             raise _refused(400, "0x80060888", f"Could not find a property named '{name}' on type '{kind}'.")
-    rows = [row for row in rows if all(_holds(row, *each) for each in COMPARISON.findall(asked.filter))]
+    every = any if " or " in asked.filter else all
+    rows = [row for row in rows if every(_holds(row, *each) for each in COMPARISON.findall(asked.filter) or ALL)]
     rows.sort(key=lambda row: [row[name] for name in asked.order or [KEYS[asked.table]]])
     try:
         shown, cursor = page(rows, call.query("$skiptoken"), asked.limit)
@@ -247,7 +249,6 @@ def tables_at(connection: sqlite3.Connection, now: int) -> Tables:
         return [each for each in records(name) if not each[0]["is_deleted"] or each[1].get("MasterRecordId")]
 
     leads, contacts, deals = (standing(name) for name in ("Lead", "Contact", "Opportunity"))
-    made = {given["ConvertedContactId"]: given["Id"] for _, given in leads if given["ConvertedContactId"]}
     of_deal: dict[str, list[Any]] = defaultdict(list)
     for _, given in leads:
         of_deal[given["ConvertedOpportunityId"] or ""].append(given)
@@ -258,9 +259,15 @@ def tables_at(connection: sqlite3.Connection, now: int) -> Tables:
     steps: dict[str, list[Any]] = defaultdict(list)
     for _, step in standing("OpportunityHistory"):
         steps[step["OpportunityId"]].append(step)
+    opened = {lead["Id"] for _, given in deals if (lead := _made_of(given, of_deal[given["Id"]]))}
+    made = {
+        given["ConvertedContactId"]: given["Id"]
+        for _, given in leads  # some leads were a contact already, so that only an opportunity was made of them
+        if given["ConvertedContactId"] and not (given["Id"] in opened and guid(given["Id"])[0] in "0123")
+    }
     shown = [_deal(row, given, of_deal[given["Id"]], contact_of[given["Id"]], master) for row, given in deals]
     every = {
-        "leads": [_lead(*lead) for lead in leads],
+        "leads": [_lead(*lead, opened) for lead in leads],
         "contacts": [_contact(*contact, made) for contact in contacts],
         "accounts": [_account(*account) for account in standing("Account")],
         "opportunities": shown,
@@ -286,10 +293,12 @@ def _person(given: Any) -> Shown:
     }  # fmt: skip
 
 
-def _lead(row: sqlite3.Row, given: Any) -> Shown:
+def _lead(row: sqlite3.Row, given: Any, opened: set[str]) -> Shown:
+    """It names its opportunity only where somebody put that in: the qualification does not."""
     state, status = (1, 3) if given["IsConverted"] else LEAD_STATUS[given["Status"]]
     state, status = (2, 7) if given["MasterRecordId"] else (state, status)
-    links = {"_qualifyingopportunityid_value": given["ConvertedOpportunityId"],
+    joined = None if given["Id"] in opened else given["ConvertedOpportunityId"]
+    links = {"_qualifyingopportunityid_value": joined,
              "_parentcontactid_value": given["ConvertedContactId"],
              "_parentaccountid_value": given["ConvertedAccountId"]}  # fmt: skip
     return {
@@ -323,8 +332,7 @@ def _account(row: sqlite3.Row, given: Any) -> Shown:
 
 def _deal(row: sqlite3.Row, given: Any, leads: list[Any], roles: list[Any], master: dict[str, str]) -> Shown:
     state = 0 if not given["IsClosed"] else 1 if given["IsWon"] else 2
-    made = [each for each in leads if each["ConvertedDate"] <= given["CreatedDate"][:10]]  # others joined it later
-    lead = min(made, key=lambda each: (each["ConvertedDate"], each["Id"]), default=None)
+    lead = _made_of(given, leads)
     main = min(roles, key=lambda each: (not each["IsPrimary"], each["CreatedDate"], each["Id"]), default=None)
     contact = main and master.get(main["ContactId"], main["ContactId"])
     types = {word: number for number, word in WORDS["new_type"]["opportunity"].items()}
@@ -340,6 +348,12 @@ def _deal(row: sqlite3.Row, given: Any, leads: list[Any], roles: list[Any], mast
         f"_originatingleadid_value{LABEL}": lead and lead["Name"], "new_type": types[given["Type"]],
         "_transactioncurrencyid_value": guid(given["CurrencyIsoCode"]), "_currency": given["CurrencyIsoCode"],
     }  # fmt: skip
+
+
+def _made_of(deal: Any, leads: list[Any]) -> Any:
+    """The lead that an opportunity was made of; others joined it later."""
+    made = [each for each in leads if each["ConvertedDate"] <= deal["CreatedDate"][:10]]
+    return min(made, key=lambda each: (each["ConvertedDate"], each["Id"]), default=None)
 
 
 def _processes(

@@ -154,8 +154,30 @@ def test_a_window_is_asked_half_open_in_order_and_of_what_the_environment_has() 
     assert {"companyname", "_ownerid_value", "new_medium", "_masterid_value"} <= {*selected}
     assert not {"new_region", "address1_country"} & {*selected}
     assert not {"fullname", "firstname", "telephone1", "description"} & {*selected}
-    assert "qualifyingopportunityid($select=createdon,_originatingleadid_value)" in query["$expand"]
+    assert "parentcontactid($select=createdon,_originatingleadid_value)" in query["$expand"]
     assert asked.headers["Prefer"] == f'odata.maxpagesize=1000,odata.include-annotations="{LABEL[1:]}"'
+
+
+@responses.activate
+def test_of_a_lead_that_only_an_opportunity_was_made_of_that_is_asked_for() -> None:
+    """Who was a contact already stays that contact, and the lead need not name its opportunity."""
+    of_it, of_another = ({"createdon": STAMP, "_originatingleadid_value": name} for name in ("l1", "l0"))
+    given = [
+        lead(1, statecode=1, parentcontactid=of_another), lead(2), lead(3, statecode=1, parentaccountid=of_it),
+        lead(4, statecode=1, parentcontactid={"createdon": STAMP, "_originatingleadid_value": "l4"}),
+    ]  # fmt: skip
+    responses.get(f"{BASE}/{API}/EntityDefinitions(LogicalName='lead')/Attributes", json={"value": []})
+    responses.get(f"{BASE}/{API}/leads", json={"value": given})
+    made = [{"opportunityid": "o1", **of_it}, {"opportunityid": "o2", **of_it, "createdon": "2026-03-01T00:00:00Z"}]
+    responses.get(f"{BASE}/{API}/opportunities", json={"value": made})
+    found = {record["leadid"]: record["opportunity_originating_lead"] for record in read(offline(), "lead")}
+    assert found == {"l1": made[0], "l2": None, "l3": None, "l4": None}
+    asked = dict(responses.calls[-1].request.params)  # type: ignore[attr-defined]
+    assert asked["$filter"] == "_originatingleadid_value eq l1 or _originatingleadid_value eq l3"
+    stages = rows.lead_stages(flattened(read(offline(), "lead")), context())
+    told = dict(zip(stages["object_id"], stages["entered_at"], strict=True))
+    assert told.keys() == {"l1", "l3", "l4"}
+    assert isinstance(told["l3"], str)  # refused: nobody knows
 
 
 @responses.activate
@@ -274,7 +296,7 @@ def lead(number: int, **more: Any) -> Record:
         "leadid": f"l{number}", "emailaddress1": None, "emailaddress2": None, "emailaddress3": None, "statecode": 0,
         "statuscode": 1, "merged": False, "_masterid_value": None, "_qualifyingopportunityid_value": None,
         "_parentcontactid_value": None, "_parentaccountid_value": None, "createdon": STAMP, "modifiedon": STAMP,
-        "qualifyingopportunityid": None, "parentcontactid": None, "parentaccountid": None,
+        "opportunity_originating_lead": None, "parentcontactid": None, "parentaccountid": None,
     }  # fmt: skip
     return {**given, **more}
 
@@ -330,7 +352,7 @@ def test_a_lead_was_qualified_when_the_first_record_was_made_of_it() -> None:
         lead(
             1, statecode=1, parentcontactid={"createdon": later, "_originatingleadid_value": "l1"},
             parentaccountid={"createdon": before, "_originatingleadid_value": None},
-            qualifyingopportunityid={"createdon": first, "_originatingleadid_value": "l1"},
+            opportunity_originating_lead={"createdon": first, "_originatingleadid_value": "l1"},
         ),
         lead(2),
         lead(3, statecode=1, parentcontactid={"createdon": before, "_originatingleadid_value": "l0"}),

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 NONE: Mapping[str, str] = {}
 STAGE = "_activestageid_value"
 EMAILS = ("emailaddress1", "emailaddress2", "emailaddress3")
-MADE_OF_IT = ("qualifyingopportunityid", "parentcontactid", "parentaccountid")
+MADE = "opportunity_originating_lead"
+MADE_OF_IT = (MADE, "parentcontactid", "parentaccountid")
 OF_LEAD = {"company": "companyname", "country": "address1_country", "region": "", "owner": "_ownerid_value",
            "capture_type": ""}  # fmt: skip
 OF_ACCOUNT = {"industry": "industrycode", "country": "address1_country", "segment": "customertypecode"}
@@ -70,6 +71,14 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     at = at.where(at.notna() | ~is_qualified, "qualified, and nothing was made of it")
     rows = _entries(records, context, records["leadid"], at, "sql", object="lead", vendor_stage="Qualified")
     return rows[at.notna()]
+
+
+def is_undated(lead: Mapping[str, Any]) -> bool:
+    """Whether a lead was qualified, and neither its contact nor its account was made of it."""
+    made = (lead.get(name) or {} for name in MADE_OF_IT)
+    return lead["statecode"] == QUALIFIED and all(
+        each.get("_originatingleadid_value") != lead["leadid"] for each in made
+    )
 
 
 def _qualified_at(records: pd.DataFrame) -> pd.Series:

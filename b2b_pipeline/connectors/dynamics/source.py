@@ -58,6 +58,7 @@ LOGIN = "https://login.microsoftonline.com"
 API = "api/data/v9.2"
 BURST = Rate(6000, 300)  # of one user, at each of an environment's servers
 LISTED = 1000  # records of a page; the most are 5,000
+TOGETHER = 20  # leads whose opportunities are asked for at once
 LABEL = "@OData.Community.Display.V1.FormattedValue"
 PREFER = f'odata.maxpagesize={LISTED},odata.include-annotations="{LABEL[1:]}"'
 # https://learn.microsoft.com/power-apps/developer/data-platform/reference/web-service-error-codes
@@ -96,7 +97,7 @@ LEAD = Table(
     "lead", "leads", "leadid",
     "emailaddress1 emailaddress2 emailaddress3 statecode statuscode leadsourcecode merged _masterid_value"
     " _qualifyingopportunityid_value _parentcontactid_value _parentaccountid_value",
-    {"qualifyingopportunityid": _MADE, "parentcontactid": _MADE, "parentaccountid": _MADE}, rows.OF_LEAD,
+    {"parentcontactid": _MADE, "parentaccountid": _MADE}, rows.OF_LEAD,
 )  # fmt: skip
 CONTACT = Table("contact", "contacts", "contactid", "emailaddress1 emailaddress2 emailaddress3 merged _masterid_value")
 ACCOUNT = Table("account", "accounts", "accountid", "name websiteurl", custom=rows.OF_ACCOUNT)
@@ -135,6 +136,10 @@ class Dynamics:
 
         for answer in follow(ask, lambda answer: answer.json().get("@odata.nextLink")):
             yield Page([_plain(record) for record in answer.rows("value")], answer.request)
+
+    def records(self, path: str, **query: Any) -> Iterator[Record]:
+        for page in self.pages(path, **query):
+            yield from page.records
 
     def asked(self, table: Table) -> dict[str, str]:
         """What is asked for of a table: what may be missing in an environment, only where it is there."""
@@ -185,6 +190,20 @@ def _changed(table: Table, client: Dynamics, account: Account, window: Window) -
 
 def _seconds(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def read_leads(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
+    """Leads with the contact and the account that they were qualified to. Of one that neither was made of, the
+    opportunity that was: it names the lead, the lead need not name it."""
+    for page in _changed(LEAD, client, account, window):
+        undated = [lead["leadid"] for lead in page.records if rows.is_undated(lead)]
+        made: dict[str, Record] = {}
+        for n in range(0, len(undated), TOGETHER):
+            which = " or ".join(f"_originatingleadid_value eq {lead}" for lead in undated[n : n + TOGETHER])
+            asked = {"$select": _MADE, "$filter": which, "$orderby": "createdon,opportunityid"}
+            for found in client.records("opportunities", **asked):
+                made.setdefault(found["_originatingleadid_value"], found)
+        yield Page([{**lead, rows.MADE: made.get(lead["leadid"])} for lead in page.records], page.request)
 
 
 def read_processes(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
@@ -283,8 +302,9 @@ PERSONAL = (
 
 
 def _stream(name: str, table: Table, what: str, feeds: Mapping[str, Mapping_], **more: Any) -> Stream:
+    fetch = more.pop("fetch", partial(_changed, table))
     return Stream(
-        name, "changes", what, partial(_changed, table), "modifiedon", _MODIFIED, page_size=LISTED, feeds=feeds,
+        name, "changes", what, fetch, "modifiedon", _MODIFIED, page_size=LISTED, feeds=feeds,
         asks=table.asks, **more,
     )  # fmt: skip
 
@@ -301,7 +321,7 @@ SOURCE = Source(
                 "lead": rows.leads, "stage_event": rows.lead_stages, "identity_link": rows.lead_links,
                 "touchpoint": rows.touchpoints,
             },
-            personal=PERSONAL,
+            personal=PERSONAL, fetch=read_leads,
             states={"stage_event": lambda config: ("sql",), "touchpoint": tells_channel("dynamics")},
         ),
         _stream("contact", CONTACT, "Contacts: who is who, by e-mail and merge.",
