@@ -56,6 +56,37 @@ def email_links(
     return rows[key.notna()].drop_duplicates(["from_key", "to_key"])
 
 
+def record_key(source: str, kind: str, ids: pd.Series) -> pd.Series:
+    """`salesforce:contact:<id>`, null where there is no id."""
+    keys = ids.map(f"{source}:{kind}:{{}}".format, na_action="ignore").astype(object)
+    return keys.where(keys.notna(), None)
+
+
+def addresses(records: pd.DataFrame, *names: str) -> pd.Series:
+    """A list of the addresses of each record, that of the first field first."""
+    cells = zip(*(column(records, name) for name in names), strict=True)
+    return pd.Series([[word for word in row if isinstance(word, str)] for row in cells], records.index, dtype=object)
+
+
+def meant(values: pd.Series, words: Mapping[Any, bool], what: str) -> pd.Series:
+    """What each value means; one that is not known, or not there, becomes text, which the contract refuses."""
+    found = values.map(words).astype(object)
+    return found.where(found.notna(), f"{what} " + values.astype("string").fillna("unknown"))
+
+
+def stage_entries(
+    records: pd.DataFrame, context: MappingContext, ids: pd.Series, at: pd.Series, stage: Any, updated: pd.Series,
+    **columns: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """`stage_event`: one row per record, that entered a stage then; `columns`: `object` and `vendor_stage`."""
+    entered = utc(at)
+    return core_rows(
+        records, context, ids,
+        object_id=ids, entered_at=entered, changed_at=entered, date_day=local_day(at, context.config.zone),
+        from_stage=None, to_stage=stage, updated_at=utc(updated), is_deleted=False, **columns,
+    )  # fmt: skip
+
+
 def record_links(
     records: pd.DataFrame, context: MappingContext, source_id: pd.Series, from_key: pd.Series, to_key: pd.Series,
     rule: str, updated: pd.Series,

@@ -6,12 +6,14 @@ Record keys are `dynamics:lead:<id>` and `dynamics:contact:<id>`. Choices are nu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.connectors.columns import (
+    addresses,
     column,
     core_rows,
     decimal_text,
@@ -21,8 +23,11 @@ from b2b_pipeline.connectors.columns import (
     excluded_by,
     host_of,
     local_day,
+    meant,
+    record_key,
     record_links,
     require,
+    stage_entries,
     touches_of_fields,
     utc,
 )
@@ -41,12 +46,13 @@ OF_ACCOUNT = {"industry": "industrycode", "country": "address1_country", "segmen
 OF_DEAL = {"opp_type": "", "owner": "_ownerid_value", "product": "", "region": "", "campaign_id": "_campaignid_value"}
 WON, CLOSED = {0: False, 1: True, 2: False}, {0: False, 1: True, 2: True}  # by statecode: open, won, lost
 QUALIFIED = 1  # statecode of a lead
+_key = partial(record_key, "dynamics")
 
 
 def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per lead, as it is now."""
     require(records, "statecode")
-    email = _addresses(records).map(lambda found: found[0] if found else None)
+    email = addresses(records, *EMAILS).map(lambda found: found[0] if found else None)
     domain, is_qualified = email_domain(email), column(records, "statecode").eq(QUALIFIED)
     own = domain.where(domain.isin(context.config.exclude.email_domains), None)
     return _rows(
@@ -69,7 +75,8 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     require(records, "statecode")
     at, is_qualified = _qualified_at(records), column(records, "statecode").eq(QUALIFIED)
     at = at.where(at.notna() | ~is_qualified, "qualified, and nothing was made of it")
-    rows = _entries(records, context, records["leadid"], at, "sql", object="lead", vendor_stage="Qualified")
+    ids, updated = records["leadid"], records["modifiedon"]
+    rows = stage_entries(records, context, ids, at, "sql", updated, object="lead", vendor_stage="Qualified")
     return rows[at.notna()]
 
 
@@ -111,7 +118,7 @@ def contact_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
 def _links(records: pd.DataFrame, context: MappingContext, kind: str) -> pd.DataFrame:
     ids = records[f"{kind}id"]
     found = (records, context, ids, _key(kind, ids))
-    by_email = email_links(*found, _addresses(records), records["modifiedon"])
+    by_email = email_links(*found, addresses(records, *EMAILS), records["modifiedon"])
     merge = record_links(*found, _key(kind, _master(records)), "merge", records["modifiedon"])
     return pd.concat([by_email, merge])
 
@@ -140,7 +147,7 @@ def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per opportunity: worth what it brought if it was won, else what is expected of it."""
     state = records["statecode"]
-    is_won, is_closed = _said(state, WON), _said(state, CLOSED)
+    is_won, is_closed = meant(state, WON, "state"), meant(state, CLOSED, "state")
     actual, expected = (decimal_text(column(records, name)) for name in ("actualvalue", "estimatedvalue"))
     closed = column(records, "actualclosedate").where(is_closed.ne(False), column(records, "estimatedclosedate"))
     return _rows(
@@ -169,21 +176,9 @@ def deal_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per opportunity and stage that it was seen in, from when the stage began."""
     stage = column(records, f"labels.{STAGE}")
     at = column(records, "activestagestartedon")
-    rows = _entries(
-        records, context, records["_opportunityid_value"], at, stage, object="opportunity", vendor_stage=stage
-    )
+    ids, updated = records["_opportunityid_value"], records["modifiedon"]
+    rows = stage_entries(records, context, ids, at, stage, updated, object="opportunity", vendor_stage=stage)
     return rows[at.notna() & stage.notna()]
-
-
-def _entries(
-    records: pd.DataFrame, context: MappingContext, ids: pd.Series, at: pd.Series, stage: Any, **columns: Any
-) -> pd.DataFrame:
-    entered = utc(at)
-    return core_rows(
-        records, context, ids,
-        object_id=ids, entered_at=entered, changed_at=entered, date_day=local_day(at, context.config.zone),
-        from_stage=None, to_stage=stage, updated_at=utc(records["modifiedon"]), is_deleted=False, **columns,
-    )  # fmt: skip
 
 
 def _rows(records: pd.DataFrame, context: MappingContext, ids: pd.Series, **columns: Any) -> pd.DataFrame:
@@ -207,22 +202,5 @@ def _dimensions(records: pd.DataFrame, context: MappingContext, table: str) -> p
     return described({name: _word(records, field) for name, field in asked.items()}, records.index)
 
 
-def _said(state: pd.Series, words: Mapping[int, bool]) -> pd.Series:
-    """What a state means; one that is not known, or not there, stays text, which the contract refuses."""
-    found = state.map(words).astype(object)
-    return found.where(found.notna(), "state " + state.astype("string").fillna("unknown"))
-
-
 def _master(records: pd.DataFrame) -> pd.Series:
     return column(records, "_masterid_value")
-
-
-def _key(kind: str, ids: pd.Series) -> pd.Series:
-    keys = ids.map(f"dynamics:{kind}:{{}}".format, na_action="ignore").astype(object)
-    return keys.where(keys.notna(), None)
-
-
-def _addresses(records: pd.DataFrame) -> pd.Series:
-    """The addresses of a record, the main one first."""
-    cells = zip(*(column(records, name) for name in EMAILS), strict=True)
-    return pd.Series([[word for word in row if isinstance(word, str)] for row in cells], records.index, dtype=object)

@@ -6,7 +6,6 @@ A person is a lead record, `pipedrive:contact:<id>`; their custom fields tell wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -22,6 +21,7 @@ from b2b_pipeline.connectors.columns import (
     excluded_by,
     host_of,
     local_day,
+    meant,
     member,
     text,
     touches_of_fields,
@@ -86,7 +86,7 @@ def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per deal; its type is the pipeline that it is in, unless configured. A value of 0 was never entered."""
     status, amount = records["status"], decimal_text(column(records, "value"))
-    is_closed, zone = _said(status, CLOSED), context.config.zone
+    is_closed, zone = meant(status, CLOSED, "status"), context.config.zone
     closed = local_day(column(records, "close_time"), zone)
     closed = closed.where(is_closed.ne(False), column(records, "expected_close_date"))
     return _rows(
@@ -95,7 +95,7 @@ def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
         name=column(records, "title"), stage=column(records, "stage.name"),
         **{name: _field(records, context, name) for name in OF_DEAL},
         amount=amount.where(pd.to_numeric(amount, errors="coerce") != 0, None), currency=column(records, "currency"),
-        is_won=_said(status, WON), is_closed=is_closed,
+        is_won=meant(status, WON, "status"), is_closed=is_closed,
         is_deleted=_flag(records, "is_deleted") | status.eq("deleted"),
         dimensions=_dimensions(records, context, "opportunity"),
     )  # fmt: skip
@@ -151,12 +151,6 @@ def _field(records: pd.DataFrame, context: MappingContext, name: str) -> pd.Seri
 def _dimensions(records: pd.DataFrame, context: MappingContext, table: str) -> pd.Series:
     asked = dimension_fields(context.config, context.source, table)
     return described({name: column(records, path_of(field)) for name, field in asked.items()}, records.index)
-
-
-def _said(status: pd.Series, words: Mapping[str, bool]) -> pd.Series:
-    """What a status means; one that is not known, or not there, stays text, which the contract refuses."""
-    found = status.map(words).astype(object)
-    return found.where(found.notna(), status.fillna("no status"))
 
 
 def _key(ids: pd.Series) -> pd.Series:

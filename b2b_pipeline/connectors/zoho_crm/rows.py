@@ -6,12 +6,14 @@ Record keys are `zoho_crm:lead:<id>` and `zoho_crm:contact:<id>`. What a deal's 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.connectors.columns import (
+    addresses,
     column,
     core_rows,
     decimal_text,
@@ -21,9 +23,12 @@ from b2b_pipeline.connectors.columns import (
     excluded_by,
     host_of,
     local_day,
+    meant,
     member,
+    record_key,
     record_links,
     require,
+    stage_entries,
     touches_of_fields,
     utc,
 )
@@ -37,12 +42,13 @@ OF_ACCOUNT = {"industry": "Industry", "country": "Billing_Country", "segment": "
 OF_DEAL = {"opp_type": "Type", "owner": "Owner.id", "product": "", "region": "", "campaign_id": "Campaign_Source.id"}
 WON = {"Open": False, "Closed Won": True, "Closed Lost": False}
 CLOSED = {**WON, "Closed Lost": True}
+_key = partial(record_key, "zoho_crm")
 
 
 def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per lead, as it is now."""
     require(records, "Converted__s")
-    email = _addresses(records).map(lambda found: found[0] if found else None)
+    email = addresses(records, *EMAILS).map(lambda found: found[0] if found else None)
     domain, is_converted = email_domain(email), column(records, "Converted__s").eq(True)
     own = domain.where(domain.isin(context.config.exclude.email_domains), None)
     return _rows(
@@ -64,7 +70,8 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     require(records, "Converted__s")
     converted = records[column(records, "Converted__s").eq(True)]
     at = column(converted, "Converted_Date_Time")
-    return _entries(converted, context, at, "sql", object="lead", vendor_stage="Converted")
+    ids, updated = converted["id"], column(converted, "Modified_Time")
+    return stage_entries(converted, context, ids, at, "sql", updated, object="lead", vendor_stage="Converted")
 
 
 def lead_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -72,13 +79,13 @@ def lead_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     found = (records, context, records["id"], _key("lead", records["id"]))
     contact = _key("contact", column(records, "Converted_Contact.id"))
     converted = record_links(*found, contact, "conversion", records["Modified_Time"])
-    return pd.concat([email_links(*found, _addresses(records), records["Modified_Time"]), converted])
+    return pd.concat([email_links(*found, addresses(records, *EMAILS), records["Modified_Time"]), converted])
 
 
 def contact_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """A contact's links to its addresses. Who is merged into another is gone."""
     key = _key("contact", records["id"])
-    return email_links(records, context, records["id"], key, _addresses(records), records["Modified_Time"])
+    return email_links(records, context, records["id"], key, addresses(records, *EMAILS), records["Modified_Time"])
 
 
 def touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -111,7 +118,7 @@ def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
         stage=column(records, "Stage"), **{name: _field(records, context, name, OF_DEAL) for name in OF_DEAL},
         amount=decimal_text(column(records, "Amount")),
         currency=context.account.currency if one else column(records, "Currency"),
-        is_won=_said(kind, WON), is_closed=_said(kind, CLOSED), is_deleted=False,
+        is_won=meant(kind, WON, "kind of stage"), is_closed=meant(kind, CLOSED, "kind of stage"), is_deleted=False,
         dimensions=_dimensions(records, context, "opportunity"),
     )  # fmt: skip
 
@@ -132,18 +139,9 @@ def deal_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     or the closing date changes, so a stage may appear again without having been left."""
     lines = records.assign(line=records["stages"]).explode("line")
     stage, at = (member(lines["line"], name) for name in ("Stage", "Modified_Time"))
-    rows = _entries(lines, context, at, stage, object="opportunity", vendor_stage=stage)
+    updated = lines["Modified_Time"]
+    rows = stage_entries(lines, context, lines["id"], at, stage, updated, object="opportunity", vendor_stage=stage)
     return rows[stage.notna() & at.notna()]
-
-
-def _entries(records: pd.DataFrame, context: MappingContext, at: pd.Series, stage: Any, **columns: Any) -> pd.DataFrame:
-    entered = utc(at)
-    return core_rows(
-        records, context, records["id"],
-        object_id=records["id"], entered_at=entered, changed_at=entered,
-        date_day=local_day(at, context.config.zone), from_stage=None, to_stage=stage,
-        updated_at=utc(records["Modified_Time"]), is_deleted=False, **columns,
-    )  # fmt: skip
 
 
 def _rows(records: pd.DataFrame, context: MappingContext, **columns: Any) -> pd.DataFrame:
@@ -167,20 +165,3 @@ def _told(records: pd.DataFrame, name: str) -> pd.Series:
 def _dimensions(records: pd.DataFrame, context: MappingContext, table: str) -> pd.Series:
     asked = dimension_fields(context.config, context.source, table)
     return described({name: _told(records, own) for name, own in asked.items()}, records.index)
-
-
-def _said(kind: pd.Series, words: Mapping[str, bool]) -> pd.Series:
-    """What a kind of stage means; one that is not known, or not there, stays text, which the contract refuses."""
-    found = kind.map(words).astype(object)
-    return found.where(found.notna(), kind.fillna("a stage of no known kind"))
-
-
-def _key(kind: str, ids: pd.Series) -> pd.Series:
-    keys = ids.map(f"zoho_crm:{kind}:{{}}".format, na_action="ignore").astype(object)
-    return keys.where(keys.notna(), None)
-
-
-def _addresses(records: pd.DataFrame) -> pd.Series:
-    """The addresses of a record, the main one first."""
-    cells = zip(*(column(records, name) for name in EMAILS), strict=True)
-    return pd.Series([[word for word in row if isinstance(word, str)] for row in cells], records.index, dtype=object)
