@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
+    dynamics,
     ecb,
     google_ads,
     hubspot,
@@ -19,6 +20,7 @@ from b2b_sandbox import (
     salesforce,
     tiktok_ads,
     x_ads,
+    zoho_crm,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -34,4 +36,6 @@ VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
+    "dynamics": dynamics,
+    "zoho_crm": zoho_crm,
 }  # fmt: skip

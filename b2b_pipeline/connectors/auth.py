@@ -24,6 +24,7 @@ from b2b_pipeline.privacy import keep_secret, mask, write_private
 EARLY = 60.0  # seconds before expiry at which a token is renewed
 # What Salesforce (unknown_error) and RFC 6749, section 4.1.2.1, say of their own troubles: no credential is wrong.
 PASSING = {"unknown_error", "server_error", "temporarily_unavailable"}
+TOO_OFTEN = "too many requests"  # Zoho's words, with the error `Access Denied`, of tokens asked for too often
 
 
 def basic(client_id: str, client_secret: str) -> str:
@@ -70,8 +71,8 @@ class OAuthToken:
 
     Every answer is written to `store` (mode 0600) before it is used, and other processes take their token from there, a
     rotated refresh token too; a lock keeps two of them from spending the same one. `on_token` sees the whole answer
-    (Salesforce's `instance_url`); `headers` go to the endpoint. Raises AuthError when the vendor refuses,
-    TransientError when it does not answer or has troubles of its own.
+    (Salesforce's `instance_url`); `headers` go to the endpoint; `scheme` is the word before the token. Raises AuthError
+    when the vendor refuses, TransientError when it does not answer or has troubles of its own.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class OAuthToken:
         lifetime: float = 1800.0,
         on_token: Callable[[Mapping[str, Any]], None] | None = None,
         headers: Mapping[str, str] | None = None,
+        scheme: str = "Bearer",
     ) -> None:
         for name in ("client_secret", "refresh_token"):
             keep_secret(form.get(name, ""))
         self._url = token_url
         self._form = dict(form)
         self._headers = dict(headers or {})
+        self._scheme = scheme
         self._given = self._form.get("refresh_token", "")
         credentials = [token_url, self._form, *([self._headers] if headers else [])]
         self.identity = hashlib.sha256(json.dumps(credentials, sort_keys=True).encode()).hexdigest()
@@ -102,7 +105,7 @@ class OAuthToken:
     def headers(self) -> Mapping[str, str]:
         if time.time() > self._expires - EARLY:
             self.refresh()
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"{self._scheme} {self._token}"}
 
     def refresh(self) -> None:
         """Get another token than the one in use; the one that another thread or process has just got will do."""
@@ -164,4 +167,5 @@ def refused(where: str, body: Mapping[str, Any]) -> AuthError | TransientError:
     """What a token endpoint's error means; its description is the vendor's, never what was sent."""
     told = [str(body[name])[:200] for name in ("error", "error_description") if body.get(name)]
     message = mask(f"{where}, {': '.join(told) or 'no access token in the answer'}")
-    return TransientError(message) if body.get("error") in PASSING else AuthError(message)
+    is_passing = body.get("error") in PASSING or TOO_OFTEN in str(body.get("error_description")).lower()
+    return TransientError(message) if is_passing else AuthError(message)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.configuration.config import Channels
+from b2b_pipeline.configuration.config import Channels, Config
 from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 
 if TYPE_CHECKING:
@@ -54,6 +54,91 @@ def email_links(
         date_day=local_day(known["at"], context.config.zone), is_deleted=False,
     )  # fmt: skip
     return rows[key.notna()].drop_duplicates(["from_key", "to_key"])
+
+
+def record_key(source: str, kind: str, ids: pd.Series) -> pd.Series:
+    """`salesforce:contact:<id>`, null where there is no id."""
+    keys = ids.map(f"{source}:{kind}:{{}}".format, na_action="ignore").astype(object)
+    return keys.where(keys.notna(), None)
+
+
+def addresses(records: pd.DataFrame, *names: str) -> pd.Series:
+    """A list of the addresses of each record, that of the first field first."""
+    cells = zip(*(column(records, name) for name in names), strict=True)
+    return pd.Series([[word for word in row if isinstance(word, str)] for row in cells], records.index, dtype=object)
+
+
+def meant(values: pd.Series, words: Mapping[Any, bool], what: str) -> pd.Series:
+    """What each value means; one that is not known, or not there, becomes text, which the contract refuses."""
+    found = values.map(words).astype(object)
+    return found.where(found.notna(), f"{what} " + values.astype("string").fillna("unknown"))
+
+
+def stage_entries(
+    records: pd.DataFrame, context: MappingContext, ids: pd.Series, at: pd.Series, stage: Any, updated: pd.Series,
+    **columns: Any,
+) -> pd.DataFrame:  # fmt: skip
+    """`stage_event`: one row per record, that entered a stage then; `columns`: `object` and `vendor_stage`."""
+    entered = utc(at)
+    return core_rows(
+        records, context, ids,
+        object_id=ids, entered_at=entered, changed_at=entered, date_day=local_day(at, context.config.zone),
+        from_stage=None, to_stage=stage, updated_at=utc(updated), is_deleted=False, **columns,
+    )  # fmt: skip
+
+
+def record_links(
+    records: pd.DataFrame, context: MappingContext, source_id: pd.Series, from_key: pd.Series, to_key: pd.Series,
+    rule: str, updated: pd.Series,
+) -> pd.DataFrame:  # fmt: skip
+    """`identity_link`: one row per record that has a `to_key`, by a merge or a conversion."""
+    at = utc(updated)
+    rows = core_rows(
+        records, context, source_id, from_key=from_key, to_key=to_key, rule=rule, updated_at=at,
+        date_day=local_day(at, context.config.zone), is_deleted=False,
+    )  # fmt: skip
+    return rows[to_key.notna()]
+
+
+def touches_of_fields(
+    records: pd.DataFrame, context: MappingContext, source_id: pd.Series, record_key: pd.Series, created: pd.Series,
+    updated: pd.Series, field: Callable[[str], pd.Series],
+) -> pd.DataFrame:  # fmt: skip
+    """`touchpoint`: one row per record whose custom fields (by our names for them) tell by which click or medium it
+    came, when it was created."""
+    rules = context.config.channels
+    medium = field("utm_medium")
+    clicks = {name: field(name) for name in rules.click_ids}
+    evidence = ("utm_medium=" + medium.astype("string")).astype(object).where(medium.notna(), None)
+    for name, values in clicks.items():
+        evidence = evidence.where(values.isna(), name)
+    channel = channel_of(
+        rules, click_ids=clicks, utm_medium=medium, vendor_source=None, vendor_rules={}, index=records.index
+    )
+    rows = core_rows(
+        records, context, source_id,
+        touch_id=record_key + ":original", record_key=record_key, touched_at=utc(created),
+        date_day=local_day(created, context.config.zone), channel=channel, campaign_id=field("utm_campaign"),
+        touch_type="original", evidence=evidence, account_id=None, account_domain=None, asset=None, is_deleted=False,
+        updated_at=utc(updated),
+    )  # fmt: skip
+    return rows[evidence.notna()]
+
+
+def tells_channel(source: str) -> Callable[[Config], Iterable[str]]:
+    """What touches of `touches_of_fields` can state: nothing where no custom field is named."""
+
+    def stated(config: Config) -> list[str]:
+        named = {name for name, key in config.sources[source].fields.items() if key}
+        return ["channel"] if named & {"utm_medium", *config.channels.click_ids} else []
+
+    return stated
+
+
+def host_of(addresses: pd.Series) -> pd.Series:
+    """The host of each web address, without `www`."""
+    clean = addresses.astype("string").str.strip().str.lower()
+    return clean.str.extract(r"^(?:https?://)?(?:www\.)?([^/:?#\s]+)", expand=False).astype(object)
 
 
 def text(values: pd.Series) -> pd.Series:

@@ -81,6 +81,14 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestDynamics(OverTheSandbox):
+    source = SOURCES["dynamics"]
+
+
+class TestZohoCrm(OverTheSandbox):
+    source = SOURCES["zoho_crm"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -24,6 +24,8 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "dynamics",
+    "zoho_crm",
 )  # fmt: skip
 
 
@@ -73,6 +75,13 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "dynamics":
+                url = f"{self.url}/dynamics/api/data/v9.2/leads"
+                headers |= {"Prefer": "odata.maxpagesize=3"}
+            case "zoho_crm":
+                headers = {"Authorization": f"Zoho-oauthtoken {token or tokens.issue(vendor, 60)}"}
+                url = f"{self.url}/zoho_crm/crm/v8/Leads"
+                params = {"fields": "Company", "per_page": 3, "sort_order": "asc", **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -89,6 +98,11 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
+        if vendor == "zoho_crm":
+            return self.get(vendor, page_token=page["info"]["next_page_token"])
+        if vendor == "dynamics":
+            headers = {"Authorization": f"Bearer {tokens.issue(vendor, 60)}", "Prefer": "odata.maxpagesize=3"}
+            return requests.get(page["@odata.nextLink"], headers=headers, timeout=10)
         return self.get(vendor, page["nextRecordsUrl"])
 
 
@@ -97,6 +111,10 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]
+    if vendor == "dynamics":
+        return page.get("@odata.nextLink")
+    if vendor == "zoho_crm":
+        return page["info"]["next_page_token"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":
@@ -110,7 +128,9 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+        list(body[name])
+        for name in ("results", "records", "data", "elements", "Campaigns", "list", "value")
+        if name in body
     )
 
 

@@ -6,14 +6,12 @@ A person is a lead record, `pipedrive:contact:<id>`; their custom fields tell wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from b2b_pipeline.configuration.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.connectors.columns import (
-    channel_of,
     column,
     core_rows,
     decimal_text,
@@ -21,9 +19,12 @@ from b2b_pipeline.connectors.columns import (
     email_domain,
     email_links,
     excluded_by,
+    host_of,
     local_day,
+    meant,
     member,
     text,
+    touches_of_fields,
     utc,
 )
 
@@ -63,38 +64,20 @@ def identity_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFra
 
 def touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per person whose custom fields tell by which click or medium they came, when they were added."""
-    rules = context.config.channels
-    medium = _field(records, context, "utm_medium")
-    clicks = {name: _field(records, context, name) for name in rules.click_ids}
-    evidence = ("utm_medium=" + medium.astype("string")).astype(object).where(medium.notna(), None)
-    for name, values in clicks.items():
-        evidence = evidence.where(values.isna(), name)
-    channel = channel_of(
-        rules, click_ids=clicks, utm_medium=medium, vendor_source=None, vendor_rules={}, index=records.index
-    )
-    rows = _rows(
-        records, context,
-        touch_id=_key(records["id"]) + ":original", record_key=_key(records["id"]),
-        touched_at=utc(column(records, "add_time")), channel=channel,
-        campaign_id=_field(records, context, "utm_campaign"), touch_type="original", evidence=evidence,
-        is_deleted=False,
-    )  # fmt: skip
-    return rows.drop(columns="created_at")[evidence.notna()]
 
+    def field(name: str) -> pd.Series:
+        return _field(records, context, name)
 
-def tells_channel(config: Config) -> list[str]:
-    """What touches can state: nothing where no custom field is named."""
-    named = {name for name, key in config.sources["pipedrive"].fields.items() if key}
-    return ["channel"] if named & {"utm_medium", *config.channels.click_ids} else []
+    ids, stamps = records["id"], (column(records, "add_time"), column(records, "update_time"))
+    return touches_of_fields(records, context, text(ids), _key(ids), *stamps, field)
 
 
 def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per organization; `domain` is that of its website."""
-    website = column(records, "website").astype("string").str.strip().str.lower()
     return _rows(
         records, context,
         account_id=text(records["id"]), name=column(records, "name"),
-        domain=website.str.extract(r"^(?:https?://)?(?:www\.)?([^/:?#\s]+)", expand=False).astype(object),
+        domain=host_of(column(records, "website")),
         industry=None, country=column(records, "address.country"), segment=None,
         is_deleted=_flag(records, "is_deleted"),
     )  # fmt: skip
@@ -103,7 +86,7 @@ def accounts(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per deal; its type is the pipeline that it is in, unless configured. A value of 0 was never entered."""
     status, amount = records["status"], decimal_text(column(records, "value"))
-    is_closed, zone = _said(status, CLOSED), context.config.zone
+    is_closed, zone = meant(status, CLOSED, "status"), context.config.zone
     closed = local_day(column(records, "close_time"), zone)
     closed = closed.where(is_closed.ne(False), column(records, "expected_close_date"))
     return _rows(
@@ -112,7 +95,7 @@ def opportunities(records: pd.DataFrame, context: MappingContext) -> pd.DataFram
         name=column(records, "title"), stage=column(records, "stage.name"),
         **{name: _field(records, context, name) for name in OF_DEAL},
         amount=amount.where(pd.to_numeric(amount, errors="coerce") != 0, None), currency=column(records, "currency"),
-        is_won=_said(status, WON), is_closed=is_closed,
+        is_won=meant(status, WON, "status"), is_closed=is_closed,
         is_deleted=_flag(records, "is_deleted") | status.eq("deleted"),
         dimensions=_dimensions(records, context, "opportunity"),
     )  # fmt: skip
@@ -168,12 +151,6 @@ def _field(records: pd.DataFrame, context: MappingContext, name: str) -> pd.Seri
 def _dimensions(records: pd.DataFrame, context: MappingContext, table: str) -> pd.Series:
     asked = dimension_fields(context.config, context.source, table)
     return described({name: column(records, path_of(field)) for name, field in asked.items()}, records.index)
-
-
-def _said(status: pd.Series, words: Mapping[str, bool]) -> pd.Series:
-    """What a status means; one that is not known, or not there, stays text, which the contract refuses."""
-    found = status.map(words).astype(object)
-    return found.where(found.notna(), status.fillna("no status"))
 
 
 def _key(ids: pd.Series) -> pd.Series:

@@ -31,7 +31,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.columns import present, tells_channel
 from b2b_pipeline.connectors.http import (
     Fatal,
     Outcome,
@@ -204,7 +204,7 @@ SOURCE = Source(
             "person", "changes", "Persons, with all their addresses.", read_persons, day="update_time",
             policy=_UPDATED, page_size=LISTED, personal=PERSONAL,
             feeds={"lead": rows.leads, "identity_link": rows.identity_links, "touchpoint": rows.touchpoints},
-            states={"touchpoint": rows.tells_channel},
+            states={"touchpoint": tells_channel("pipedrive")},
         ),
         Stream(
             "organization", "changes", "Organizations: the companies that deals are with.", read_organizations,
