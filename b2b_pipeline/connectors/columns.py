@@ -16,6 +16,7 @@ from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
+NO_ACCOUNT = dict.fromkeys(("account_id", "account_domain", "asset"))  # of a touch of a person
 NOT_AT_THIS_LEVEL = "-"  # of what is part of a key and has nothing at this level: a key is never empty
 
 
@@ -119,8 +120,7 @@ def touches_of_fields(
         records, context, source_id,
         touch_id=record_key + ":original", record_key=record_key, touched_at=utc(created),
         date_day=local_day(created, context.config.zone), channel=channel, campaign_id=field("utm_campaign"),
-        touch_type="original", evidence=evidence, account_id=None, account_domain=None, asset=None, is_deleted=False,
-        updated_at=utc(updated),
+        touch_type="original", evidence=evidence, is_deleted=False, updated_at=utc(updated), **NO_ACCOUNT,
     )  # fmt: skip
     return rows[evidence.notna()]
 

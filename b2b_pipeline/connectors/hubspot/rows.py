@@ -17,6 +17,7 @@ import pandas as pd
 from b2b_pipeline.configuration.config import Config, dimension_fields
 from b2b_pipeline.connectors.base import MappingContext
 from b2b_pipeline.connectors.columns import (
+    NO_ACCOUNT,
     channel_of,
     column,
     core_rows,
@@ -171,7 +172,7 @@ def _touches(
         records, context,
         touch_id=key + f":{kind}", record_key=key,
         touched_at=utc(at), date_day=local_day(at, context.config.zone),
-        channel=channel, touch_type=kind, is_deleted=False, updated_at=_updated(records), **columns,
+        channel=channel, touch_type=kind, is_deleted=False, updated_at=_updated(records), **NO_ACCOUNT, **columns,
     )  # fmt: skip
 
 
@@ -341,7 +342,7 @@ def click_touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.Data
         touch_id="hubspot:email_event:" + rows["id"].astype("string"), record_key=email_key(column(rows, "recipient")),
         touched_at=clicked, date_day=local_day(clicked, context.config.zone),
         channel="email", campaign_id=text(column(rows, "emailCampaignId")), touch_type="email_click",
-        evidence="CLICK", is_deleted=False, updated_at=clicked,
+        evidence="CLICK", is_deleted=False, updated_at=clicked, **NO_ACCOUNT,
     )  # fmt: skip
 
 

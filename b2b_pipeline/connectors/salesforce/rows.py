@@ -14,6 +14,7 @@ import pandas as pd
 
 from b2b_pipeline.configuration.config import dimension_fields
 from b2b_pipeline.connectors.columns import (
+    NO_ACCOUNT,
     channel_of,
     column,
     decimal_text,
@@ -283,6 +284,7 @@ def touchpoint(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         evidence=kind.map("Campaign.Type={}".format, na_action="ignore"),
         is_deleted=_flag(members, "IsDeleted").eq(True) | _flag(members, "HasResponded").ne(True),
         updated_at=utc(column(members, "SystemModstamp")),
+        **NO_ACCOUNT,
     )
 
 
