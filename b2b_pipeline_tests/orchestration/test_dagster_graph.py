@@ -33,20 +33,16 @@ OWNERS = {
 }  # fmt: skip
 
 
+OPTIONS: dict[str, str] = {}
+
+
 @pytest.fixture(scope="module")
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     folder = tmp_path_factory.mktemp("graph")
     config = folder / "pipeline.yaml"
-    config.write_text(
-        DEMO.read_text(encoding="utf-8").replace(
-            "  ecb: {}",
-            "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
-            "  tiktok_ads: {}\n  x_ads: {}\n"
-            "  dynamics: {}\n"
-            "  zoho_crm: {}",
-        ),
-        encoding="utf-8",
-    )
+    text = DEMO.read_text(encoding="utf-8")
+    others = [f"  {name}: {OPTIONS.get(name, '{}')}\n" for name in SOURCES if f"\n  {name}:" not in text]
+    config.write_text(text.replace("  ecb: {}\n", f"  ecb: {{}}\n{''.join(others)}"), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("B2B_CONFIG", str(config))
         patch.setenv("B2B_HOME", str(folder / "home"))

@@ -21,6 +21,10 @@ from b2b_sandbox.server import running
 from b2b_sandbox.world import World
 
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
+NAMES = (  # of the member of an answer that holds its rows
+    "results", "records", "data", "elements", "Campaigns", "list", "value", "campaigns", "accountSummaries",
+    "siteEntry", "events", "items", "tickets", "conversations", "result", "reports",
+)  # fmt: skip
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
@@ -127,11 +131,7 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
-    return next(
-        list(body[name])
-        for name in ("results", "records", "data", "elements", "Campaigns", "list", "value")
-        if name in body
-    )
+    return next(list(body[name]) for name in NAMES if name in body)
 
 
 @pytest.fixture(scope="module")
