@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -79,6 +79,11 @@ class TestTikTokAds(OverTheSandbox):
 
 class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
+
+
+class TestMailchimp(OverTheSandbox):
+    source = SOURCES["mailchimp"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
 
 
 class TestEcb(OverTheSandbox):

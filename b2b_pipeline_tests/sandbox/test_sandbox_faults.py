@@ -14,6 +14,7 @@ import pytest
 import requests
 from requests_oauthlib import OAuth1
 
+from b2b_pipeline.connectors.auth import basic
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import FOREVER, KINDS, add_fault, clear_faults, list_faults
 from b2b_sandbox.generate import make_world
@@ -24,6 +25,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "mailchimp",
 )  # fmt: skip
 
 
@@ -69,6 +71,9 @@ class Sandbox:
                 headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
                 url = f"{self.url}/pipedrive/api/v2/persons"
                 params = {"limit": 3, **params}
+            case "mailchimp":
+                headers = {"Authorization": basic("any", f"{tokens.PRIVATE_APP_TOKEN}-us19")}
+                url, params = f"{self.url}/mailchimp/3.0/campaigns", {"count": 1, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
@@ -110,7 +115,9 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+        list(body[name])
+        for name in ("results", "records", "data", "elements", "Campaigns", "list", "campaigns")
+        if name in body
     )
 
 
