@@ -16,4 +16,5 @@ METRICS: dict[str, Metric] = {}
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "mailchimp": truth_email.mailchimp_facts,
+    "klaviyo": truth_email.klaviyo_facts,
 }

@@ -11,6 +11,7 @@ from b2b_sandbox import (
     ecb,
     google_ads,
     hubspot,
+    klaviyo,
     linkedin_ads,
     mailchimp,
     meta_ads,
@@ -36,4 +37,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "mailchimp": mailchimp,
+    "klaviyo": klaviyo,
 }  # fmt: skip

@@ -86,6 +86,11 @@ class TestMailchimp(OverTheSandbox):
     settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
 
 
+class TestKlaviyo(OverTheSandbox):
+    source = SOURCES["klaviyo"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -25,7 +25,7 @@ from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox.generate import advance, make_world
 
 START, UNTIL = FIRST_UNTIL - timedelta(days=27), FIRST_UNTIL + timedelta(days=7)
-TOOLS = ("mailchimp",)
+TOOLS = ("mailchimp", "klaviyo")
 EMAIL = tuple(name for name in EVERY if name.startswith("email_"))
 SETTINGS = f"""\
 start_date: {START}

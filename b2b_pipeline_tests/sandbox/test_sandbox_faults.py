@@ -26,6 +26,7 @@ VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
     "mailchimp",
+    "klaviyo",
 )  # fmt: skip
 
 
@@ -71,6 +72,9 @@ class Sandbox:
                 headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
                 url = f"{self.url}/pipedrive/api/v2/persons"
                 params = {"limit": 3, **params}
+            case "klaviyo":
+                headers = {"Authorization": f"Klaviyo-API-Key {tokens.PRIVATE_APP_TOKEN}", "revision": "2026-07-15"}
+                url, params = f"{self.url}/klaviyo/api/profiles", {"page[size]": 3, **params}
             case "mailchimp":
                 headers = {"Authorization": basic("any", f"{tokens.PRIVATE_APP_TOKEN}-us19")}
                 url, params = f"{self.url}/mailchimp/3.0/campaigns", {"count": 1, **params}
