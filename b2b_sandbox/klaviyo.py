@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from b2b_sandbox import tokens
 from b2b_sandbox.generate_email import NURTURE, NURTURE_IDS
-from b2b_sandbox.toolkit import Call, Dialect, Meter, Refused, Shapes, Shown, page, route
+from b2b_sandbox.toolkit import Call, Dialect, Meter, Refused, Shapes, Shown, asked_by, page, route
 from b2b_sandbox.world import CURRENT
 
 if TYPE_CHECKING:
@@ -447,10 +447,6 @@ def _throttled(wait: int | None, daily: bool) -> Response:
     return answer
 
 
-def _following(request: Request, asked: Shown) -> str:
-    return str(asked.get("page[cursor]", ""))
-
-
 def _repeat(cursor: str, answer: Shown) -> None:
     if following := answer["links"].get("next"):
         answer["links"]["next"] = re.sub(r"(page%5Bcursor%5D=|page\[cursor\]=)[^&]+", rf"\g<1>{cursor}", following)
@@ -461,7 +457,7 @@ DIALECT = Dialect(
     broken=lambda: _error(500, "error", "A server error occurred."),
     expired=_expired,
     missing_scope=lambda scope: _error(403, "permission_denied", "You do not have permission to perform this action."),
-    cursor=_following,
+    cursor=asked_by("page[cursor]"),
     repeat=_repeat,
     rows=("data",),
     token_route=True,

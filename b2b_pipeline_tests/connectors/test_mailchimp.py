@@ -335,6 +335,10 @@ def test_nobody_is_a_lead_by_a_newsletter_alone_unless_it_is_said_who(sandbox: W
     assert set(gone) == {row["contact_id"] for row in members if row["status"] == "archived"}
     tagged = mapped(lead, "member", members, options={"leads": "Demo request"}).rows
     assert 0 < len(tagged) < len(everybody)
+    present = SOURCE.stream("present").fetch
+    [page] = present(connect(config(options={"leads": "all"})), ACCOUNT, WINDOW)
+    assert {row["id"] for row in page.records} >= {row["contact_id"] for row in members}, "the archive too"
+    assert [*present(connect(config()), ACCOUNT, WINDOW)] == [], "nobody is missed who is no lead"
     waits = [{**members[0], "status": "pending"}]
     assert mapped(lead, "member", waits, options={"leads": "all"}).rows.empty, "they have not confirmed yet"
 
