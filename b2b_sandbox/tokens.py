@@ -99,7 +99,9 @@ async def form(request: Request) -> dict[str, str]:
     return dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
 
 
-def consent(vendor: str, lasting: tuple[str, str] | None = None) -> Callable[[Request], Response]:
+def consent(
+    vendor: str, lasting: tuple[str, str] | None = None, *, has_scopes: bool = True
+) -> Callable[[Request], Response]:
     """The page of RFC 6749, section 4.1.1, on which everybody agrees at once, if they are asked for anything.
 
     `lasting`: the parameter, and the word in it, without which the vendor gives no refresh token.
@@ -110,7 +112,7 @@ def consent(vendor: str, lasting: tuple[str, str] | None = None) -> Callable[[Re
         back, state = asked.get("redirect_uri", ""), asked.get("state", "")
         if asked.get("client_id") != CLIENT_ID or urlsplit(back).hostname not in ("localhost", "127.0.0.1"):
             return PlainTextResponse("Error 400: redirect_uri_mismatch", 400)
-        if asked.get("response_type") != "code" or not asked.get("scope"):
+        if asked.get("response_type") != "code" or bool(asked.get("scope")) is not has_scopes:
             return RedirectResponse(f"{back}?{urlencode({'error': 'invalid_scope', 'state': state})}", 302)
         proof, expires = asked.get("code_challenge", ""), time.time() + CODE_LIFETIME
         lasts = not lasting or lasting[1] in asked.get(lasting[0], "").split()

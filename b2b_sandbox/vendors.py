@@ -12,7 +12,9 @@ from b2b_sandbox import (
     ecb,
     google_ads,
     hubspot,
+    klaviyo,
     linkedin_ads,
+    mailchimp,
     meta_ads,
     microsoft_ads,
     pipedrive,
@@ -38,4 +40,6 @@ VENDORS: dict[str, Vendor] = {
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "dynamics": dynamics,
     "zoho_crm": zoho_crm,
+    "mailchimp": mailchimp,
+    "klaviyo": klaviyo,
 }  # fmt: skip

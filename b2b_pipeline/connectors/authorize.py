@@ -35,6 +35,8 @@ class Authorization:
     parameters: what else the page wants to be told.
     proves: whether it takes a proof key; LinkedIn answers one with `invalid_client`.
     headers: of the client's id and secret, what its token endpoint wants in headers; then neither is in the form.
+    gives: what of its answer is kept; an access token where that does not end, and no other is given.
+    host: how this machine is called in the address that the user is sent back to.
     """
 
     page: str
@@ -44,6 +46,8 @@ class Authorization:
     parameters: Mapping[str, str] = field(default_factory=dict)
     proves: bool = True
     headers: Callable[[str, str], Mapping[str, str]] | None = None
+    gives: str = "refresh_token"
+    host: str = "localhost"
 
 
 def refresh_token(
@@ -57,10 +61,10 @@ def refresh_token(
     verifier, state = secrets.token_urlsafe(64), secrets.token_urlsafe(32)
     proof = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
     with _Waiting(port) as server:
-        redirect = f"http://localhost:{server.server_port}/callback"
+        redirect = f"http://{app.host}:{server.server_port}/callback"
         asked = {
-            "response_type": "code", "client_id": client_id, "redirect_uri": redirect, "scope": " ".join(app.scopes),
-            "state": state, **app.parameters,
+            "response_type": "code", "client_id": client_id, "redirect_uri": redirect,
+            **({"scope": " ".join(app.scopes)} if app.scopes else {}), "state": state, **app.parameters,
         }  # fmt: skip
         asked |= {"code_challenge": proof, "code_challenge_method": "S256"} if app.proves else {}
         show(f"{app.page}?{urlencode(asked)}")
@@ -72,11 +76,12 @@ def refresh_token(
             **({} if app.headers else {"client_id": client_id, "client_secret": client_secret}),
             **({"code_verifier": verifier} if app.proves else {}),
         }  # fmt: skip
-        return _traded(app.token_url, form, app.headers(client_id, client_secret) if app.headers else {})
+        headers = app.headers(client_id, client_secret) if app.headers else {}
+        return _traded(app.token_url, form, headers, app.gives)
     raise AuthError(f"not agreed: {mask(answer.get('error', 'no code came back'))[:80]}")
 
 
-def _traded(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> str:
+def _traded(url: str, form: Mapping[str, str], headers: Mapping[str, str], kept: str) -> str:
     try:
         with Transport() as http:
             response = http.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False)
@@ -88,11 +93,10 @@ def _traded(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> st
     body = body if isinstance(body, dict) else {}
     if response.status_code != 200:
         raise refused(f"{place(response)}: status {response.status_code}", body)
-    token = str(body.get("refresh_token") or "")
+    token = str(body.get(kept) or "")
     if not token:
-        raise AuthError(
-            f"{place(response)} gave no refresh token: allow offline access, take our access back, try again"
-        )
+        what = kept.replace("_", " ")
+        raise AuthError(f"{place(response)} gave no {what}: allow offline access, take our access back, try again")
     keep_secret(token)
     return token
 

@@ -83,7 +83,7 @@ class Facts:
     def _is_met(self, need: Need) -> bool:
         fed = self._feeds(need.table)
         if not need.facts or not fed:
-            return bool(fed)
+            return any(feed.files is not None or _stated(feed, need, self._config) != frozenset() for feed in fed)
         return any(_states(feed, need, self._config) for feed in fed) or (
             any(_shows_in_rows(feed, need.table) for feed in fed) and self._is_seen(need)
         )
@@ -106,8 +106,14 @@ class Facts:
 def _states(feed: Feed, need: Need, config: Config) -> bool:
     if feed.files is not None:
         return not _of_file(feed.files, need.table).isdisjoint(need.facts)
+    stated = _stated(feed, need, config)
+    return stated is None or not stated.isdisjoint(need.facts)
+
+
+def _stated(feed: Feed, need: Need, config: Config) -> frozenset[str] | None:
+    """What a vendor's rows state, where that is not all that the table can; of nothing there are no rows that count."""
     stated = SOURCES[feed.source].stream(feed.stream).states.get(need.table)
-    return stated is None or not frozenset(stated(config)).isdisjoint(need.facts)
+    return None if stated is None else frozenset(stated(config))
 
 
 def _shows_in_rows(feed: Feed, table: str) -> bool:

@@ -29,8 +29,10 @@ def page(source: Source) -> str:
         for name, where in source.environment.items()
     ] or ["| none | |"]
     if source.authorization:
-        scopes = ", ".join(f"`{scope}`" for scope in source.authorization().scopes)
-        lines += ["", f"`b2b connect {source.name}` asks for {scopes} and puts the refresh token into `.env`."]
+        app = source.authorization()
+        asks = f"asks for {', '.join(f'`{scope}`' for scope in app.scopes)} and " if app.scopes else ""
+        token = app.gives.replace("_", " ")
+        lines += ["", f"`b2b connect {source.name}` {asks}puts the {token} into `.env`."]
     lines += ["", "## What is pulled", ""]
     lines += ["| stream | what | kind | tables | read again |", "|---|---|---|---|---|"]
     lines += [_row(source, stream) for stream in source.streams]

@@ -25,6 +25,7 @@ TOKEN = {
     "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS", "microsoft_ads": "MICROSOFT_ADS",
     "reddit_ads": "REDDIT_ADS", "salesforce": "SALESFORCE",
     "zoho_crm": "ZOHO_CRM",
+    "klaviyo": "KLAVIYO",
 }  # fmt: skip
 
 
@@ -42,7 +43,11 @@ def free_port() -> int:
 
 
 def run(folder: Path, *words: str) -> subprocess.Popen[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("B2B_", *TOKEN.values()))}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("B2B_", "MAILCHIMP_", *TOKEN.values()))
+    }
     command = [sys.executable, "-m", "b2b_pipeline.cli", "connect", *words]
     return subprocess.Popen(command, cwd=folder, env=own, stderr=subprocess.PIPE, text=True)
 
@@ -70,6 +75,27 @@ def test_who_agrees_has_the_refresh_token_in_env_and_nothing_of_it_is_shown(
     assert environment.stat().st_mode & 0o777 == 0o600
     assert "sandbox-refresh" not in said
     assert "sandbox-secret" not in page + said
+
+
+def test_where_a_token_does_not_end_it_is_the_one_that_is_kept(sandbox: str, tmp_path: Path) -> None:
+    environment = tmp_path / ".env"
+    environment.write_text(
+        f"MAILCHIMP_BASE_URL={sandbox}/mailchimp\nMAILCHIMP_CLIENT_ID=sandbox-client\n"
+        "MAILCHIMP_CLIENT_SECRET=sandbox-secret\n",
+        encoding="utf-8",
+    )
+    with run(tmp_path, "mailchimp", "--no-browser", "--port", str(free_port())) as process:
+        assert process.stderr is not None
+        page = process.stderr.readline().rpartition(" ")[2].strip()
+        requests.get(page, timeout=10)
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    asked = parse_qs(urlsplit(page).query)
+    assert "scope" not in asked
+    assert urlsplit(asked["redirect_uri"][0]).hostname == "127.0.0.1", "Mailchimp knows no localhost"
+    kept = environment.read_text(encoding="utf-8").splitlines()[-1]
+    assert kept.startswith("MAILCHIMP_ACCESS_TOKEN=")
+    assert kept.partition("=")[2] not in said
 
 
 def test_a_source_that_needs_no_login_or_that_nobody_knows_is_told(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -87,6 +87,16 @@ class TestDynamics(OverTheSandbox):
 
 class TestZohoCrm(OverTheSandbox):
     source = SOURCES["zoho_crm"]
+
+
+class TestMailchimp(OverTheSandbox):
+    source = SOURCES["mailchimp"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
+
+
+class TestKlaviyo(OverTheSandbox):
+    source = SOURCES["klaviyo"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
 
 
 class TestEcb(OverTheSandbox):

@@ -56,9 +56,10 @@ def test_a_version_that_is_spelt_wrong_is_refused_by_its_place() -> None:
         SOURCES["salesforce"].version(config("salesforce", api_version="67"))
 
 
-def test_only_hubspot_and_linkedin_have_announced_an_end() -> None:
+def test_these_have_announced_an_end() -> None:
     assert {name: source.sunset for name, source in SOURCES.items() if source.sunset} == {
         "hubspot": date(2027, 9, 30), "linkedin_ads": date(2027, 7, 15),
+        "klaviyo": date(2028, 7, 15),
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pytest
 import requests
 from requests_oauthlib import OAuth1
 
+from b2b_pipeline.connectors.auth import basic
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import FOREVER, KINDS, add_fault, clear_faults, list_faults
 from b2b_sandbox.generate import make_world
@@ -30,6 +31,8 @@ VENDORS = (
     "x_ads", "pipedrive", "ecb",
     "dynamics",
     "zoho_crm",
+    "mailchimp",
+    "klaviyo",
 )  # fmt: skip
 
 
@@ -75,6 +78,12 @@ class Sandbox:
                 headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
                 url = f"{self.url}/pipedrive/api/v2/persons"
                 params = {"limit": 3, **params}
+            case "klaviyo":
+                headers = {"Authorization": f"Klaviyo-API-Key {tokens.PRIVATE_APP_TOKEN}", "revision": "2026-07-15"}
+                url, params = f"{self.url}/klaviyo/api/profiles", {"page[size]": 3, **params}
+            case "mailchimp":
+                headers = {"Authorization": basic("any", f"{tokens.PRIVATE_APP_TOKEN}-us19")}
+                url, params = f"{self.url}/mailchimp/3.0/campaigns", {"count": 1, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"

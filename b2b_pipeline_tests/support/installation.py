@@ -53,6 +53,8 @@ CREDENTIALS = {
     "DYNAMICS_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "ZOHO_CRM_CLIENT_ID": tokens.CLIENT_ID, "ZOHO_CRM_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "ZOHO_CRM_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
+    "MAILCHIMP_API_KEY": f"{tokens.PRIVATE_APP_TOKEN}-us19",
+    "KLAVIYO_API_KEY": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
