@@ -129,6 +129,16 @@ def _member(node: Any, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def picked(record: Mapping[str, Any], names: str) -> Record:
+    """Some members of a record; what people have written, and what is about them, stays out."""
+    return {name: record[name] for name in names.split() if name in record}
+
+
+def iso_text(seconds: float) -> str:
+    """Epoch seconds as the ISO text that dates a record."""
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
+
+
 def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) -> Iterator[Finding]:
     """A finding per stream: whether a small call of it is answered. `fix`: what to do where it is refused."""
     for stream, call in calls.items():

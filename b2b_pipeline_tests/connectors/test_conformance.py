@@ -92,6 +92,10 @@ class TestStripe(OverTheSandbox):
             return super()._asked(stream, start, end)
 
 
+class TestChargebee(OverTheSandbox):
+    source = SOURCES["chargebee"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

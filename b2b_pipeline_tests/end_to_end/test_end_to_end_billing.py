@@ -26,7 +26,7 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_billing import METRICS
 
 UNTIL = FIRST_UNTIL + timedelta(days=5)
-BILLING = ("stripe",)
+BILLING = ("stripe", "chargebee")
 SETTINGS = f"""\
 timezone: Europe/Berlin
 currency: EUR

@@ -41,7 +41,7 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
         DEMO.read_text(encoding="utf-8").replace(
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
-            "  tiktok_ads: {}\n  x_ads: {}\n  stripe: {}",
+            "  tiktok_ads: {}\n  x_ads: {}\n  stripe: {}\n  chargebee: {}",
         ),
         encoding="utf-8",
     )

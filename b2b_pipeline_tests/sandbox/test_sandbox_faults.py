@@ -23,7 +23,7 @@ from b2b_sandbox.world import World
 CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
-    "x_ads", "pipedrive", "ecb", "stripe",
+    "x_ads", "pipedrive", "ecb", "stripe", "chargebee",
 )  # fmt: skip
 
 
@@ -72,6 +72,9 @@ class Sandbox:
             case "stripe":
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url, params = f"{self.url}/stripe/v1/customers", {"limit": 1, **params}
+            case "chargebee":
+                url = f"{self.url}/chargebee/api/v2/customers"
+                return requests.get(url, {"limit": 1}, auth=(tokens.PRIVATE_APP_TOKEN, ""), timeout=10)
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"

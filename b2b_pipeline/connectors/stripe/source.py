@@ -34,7 +34,7 @@ from b2b_pipeline.connectors.auth import StaticToken
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.connectors.http import Answer, Fatal, Outcome, Session, Skip, Wait, by_status, follow, json_or_none
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.rest import iso_text, picked, readable
 from b2b_pipeline.connectors.stripe import rows
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.errors import PermanentError, SkippedError
@@ -114,27 +114,22 @@ class Kind:
     once_a_week: tuple[dict[str, str], ...] = ()
 
 
-def _pick(record: Record, names: str) -> Record:
-    """Some members of a record; what people have written, and what is about them, stays out."""
-    return {name: record[name] for name in names.split() if name in record}
-
-
 def _customer(client: Stripe, account: Account, record: Record) -> Record:
     address = record.get("address")
-    found = _pick(record, "id object created deleted livemode currency email business_name delinquent")
-    return found | {"address": _pick(address, "country") if address else None}
+    found = picked(record, "id object created deleted livemode currency email business_name delinquent")
+    return found | {"address": picked(address, "country") if address else None}
 
 
 CREDITED = "id object created livemode currency customer invoice number status total total_excluding_tax effective_at"
 
 
 def _credit_note(client: Stripe, account: Account, record: Record) -> Record:
-    return _pick(record, f"{CREDITED} reason type voided_at") | _taxes(record, "total_taxes")
+    return picked(record, f"{CREDITED} reason type voided_at") | _taxes(record, "total_taxes")
 
 
 def _taxes(record: Record, name: str) -> Record:
     taxes = record.get(name)
-    return {name: taxes if taxes is None else [_pick(tax, "amount tax_behavior") for tax in taxes]}
+    return {name: taxes if taxes is None else [picked(tax, "amount tax_behavior") for tax in taxes]}
 
 
 INVOICED = """id object created livemode currency customer number status billing_reason collection_method subtotal total
@@ -148,7 +143,7 @@ def _invoice(client: Stripe, account: Account, record: Record) -> Record:
         pages = client.listed(account, f"v1/invoices/{record['id']}/lines")
         lines = [line for page in pages for line in page.records]
     parent = (record.get("parent") or {}).get("subscription_details") or {}
-    found = _pick(record, INVOICED) | {"subscription": parent.get("subscription")} | _taxes(record, "total_taxes")
+    found = picked(record, INVOICED) | {"subscription": parent.get("subscription")} | _taxes(record, "total_taxes")
     return found | {"lines": [_line(line) for line in lines]}
 
 
@@ -156,12 +151,12 @@ def _line(line: Record) -> Record:
     parent = line.get("parent") or {}
     of = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
     price = ((line.get("pricing") or {}).get("price_details") or {}).get("price")
-    credits_ = [_pick(each, "amount type") for each in line.get("pretax_credit_amounts") or ()]
+    credits_ = [picked(each, "amount type") for each in line.get("pretax_credit_amounts") or ()]
     return {
-        **_pick(line, "id amount currency quantity period"), **_taxes(line, "taxes"), "price": price,
-        "discount_amounts": [_pick(each, "amount") for each in line.get("discount_amounts") or ()],
+        **picked(line, "id amount currency quantity period"), **_taxes(line, "taxes"), "price": price,
+        "discount_amounts": [picked(each, "amount") for each in line.get("discount_amounts") or ()],
         "pretax_credit_amounts": credits_,
-        "parent": {"type": parent.get("type"), **_pick(of, "subscription proration")},
+        "parent": {"type": parent.get("type"), **picked(of, "subscription proration")},
     }  # fmt: skip
 
 
@@ -182,17 +177,17 @@ def _subscription(client: Stripe, account: Account, record: Record) -> Record:
     own = record.get("discounts") or []
     theirs = customer.get("discount") if isinstance(customer, dict) else None
     return {
-        **_pick(record, SUBSCRIBED),
+        **picked(record, SUBSCRIBED),
         "customer": customer["id"] if isinstance(customer, dict) else customer,
-        "cancellation_details": _pick(record.get("cancellation_details") or {}, "feedback reason"),
+        "cancellation_details": picked(record.get("cancellation_details") or {}, "feedback reason"),
         "has_automatic_tax": bool((record.get("automatic_tax") or {}).get("enabled")),
-        "tax_rates": [_pick(rate, "inclusive") for rate in taxed],
+        "tax_rates": [picked(rate, "inclusive") for rate in taxed],
         "discounts": [_discount(client, account, each) for each in own or ([theirs] if theirs else [])],
         "items": [
             {
-                **_pick(item, "id quantity"), "price": _pick(item["price"], PRICED),
+                **picked(item, "id quantity"), "price": picked(item["price"], PRICED),
                 "discounts": [_discount(client, account, each) for each in item.get("discounts") or ()],
-                "tax_rates": [_pick(rate, "inclusive") for rate in item.get("tax_rates") or ()],
+                "tax_rates": [picked(rate, "inclusive") for rate in item.get("tax_rates") or ()],
             }
             for item in items
         ],
@@ -209,8 +204,8 @@ def _discount(client: Stripe, account: Account, discount: Record) -> Record:
             found = client.get(account, f"v1/coupons/{name}", **{"expand[]": "applies_to"}).json()
         except SkippedError:  # deleted; what it gave goes on, and what that was is not told
             found = {}
-        client.coupons[key] = _pick(found, "id percent_off amount_off currency duration applies_to")
-    return {**_pick(discount, "id start end"), "coupon": client.coupons.get(key, {})}
+        client.coupons[key] = picked(found, "id percent_off amount_off currency duration applies_to")
+    return {**picked(discount, "id start end"), "coupon": client.coupons.get(key, {})}
 
 
 CHANGED, DISCOUNTED = "customer.subscription.*", "customer.discount.*"
@@ -234,21 +229,21 @@ def _read(kind: Kind, client: Stripe, account: Account, window: Window) -> Itera
     since, until = ceil(window.since.timestamp()), ceil(window.until.timestamp())
     is_whole = window.start <= client.config.start_date or window.since < now - TOLD
     changed = _changes(kind, client, account, since)
-    as_of = _text(now.timestamp())
+    as_of = iso_text(now.timestamp())
     lists = kind.query | {"expand[]": [f"data.{name}" for name in kind.expand]} | {"created[lt]": until}
     seen: set[str] = set()
     for page in client.listed(account, kind.path, **lists, **({} if is_whole else {"created[gte]": since})):
         seen.update(record["id"] for record in page.records)
         at = {record["id"]: max(changed.get(record["id"], 0), record["created"]) for record in page.records}
         made = [
-            kind.kept(client, account, each) | {"changed_at": as_of if is_whole else _text(at[each["id"]])}
+            kind.kept(client, account, each) | {"changed_at": as_of if is_whole else iso_text(at[each["id"]])}
             for each in page.records
             if is_whole or at[each["id"]] < until
         ]
         yield Page(made, page.request)
     for identifier in sorted(changed.keys() - seen):
         if changed[identifier] < until:
-            yield _again(kind, client, account, identifier, as_of if is_whole else _text(changed[identifier]))
+            yield _again(kind, client, account, identifier, as_of if is_whole else iso_text(changed[identifier]))
 
 
 def _changes(kind: Kind, client: Stripe, account: Account, since: int) -> dict[str, int]:
@@ -268,7 +263,7 @@ def _again(kind: Kind, client: Stripe, account: Account, identifier: str, change
     except SkippedError:  # a draft that was deleted: it was never issued
         return Page([])
     record = answer.json()
-    kept = kind.kept(client, account, record) if not record.get("deleted") else _pick(record, "id object deleted")
+    kept = kind.kept(client, account, record) if not record.get("deleted") else picked(record, "id object deleted")
     return Page([kept | {"changed_at": changed}], answer.request)
 
 
@@ -277,16 +272,12 @@ def read_standing(client: Stripe, account: Account, window: Window) -> Iterator[
     on = {stream.name for stream in SOURCE.switched_on(client.config)}
     for name, kind in KINDS.items():
         for query in kind.once_a_week if name in on else ():
-            now = _text(datetime.now(UTC).timestamp())
+            now = iso_text(datetime.now(UTC).timestamp())
             expand = {"expand[]": [f"data.{name}" for name in kind.expand]}
             for page in client.listed(account, kind.path, **query, **expand):
                 yield Page(
                     [kind.kept(client, account, each) | {"changed_at": now} for each in page.records], page.request
                 )
-
-
-def _text(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 KINDS = {
