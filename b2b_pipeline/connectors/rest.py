@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,11 @@ def _member(node: Any, name: str) -> dict[str, Any]:
 def picked(record: Mapping[str, Any], names: str) -> Record:
     """Some members of a record; what people have written, and what is about them, stays out."""
     return {name: record[name] for name in names.split() if name in record}
+
+
+def beginning(config: Config) -> float:
+    """When the first day begins that counts, in epoch seconds."""
+    return datetime.combine(config.start_date, time(), config.zone).timestamp()
 
 
 def iso_text(seconds: float) -> str:

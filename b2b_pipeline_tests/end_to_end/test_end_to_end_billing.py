@@ -26,11 +26,12 @@ from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.truth_billing import METRICS
 
 UNTIL = FIRST_UNTIL + timedelta(days=5)
+FIRST = START + timedelta(days=6)  # the first day that is read; there are subscriptions of before
 BILLING = ("stripe", "chargebee")
 SETTINGS = f"""\
 timezone: Europe/Berlin
 currency: EUR
-start_date: {START}
+start_date: {FIRST}
 system_of_record: files
 sources: {{ecb: {{}}, {", ".join(f"{name}: {{}}" for name in BILLING)}}}
 """
@@ -44,7 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     world = make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=150)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
     found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
+    for start, until in ((FIRST, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
         if until > FIRST_UNTIL:
             advance(world, (until - FIRST_UNTIL).days)
         with inside(found) as pipeline, served(world):
@@ -75,6 +76,12 @@ def test_lines_add_up_to_their_invoices(shop: Pipeline) -> None:
     assert of_lines == {(row["source"], row["invoice_id"]): row["amount"] for row in shop.warehouse.rows(bills)} != {}
 
 
+def test_what_began_before_the_first_day_is_there_and_what_was_invoiced_before_is_not(shop: Pipeline) -> None:
+    early = [row for row in shop.warehouse.rows(select(subscription)) if row["date_day"] < FIRST]
+    assert {row["source"] for row in early} == {*BILLING}
+    assert min(row["date_day"] for row in shop.warehouse.rows(select(invoice))) >= FIRST
+
+
 def test_every_subscription_and_invoice_is_of_a_customer(shop: Pipeline) -> None:
     known = {(row["source"], row["customer_id"]) for row in shop.warehouse.rows(select(customer))}
     for table in (subscription, invoice):
@@ -86,5 +93,5 @@ def test_without_a_billing_system_nothing_is_known_of_invoices(shop: Pipeline) -
     config = shop.config.model_copy(deep=True)
     for name in BILLING:
         del config.sources[name]
-    answers = ask(shop.warehouse, config, [*METRICS], START, UNTIL, [])
+    answers = ask(shop.warehouse, config, [*METRICS], FIRST, UNTIL, [])
     assert {answer.metric.name: answer.value for answer in answers} == dict.fromkeys(METRICS)

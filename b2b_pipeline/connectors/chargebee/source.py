@@ -49,7 +49,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import Listing, iso_text, picked, readable
+from b2b_pipeline.connectors.rest import Listing, beginning, iso_text, picked, readable
 from b2b_pipeline.errors import TransientError
 from b2b_pipeline.privacy import keep_secret
 
@@ -160,6 +160,8 @@ def _read(kind: str, client: Chargebee, account: Account, window: Window) -> Ite
         for each in page.records:
             record = each[kind]
             at = next(record[name] for name in ("updated_at", "created_at", "generated_at", "date") if record.get(name))
+            if record.get("status") != "pending" and record.get("date", until) < beginning(client.config):
+                continue  # it was issued before the first day that counts
             if at < until and (is_first or at >= since):
                 found.append(KEPT[kind](client, record) | {"changed_at": iso_text(at)})
         yield Page(found, page.request)

@@ -34,7 +34,7 @@ from b2b_pipeline.connectors.auth import StaticToken
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
 from b2b_pipeline.connectors.http import Answer, Fatal, Outcome, Session, Skip, Wait, by_status, follow, json_or_none
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import iso_text, picked, readable
+from b2b_pipeline.connectors.rest import beginning, iso_text, picked, readable
 from b2b_pipeline.connectors.stripe import rows
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.errors import PermanentError, SkippedError
@@ -238,12 +238,21 @@ def _read(kind: Kind, client: Stripe, account: Account, window: Window) -> Itera
         made = [
             kind.kept(client, account, each) | {"changed_at": as_of if is_whole else iso_text(at[each["id"]])}
             for each in page.records
-            if is_whole or at[each["id"]] < until
+            if (is_whole or at[each["id"]] < until) and not _is_past(each, client.config)
         ]
         yield Page(made, page.request)
     for identifier in sorted(changed.keys() - seen):
         if changed[identifier] < until:
             yield _again(kind, client, account, identifier, as_of if is_whole else iso_text(changed[identifier]))
+
+
+def _is_past(record: Record, config: Config) -> bool:
+    """Whether it was issued before the first day that counts; subscriptions and customers of before do count."""
+    if record["object"] not in ("invoice", "credit_note"):
+        return False
+    moves = record.get("status_transitions") or {"finalized_at": record["created"]}  # a credit note is issued at once
+    issued = record.get("effective_at") or moves["finalized_at"]
+    return issued is not None and issued < beginning(config)
 
 
 def _changes(kind: Kind, client: Stripe, account: Account, since: int) -> dict[str, int]:
@@ -263,6 +272,8 @@ def _again(kind: Kind, client: Stripe, account: Account, identifier: str, change
     except SkippedError:  # a draft that was deleted: it was never issued
         return Page([])
     record = answer.json()
+    if _is_past(record, client.config):
+        return Page([])
     kept = kind.kept(client, account, record) if not record.get("deleted") else picked(record, "id object deleted")
     return Page([kept | {"changed_at": changed}], answer.request)
 
@@ -275,9 +286,8 @@ def read_standing(client: Stripe, account: Account, window: Window) -> Iterator[
             now = iso_text(datetime.now(UTC).timestamp())
             expand = {"expand[]": [f"data.{name}" for name in kind.expand]}
             for page in client.listed(account, kind.path, **query, **expand):
-                yield Page(
-                    [kind.kept(client, account, each) | {"changed_at": now} for each in page.records], page.request
-                )
+                found = [each for each in page.records if not _is_past(each, client.config)]
+                yield Page([kind.kept(client, account, each) | {"changed_at": now} for each in found], page.request)
 
 
 KINDS = {
