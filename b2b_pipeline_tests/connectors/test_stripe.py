@@ -22,12 +22,12 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Skip, Stop, Wait
 from b2b_pipeline.connectors.stripe.rows import monthly
 from b2b_pipeline.connectors.stripe.source import SOURCE, VERSION, Stripe, accounts, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, TransientError
 from b2b_pipeline.privacy import mask
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import customer, invoice, invoice_line, subscription
 from b2b_pipeline_tests.support.installation import served
-from b2b_sandbox.billing import customers
+from b2b_sandbox.billing import OFF, customers
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
@@ -365,6 +365,19 @@ def test_what_a_subscription_brings_in_a_month_follows_from_its_prices() -> None
     assert brings(item(), item(usage="metered", unit=None)) == 12_000  # what is charged by use is left out
 
 
+def test_what_the_world_s_subscriptions_bring_in_a_month_is_what_their_plans_cost(sandbox: World) -> None:
+    stored = mapped(subscription, "subscription", fetch("subscription")).rows
+    brought = dict(zip(stored["subscription_id"], stored["mrr"], strict=True))
+    with sandbox.connect() as connection:
+        real = [each.subscription for each in customers(connection, sandbox.now(), "stripe")]
+    now = sandbox.now() // 1000
+    for its in real:
+        cost = its.plan.price * its.quantity / its.plan.months * (1 - OFF * its.has_coupon)
+        is_nothing = its.ended or its.paused or (its.trial or 0) > now
+        assert brought[f"sub_1{its.number:x}"] == (0 if is_nothing else round(cost, 6))
+    assert any(its.has_coupon and brought[f"sub_1{its.number:x}"] for its in real)
+
+
 def test_coupons_count_while_they_are_in_force() -> None:
     assert brings(item(), discounts=[off(percent_off=25.5)]) == 8_940
     assert brings(item(), discounts=[off(percent_off=50, duration="once")]) == 12_000
@@ -474,8 +487,10 @@ def test_connected_accounts_are_named_in_a_header_and_one_that_is_not_connected_
     assert list(accounts(connect(named), named).read) == [OURS]
     assert list(accounts(connect(config()), config()).read) == [OURS]
     other = config(accounts=["acct_other"])
-    with pytest.raises(PermanentError, match="may not read"):
+    with pytest.raises(ConfigError, match=r"none of them can be read: acct_other: .* does not reach this account"):
         accounts(connect(other), other)
+    both = config(accounts=[ACCOUNT, "acct_other"])
+    assert [each.account for each in accounts(connect(both), both).skipped] == ["acct_other"]
 
 
 def test_doctor_warns_of_a_key_that_may_write_and_of_one_of_test_mode(

@@ -31,7 +31,19 @@ import requests
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import StaticToken
-from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
+from b2b_pipeline.connectors.base import (
+    Account,
+    Accounts,
+    Finding,
+    Page,
+    Record,
+    Skipped,
+    Source,
+    Stream,
+    Window,
+    WindowPolicy,
+    choose,
+)
 from b2b_pipeline.connectors.http import Answer, Fatal, Outcome, Session, Skip, Wait, by_status, follow, json_or_none
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import beginning, iso_text, picked, readable
@@ -86,6 +98,8 @@ def classify(response: requests.Response) -> Outcome:
     if status == 401:
         ended = "the key has ended" if code == "api_key_expired" else "the key is not known"
         return Fatal(f"{ended} ({code})", auth=True, fix=RENEW)
+    if status == 403 and code == "account_invalid":
+        return Skip("the key does not reach this account, or Connect has not connected it")
     if status == 403:
         return Fatal("the key may not read this", auth=True, fix=f"give the key {PERMISSIONS}")
     if status == 404 and code == "resource_missing" and re.search(r"/v1/\w+/[^/]+$", response.url.partition("?")[0]):
@@ -309,13 +323,16 @@ def connect(config: Config) -> Stripe:
 
 def accounts(client: Stripe, config: Config) -> Accounts:
     """Those that are configured, which Connect must have connected; else the one of the key."""
-    named = config.sources["stripe"].accounts or [""]
-    found = (client.get(Account(name), "v1/account").json() for name in named)
-    return Accounts([
-        Account(each["id"], ((each.get("settings") or {}).get("dashboard") or {}).get("display_name") or "",
-                (each.get("default_currency") or "").upper() or None)
-        for each in found
-    ])  # fmt: skip
+    found: list[Account | Skipped] = []
+    for name in config.sources["stripe"].accounts or [""]:
+        try:
+            its = client.get(Account(name), "v1/account").json()
+        except SkippedError as error:
+            found.append(Skipped(name, str(error)))
+            continue
+        shown = ((its.get("settings") or {}).get("dashboard") or {}).get("display_name") or ""
+        found.append(Account(its["id"], shown, (its.get("default_currency") or "").upper() or None))
+    return choose(found, config.sources["stripe"].accounts, "sources.stripe.accounts")
 
 
 def probe(client: Stripe, config: Config) -> list[Finding]:
