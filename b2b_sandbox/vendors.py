@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
     dynamics,
+    chargebee,
     ecb,
     google_ads,
     hubspot,
@@ -20,6 +21,7 @@ from b2b_sandbox import (
     pipedrive,
     reddit_ads,
     salesforce,
+    stripe,
     tiktok_ads,
     x_ads,
     zoho_crm,
@@ -42,4 +44,6 @@ VENDORS: dict[str, Vendor] = {
     "zoho_crm": zoho_crm,
     "mailchimp": mailchimp,
     "klaviyo": klaviyo,
+    "stripe": stripe,
+    "chargebee": chargebee,
 }  # fmt: skip

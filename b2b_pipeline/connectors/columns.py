@@ -167,11 +167,38 @@ def units(micros: pd.Series) -> pd.Series:
     return units.fillna(text + " micros").astype(object).where(micros.notna(), None)
 
 
+def major_units(amounts: pd.Series, currency: pd.Series, digits: Mapping[str, int]) -> pd.Series:
+    """Whole numbers of a currency's smallest unit -> units as exact decimal text; two digits where `digits` has none.
+
+    What is none will fail as an amount.
+    """
+    places = currency.astype("string").str.upper().map(digits).fillna(2).astype(int)
+    return pd.Series(
+        [_major(amount, places_) for amount, places_ in zip(amounts, places, strict=True)],
+        index=amounts.index, dtype=object,
+    )  # fmt: skip
+
+
+def _major(amount: Any, places: int) -> Any:
+    if amount is None or amount != amount:  # NaN
+        return None
+    if isinstance(amount, bool) or not (isinstance(amount, int) or (isinstance(amount, float) and amount.is_integer())):
+        return f"{amount} of the smallest unit"
+    return format(Decimal(int(amount)).scaleb(-places), "f")
+
+
 def require(records: pd.DataFrame, *paths: str) -> None:
     """Raises KeyError for a field that no record has, though it decides what counts: that would say something."""
     for path in paths:
         if path not in records.columns:
             raise KeyError(path)
+
+
+def utc_from_seconds(values: pd.Series) -> pd.Series:
+    """Epoch seconds -> UTC timestamps; anything else stays as it is."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    stamps = pd.to_datetime(numbers, unit="s", utc=True, errors="coerce").astype(object)
+    return stamps.where(stamps.notna(), values)
 
 
 def utc_from_ms(values: pd.Series) -> pd.Series:

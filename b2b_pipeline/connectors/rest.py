@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +128,21 @@ def _at(answer: Answer, path: str) -> tuple[dict[str, Any], Any]:
 def _member(node: Any, name: str) -> dict[str, Any]:
     found = node.get(name) if isinstance(node, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def picked(record: Mapping[str, Any], names: str) -> Record:
+    """Some members of a record; what people have written, and what is about them, stays out."""
+    return {name: record[name] for name in names.split() if name in record}
+
+
+def beginning(config: Config) -> float:
+    """When the first day begins that counts, in epoch seconds."""
+    return datetime.combine(config.start_date, time(), config.zone).timestamp()
+
+
+def iso_text(seconds: float) -> str:
+    """Epoch seconds as the ISO text that dates a record."""
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat()
 
 
 def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) -> Iterator[Finding]:

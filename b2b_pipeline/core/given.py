@@ -37,6 +37,9 @@ HINTS = {
     "spend.clicks": "nothing gives clicks: map clicks",
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
+    "invoice.amount": "nothing gives invoices: read a billing system",
+    "subscription.started_at": "nothing gives subscriptions: read a billing system",
+    "subscription.ended_at": "nothing gives subscriptions: read a billing system",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }
 

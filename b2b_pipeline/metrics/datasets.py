@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import literal
+from sqlalchemy import false, func, literal
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
@@ -11,9 +11,11 @@ from b2b_pipeline.warehouse.tables import (
     deal,
     email_recipient,
     email_summary,
+    invoice,
     person,
     spend,
     stage_entry,
+    subscription,
 )
 
 _OF_DEALS = {"owner": deal.c.owner, "product": deal.c.product, "region": deal.c.region}
@@ -55,3 +57,15 @@ RECIPIENTS = Dataset(email_recipient, {
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
 })  # fmt: skip
+INVOICES = Dataset(
+    invoice,
+    {"currency": invoice.c.currency, "source": invoice.c.source},
+    counts=lambda config: (
+        (func.coalesce(invoice.c.status, "") != "void") & ~func.coalesce(invoice.c.is_deleted, false())
+    ),
+)
+SUBSCRIPTIONS = Dataset(
+    subscription,
+    {"currency": subscription.c.currency, "source": subscription.c.source, "subscription_plan": subscription.c.plan},
+    counts=lambda config: subscription.c.started_at.is_not(None) & ~func.coalesce(subscription.c.is_deleted, false()),
+)

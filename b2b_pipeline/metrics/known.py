@@ -62,7 +62,8 @@ class Known:
         legs = [leg for term in metric.terms for leg in COMPONENTS[term.measure].legs]
         needs = {need: None for leg in legs for need in (*leg.needs, *leg.dated)}
         silent = [f"{name}: {need.hint}" for need in needs for name in self._facts.silent(need)]
-        is_level = any(COMPONENTS[name].aggregate is Aggregate.LEVEL for name in metric.components)
+        of_deals = (COMPONENTS[name] for name in metric.components if deal.name in COMPONENTS[name].tables)
+        is_level = any(measure.aggregate is Aggregate.LEVEL for measure in of_deals)
         return [
             *silent,
             *(self._of_levels if is_level else []),

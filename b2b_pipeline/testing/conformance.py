@@ -238,7 +238,7 @@ class Conformance:
 _held: dict[tuple[Any, ...], list[Record]] = {}
 WRITTEN_BY_US = {
     "dimensions", "slice_id", "loaded_at", "run_id", "amount_reporting", "spend_reporting", "conv_value_reporting",
-    "fx_date",
+    "mrr_reporting", "fx_date",
 }  # fmt: skip
 
 

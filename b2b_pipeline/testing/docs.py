@@ -15,7 +15,7 @@ from b2b_pipeline.testing.contract import contract_of
 
 KINDS = {
     "report": "a report by day", "changes": "what changed", "snapshot": "a list, as it is now",
-    "sweep": "a list of ids, to see what is gone",
+    "sweep": "a list of what there is, to see what is gone or has changed",
 }  # fmt: skip
 
 

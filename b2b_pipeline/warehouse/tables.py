@@ -322,9 +322,10 @@ subscription = _core(
     *_text("subscription_id", "customer_id", "status", "plan", "cancel_reason"), *_count("quantity"),
     *_at("created_at", "updated_at"), *_day("date_day"),
     *_at("started_at", "trial_ends_at", "canceled_at", "ended_at"), *_money("mrr"), *_text("currency"),
-    *_money("mrr_reporting"), *_day("fx_date"), *_flag("is_deleted"),
-    grain="One row per subscription, as it is now; `date_day` is the day it started, `mrr` what it brings in a month, "
-          "tax and what is charged by use left out.",
+    *_money("mrr_reporting"), *_day("fx_date"), *_flag("is_deleted"), *_day("ended_day"),
+    grain="One row per subscription, as it is now; `date_day` is the day it started to be paid for, after its trial, "
+          "`ended_day` the day it ended. One that ended before it was paid for has no `started_at`. `mrr` is what it "
+          "brings in a month, tax and what is charged by use left out: 0 while it is on trial, paused or ended.",
     key=("source", "subscription_id"), version="updated_at", required=("customer_id",),
 )  # fmt: skip
 
@@ -334,8 +335,10 @@ invoice = _core(
     *_at("issued_at", "due_at", "paid_at", "updated_at"), *_day("date_day"),
     *_money("amount", "tax", "amount_paid"), *_text("currency"), *_money("amount_reporting"), *_day("fx_date"),
     *_flag("is_deleted"),
-    grain="One row per invoice or credit note that was issued. `amount` is without tax; a credit note's is negative.",
-    key=("source", "kind", "invoice_id"), version="updated_at", required=("customer_id", "issued_at"),
+    grain="One row per invoice or credit note that was issued. `amount` is without tax; a credit note's is negative. "
+          "`status` is the billing system's word, but for one that was voided: void.",
+    key=("source", "kind", "invoice_id"), version="updated_at",
+    required=("customer_id", "issued_at", "amount", "currency"),
     allowed={"kind": ("invoice", "credit_note")},
 )  # fmt: skip
 

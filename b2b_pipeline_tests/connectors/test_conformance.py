@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
+import time_machine
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import MappingContext
+from b2b_pipeline.connectors.base import MappingContext, Record, Stream
 from b2b_pipeline.connectors.columns import local_day, utc
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.salesforce.source import OBJECTS
@@ -97,6 +98,20 @@ class TestMailchimp(OverTheSandbox):
 class TestKlaviyo(OverTheSandbox):
     source = SOURCES["klaviyo"]
     settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
+
+
+class TestStripe(OverTheSandbox):
+    """At the sandbox's clock, by which events are kept for 30 days."""
+
+    source = SOURCES["stripe"]
+
+    def _asked(self, stream: Stream, start: date, end: date) -> list[Record]:
+        with time_machine.travel(datetime(2026, 6, 16, 6, tzinfo=UTC)):
+            return super()._asked(stream, start, end)
+
+
+class TestChargebee(OverTheSandbox):
+    source = SOURCES["chargebee"]
 
 
 class TestEcb(OverTheSandbox):

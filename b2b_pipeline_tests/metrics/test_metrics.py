@@ -10,13 +10,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Date, create_engine, insert, literal
+from sqlalchemy import Date, Text, create_engine, insert, literal
 
 from b2b_pipeline.configuration.config import TAKEN, Config
 from b2b_pipeline.metrics import docs
 from b2b_pipeline.metrics.answer import Answer
 from b2b_pipeline.metrics.kinds import Cohort, Linear, Quantile
-from b2b_pipeline.metrics.model import Join, Measure, Metric, ModelError, Term
+from b2b_pipeline.metrics.model import Aggregate, Join, Measure, Metric, ModelError, Term
 from b2b_pipeline.metrics.periods import GRAINS
 from b2b_pipeline.metrics.plan import Asked, Bounds, plan
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, DIMENSIONS, FAMILIES, METRICS, borrowed_families
@@ -32,6 +32,7 @@ FIXED_NAMES = (  # noqa: SIM905 - readable
     "average_deal_size bookings cycle_days_mean cycle_days_median new_customers cpa cac roas mer romi_multiple romi "
     "roi email_sends email_deliveries email_open_rate email_click_rate email_bounce_rate email_unsubscribe_rate "
     "revenue_first_touch revenue_last_touch "
+    "revenue_invoiced invoices average_customer_value new_subscriptions churned_subscriptions active_subscriptions "
 ).split()
 WITH_EXAMPLE = [metric for metric in METRICS.values() if metric.example]
 
@@ -46,6 +47,14 @@ def computed(metric: Metric, given: Mapping[str, str]) -> Answer:
     with create_engine("duckdb:///:memory:").begin() as connection:
         kpi_component_daily.create(connection)
         for term in metric.terms:
+            if COMPONENTS[term.measure].aggregate is Aggregate.DISTINCT:  # then all is counted anew, of rows
+                (leg,), number = COMPONENTS[term.measure].legs, int(given[term.label])
+                leg.table.create(connection)
+                texts = [column.name for column in leg.table.c if isinstance(column.type, Text)]
+                (amount,) = (Decimal(value) / number for name, value in given.items() if name != term.label)
+                for n in range(number):
+                    words = dict.fromkeys(texts, str(n)) | {"kind": "invoice", "amount_reporting": amount}
+                    connection.execute(insert(leg.table).values(date_day=date(2026, 3, 1), **words))
             row = {"component": term.measure, "axis": term.axis, "age": term.within, "n_rows": 1}
             value = Decimal(given[term.label])
             connection.execute(insert(kpi_component_daily).values(date_day=date(2026, 3, 1), value=value, **row))

@@ -28,7 +28,7 @@ NAMES = (  # of the member of an answer that holds its rows
 )  # fmt: skip
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
-    "x_ads", "pipedrive", "ecb",
+    "x_ads", "pipedrive", "ecb", "stripe", "chargebee",
     "dynamics",
     "zoho_crm",
     "mailchimp",
@@ -84,6 +84,12 @@ class Sandbox:
             case "mailchimp":
                 headers = {"Authorization": basic("any", f"{tokens.PRIVATE_APP_TOKEN}-us19")}
                 url, params = f"{self.url}/mailchimp/3.0/campaigns", {"count": 1, **params}
+            case "stripe":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url, params = f"{self.url}/stripe/v1/customers", {"limit": 1, **params}
+            case "chargebee":
+                url = f"{self.url}/chargebee/api/v2/customers"
+                return requests.get(url, {"limit": 1}, auth=(tokens.PRIVATE_APP_TOKEN, ""), timeout=10)
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"

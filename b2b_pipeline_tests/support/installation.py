@@ -55,6 +55,8 @@ CREDENTIALS = {
     "ZOHO_CRM_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "MAILCHIMP_API_KEY": f"{tokens.PRIVATE_APP_TOKEN}-us19",
     "KLAVIYO_API_KEY": tokens.PRIVATE_APP_TOKEN,
+    "STRIPE_API_KEY": f"rk_live_{tokens.PRIVATE_APP_TOKEN}",
+    "CHARGEBEE_API_KEY": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
