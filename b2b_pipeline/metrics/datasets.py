@@ -6,6 +6,7 @@ from sqlalchemy import literal
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
+    community_daily,
     cost_ledger,
     credit,
     deal,
@@ -55,3 +56,6 @@ RECIPIENTS = Dataset(email_recipient, {
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
 })  # fmt: skip
+COMMUNITIES = Dataset(community_daily, {
+    "network": community_daily.c.network, "community": community_daily.c.community_id,
+}, counts=lambda config: community_daily.c.network == "forum")  # fmt: skip

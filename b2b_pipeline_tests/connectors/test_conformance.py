@@ -81,6 +81,10 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestDiscourse(OverTheSandbox):
+    source = SOURCES["discourse"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -24,7 +24,10 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "discourse",
 )  # fmt: skip
+
+NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
 
 
 class Sandbox:
@@ -73,6 +76,10 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "discourse":
+                headers = {"Api-Key": token or tokens.PRIVATE_APP_TOKEN, "Api-Username": "reporting"}
+                url = f"{self.url}/discourse/admin/reports/bulk.json"
+                params = {"reports[signups][start_date]": "2026-03-01", **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -109,9 +116,7 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
-    return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
-    )
+    return next(list(body[name]) for name in NAMES if name in body)
 
 
 @pytest.fixture(scope="module")
