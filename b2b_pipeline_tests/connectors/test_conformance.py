@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -83,6 +83,11 @@ class TestXAds(OverTheSandbox):
 
 class TestDiscourse(OverTheSandbox):
     source = SOURCES["discourse"]
+
+
+class TestDemandbase(OverTheSandbox):
+    source = SOURCES["demandbase"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}
 
 
 class TestEcb(OverTheSandbox):

@@ -25,6 +25,7 @@ VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
     "discourse",
+    "demandbase",
 )  # fmt: skip
 
 NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
@@ -76,6 +77,10 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "demandbase":
+                url = f"{self.url}/demandbase/data/intent/v1/companies/intent/query"
+                asked = {"keywordSetIds": [7303], "startDate": "2025-12-01", "endDate": "2026-03-11", **params}
+                return requests.post(url, json=asked, headers=headers, timeout=10)
             case "discourse":
                 headers = {"Api-Key": token or tokens.PRIVATE_APP_TOKEN, "Api-Username": "reporting"}
                 url = f"{self.url}/discourse/admin/reports/bulk.json"
