@@ -13,12 +13,24 @@ from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric, metric
 from b2b_sandbox.world import World
 
+FORUM = (
+    "community_members",
+    "community_new_members",
+    "community_topics",
+    "community_posts",
+    "community_likes",
+    "community_active_share",
+)
 METRICS: dict[str, Metric] = {
     "community_members": metric("count", "community_members", is_level=True),
     **{name: metric("count", name) for name in (
         "community_new_members", "community_topics", "community_posts", "community_likes",
     )},
     "community_active_share": metric("rate", "community_active_days", "community_member_days"),
+    **{name: metric("count", name) for name in (
+        "content_impressions", "content_clicks", "content_interactions", "pr_mentions", "pr_estimated_reach",
+    )},
+    "content_engagement_rate": metric("rate", "content_interactions", "content_impressions"),
 }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ HINTS = {
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
+    "pr_mention.estimated_reach": "nothing gives the reach of mentions: map estimated_reach",
     "community_daily.members": "nothing gives the members of a community: switch discourse on",
     "community_daily.active_members": "nothing says how many members were active: switch discourse on",
 }

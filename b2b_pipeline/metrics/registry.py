@@ -10,6 +10,7 @@ from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
     community,
+    content,
     email_engagement,
     funnel_conversion,
     lead_generation,
@@ -21,7 +22,7 @@ from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, Mode
 T = TypeVar("T")
 
 _OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
-         community)  # fmt: skip
+         community, content)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:

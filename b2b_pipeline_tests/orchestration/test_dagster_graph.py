@@ -31,6 +31,7 @@ OWNERS = {
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"],
     "kpi/community": ["team:marketing"],
+    "kpi/content": ["team:marketing"],
 }  # fmt: skip
 
 
