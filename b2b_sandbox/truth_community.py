@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from b2b_sandbox import linkedin_pages
 from b2b_sandbox.discourse import forum_at
 from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric, metric
 from b2b_sandbox.world import World
 
+CONTENT = ("content_impressions", "content_clicks", "content_interactions", "content_engagement_rate")
 FORUM = (
     "community_members",
     "community_new_members",
@@ -49,6 +51,17 @@ def forum_facts(world: World, connection: sqlite3.Connection, now: int, zone: Zo
     while day <= _day(now):
         yield Fact("community_member_days", day, None, Decimal(sum(at <= day for at in joined)))
         day += timedelta(days=1)
+
+
+def page_facts(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
+    """Of the days of two months: what they are told to be now."""
+    of = {"content_impressions": ("impressionCount",), "content_clicks": ("clickCount",),
+          "content_interactions": ("likeCount", "commentCount", "shareCount")}  # fmt: skip
+    for page in linkedin_pages.OURS:
+        for day in (_day(now) - timedelta(days=n) for n in range(1, 62)):
+            told = linkedin_pages.counts(page, day, now)
+            for component, names in of.items():
+                yield Fact(component, day, None, Decimal(sum(told[name] for name in names)))
 
 
 def _day(at: int) -> date:

@@ -18,4 +18,5 @@ METRICS: dict[str, Metric] = {
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "discourse": truth_community.forum_facts,
+    "linkedin_pages": truth_community.page_facts,
 }

@@ -14,6 +14,7 @@ from b2b_sandbox import (
     google_ads,
     hubspot,
     linkedin_ads,
+    linkedin_pages,
     meta_ads,
     microsoft_ads,
     pipedrive,
@@ -38,4 +39,5 @@ VENDORS: dict[str, Vendor] = {
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "discourse": discourse,
     "demandbase": demandbase,
+    "linkedin_pages": linkedin_pages,
 }  # fmt: skip

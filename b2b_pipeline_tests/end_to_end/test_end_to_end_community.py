@@ -1,4 +1,4 @@
-"""A company with a forum: every metric of it is that of the world."""
+"""A company with a forum and pages at LinkedIn: every metric of them is that of the world."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from b2b_sandbox.generate import advance, make_world
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 6)
 UNTIL = FIRST_UNTIL + timedelta(days=3)
-SOURCES = ("discourse",)
+SOURCES = ("discourse", "linkedin_pages")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
 
 
 @pytest.mark.parametrize("by", [("day",), ("month",), ("day", "channel"), ()])
-def test_every_metric_of_the_forum_is_that_of_the_world(
+def test_every_metric_of_communities_and_content_is_that_of_the_world(
     installed: Installation, shop: Pipeline, by: tuple[str, ...]
 ) -> None:
-    assert_true(installed, shop, UNTIL, by, names=truth_community.FORUM, platforms=SOURCES)
+    assert_true(installed, shop, UNTIL, by, names=(*truth_community.FORUM, *truth_community.CONTENT), platforms=SOURCES)

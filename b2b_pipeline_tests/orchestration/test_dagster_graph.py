@@ -45,7 +45,8 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
             "  tiktok_ads: {}\n  x_ads: {}\n"
             "  discourse: {}\n"
-            "  demandbase: {}",
+            "  demandbase: {}\n"
+            "  linkedin_pages: {}",
         ),
         encoding="utf-8",
     )

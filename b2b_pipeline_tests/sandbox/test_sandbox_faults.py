@@ -26,6 +26,7 @@ VENDORS = (
     "x_ads", "pipedrive", "ecb",
     "discourse",
     "demandbase",
+    "linkedin_pages",
 )  # fmt: skip
 
 NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
@@ -77,6 +78,10 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "linkedin_pages":
+                headers |= {"LinkedIn-Version": "202607"}
+                url = f"{self.url}/linkedin_pages/rest/organizationAcls"
+                params = {"q": "roleAssignee", **params}
             case "demandbase":
                 url = f"{self.url}/demandbase/data/intent/v1/companies/intent/query"
                 asked = {"keywordSetIds": [7303], "startDate": "2025-12-01", "endDate": "2026-03-11", **params}
