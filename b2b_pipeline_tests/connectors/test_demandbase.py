@@ -148,7 +148,8 @@ def finished(vendor: responses.RequestsMock, text: str | bytes, **told: Any) -> 
 
 
 def test_an_activity_is_a_touch_of_its_account_and_of_no_person(vendor: responses.RequestsMock) -> None:
-    finished(vendor, file([*FIELDS]))
+    of_nobody = ["9005", "", "", "2026-07-01", "Web Visit"]
+    finished(vendor, file([*FIELDS], [*ROWS, of_nobody]))
     stored = mapped("activity", fetch("activity", JULY))
     assert stored.rejects.empty
     names = ["touch_id", "record_key", "account_id", "account_domain", "date_day", "touch_type", "asset", "channel"]

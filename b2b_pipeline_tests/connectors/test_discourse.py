@@ -229,7 +229,7 @@ def test_members_are_those_of_the_last_day_and_are_never_added_up_over_days(
         pipeline = Pipeline.from_environment()
         migrated(pipeline.warehouse)
         with served(world):
-            report = pipeline.ingest("discourse", "forum_daily", date(2026, 5, 20), UNTIL, "first")
+            report = pipeline.ingest("discourse", "forum_daily", date(2026, 5, 20), UNTIL + timedelta(days=1), "first")
         assert not report.failed
         rebuild(pipeline, "first", replay=False)
         rows = pipeline.warehouse.rows(select(community_daily).order_by(community_daily.c.date_day))
@@ -237,11 +237,13 @@ def test_members_are_those_of_the_last_day_and_are_never_added_up_over_days(
         (all_,) = ask(pipeline.warehouse, pipeline.config, ["community_members"], start, end)
         weeks = ask(pipeline.warehouse, pipeline.config, ["community_members"], start, end, ["week"])
         (before,) = ask(pipeline.warehouse, pipeline.config, ["community_members"], date(2026, 5, 1), date(2026, 5, 2))
+        *_, june = ask(pipeline.warehouse, pipeline.config, ["community_members"], start, by=["month"])
         (share,) = ask(pipeline.warehouse, pipeline.config, ["community_active_share"], start, end)
         with pytest.raises(QuestionError, match="cannot be split by 'country'"):
             ask(pipeline.warehouse, pipeline.config, ["community_members"], start, end, ["country"])
     assert (all_.value, all_.complete) == (by_day[end], True)
     assert [answer.value for answer in weeks] == [by_day[date(2026, 5, 31) + timedelta(weeks=n)] for n in range(3)]
+    assert (june.value, june.complete) == (by_day[UNTIL], True), "a month that is not over ends yesterday"
     assert (before.value, before.complete) == (None, False), "days that nobody has read"
     active = sum(row["active_members"] for row in rows if start <= row["date_day"] <= end)
     assert share.value == Fraction(active, sum(n for day, n in by_day.items() if start <= day <= end))

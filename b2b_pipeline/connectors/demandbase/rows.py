@@ -19,17 +19,18 @@ DAY = r"\d{4}-\d\d-\d\d"
 
 
 def engagement(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per activity. A date without a time is that day."""
+    """One row per activity of an account; one of none is nobody's touch. A date without a time is that day."""
     at, account, identifier = (column(records, name) for name in ("activity_date", "account_id", "id"))
     is_day = at.astype("string").str.fullmatch(DAY).fillna(False).astype(bool)
     days = at.where(is_day, None)
-    return _rows(
+    rows = _rows(
         records, context, identifier, "demandbase:activity:" + identifier.astype("string"),
         _key(ACCOUNT, account), account, column(records, "account_domain"), "account_engagement",
         touched_at=_starts(days, context).where(is_day, utc(at)),
         date_day=days.where(is_day, local_day(at, context.config.zone)),
         asset=column(records, "activity_type"), evidence=None,
     )  # fmt: skip
+    return rows[account.notna()]
 
 
 def intent(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
