@@ -57,7 +57,7 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
     """The paths of one app and one member. `page_size`: of listings; `most`: rows that a report has at most."""
 
     async def token(request: Request) -> Response:
-        return _token(await tokens.form(request))
+        return give_token(await tokens.form(request))
 
     def accounts(call: Call) -> Shown:
         with world.connect() as connection:
@@ -73,7 +73,7 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
     def conversions(call: Call) -> Shown:
         account, start, count = call.query("account"), int(call.query("start", "0")), int(call.query("count", "10"))
         if call.query("q") != "account":
-            raise _refused(400, "QUERY_PARAM_NOT_ALLOWED", "Invalid query parameters passed to request")
+            raise refused(400, "QUERY_PARAM_NOT_ALLOWED", "Invalid query parameters passed to request")
         rules = [_rule(account, *rule) for rule in RULES]
         paging = {"start": start, "count": count, "links": [], "total": len(rules)}
         return {"paging": paging, "elements": rules[start : start + count]}
@@ -86,7 +86,7 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
                 found += _report(connection, account, asked, call.now)
         return {"paging": {"start": 0, "count": 10, "links": []}, "elements": found[:most]}
 
-    at = partial(route, world, enter=partial(_enter, world))
+    at = partial(route, world, enter=partial(enter, world))
     return [
         Route("/oauth/v2/authorization", tokens.consent(VENDOR)),
         Route("/oauth/v2/accessToken", token, methods=["POST"]),
@@ -97,25 +97,25 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
     ]
 
 
-def _enter(world: World, request: Request) -> dict[str, str]:
-    problem = tokens.problem(world, VENDOR, tokens.bearer(request))
+def enter(world: World, request: Request, vendor: str = VENDOR) -> dict[str, str]:
+    problem = tokens.problem(world, vendor, tokens.bearer(request))
     if problem == "missing":
         body = {"message": "Empty oauth2_access_token", "serviceErrorCode": 401, "status": 401}
         raise Refused(JSONResponse(body, 401))
     if problem:
-        raise Refused(_unauthorized(problem))
+        raise Refused(unauthorized(problem))
     version = request.headers.get("linkedin-version", "")
     if not version:
-        raise _refused(
+        raise refused(
             400, "VERSION_MISSING", "A version must be present. Please specify a version by adding the header"
         )
     if not re.fullmatch(r"\d{6}", version) or not OLDEST <= version <= NEWEST:
-        raise _refused(426, "NONEXISTENT_VERSION", f"Requested version {version}01 is not active")
+        raise refused(426, "NONEXISTENT_VERSION", f"Requested version {version}01 is not active")
     return {"x-restli-protocol-version": request.headers.get("x-restli-protocol-version", "1.0.0")}
 
 
-def _token(fields: dict[str, str]) -> Response:
-    problem = tokens.grant_problem(VENDOR, fields, ("refresh_token", "authorization_code"))
+def give_token(fields: dict[str, str], vendor: str = VENDOR, scope: str = "r_ads,r_ads_reporting") -> Response:
+    problem = tokens.grant_problem(vendor, fields, ("refresh_token", "authorization_code"))
     if problem == "invalid_client" or "code_verifier" in fields:  # https://github.com/nextauthjs/next-auth/issues/8831
         body = {"error": "invalid_client", "error_description": "Client authentication failed"}
         return JSONResponse(body, 401)
@@ -124,8 +124,8 @@ def _token(fields: dict[str, str]) -> Response:
         return JSONResponse({"error": "invalid_request", "error_description": description}, 400)
     year = {"refresh_token": tokens.REFRESH_TOKEN, "refresh_token_expires_in": 31_536_000}
     return JSONResponse({
-        "access_token": tokens.issue(VENDOR, TOKEN_LIFETIME), "expires_in": int(TOKEN_LIFETIME),
-        "scope": "r_ads,r_ads_reporting", **year,
+        "access_token": tokens.issue(vendor, TOKEN_LIFETIME), "expires_in": int(TOKEN_LIFETIME),
+        "scope": scope, **year,
     })  # fmt: skip
 
 
@@ -135,11 +135,11 @@ def _token(fields: dict[str, str]) -> Response:
 def _listed(call: Call, found: list[Shown], page_size: int) -> Shown:
     size, fields = call.query("pageSize", "100"), call.query("fields")
     if call.query("q") != "search" or not size.isdecimal() or not 1 <= int(size) <= 1000:
-        raise _refused(400, "QUERY_PARAM_NOT_ALLOWED", "Invalid query parameters passed to request")
+        raise refused(400, "QUERY_PARAM_NOT_ALLOWED", "Invalid query parameters passed to request")
     try:
         shown, token = page(found, call.query("pageToken"), min(int(size), page_size))
     except ValueError:
-        raise _refused(400, "INVALID_VALUE_FOR_FIELD", "Invalid page token") from None
+        raise refused(400, "INVALID_VALUE_FOR_FIELD", "Invalid page token") from None
     if fields:
         shown = [{name: row[name] for name in fields.split(",") if name in row} for row in shown]
     return {"elements": shown, "metadata": {"nextPageToken": token} if token else {}}
@@ -198,13 +198,13 @@ def _asked(query: str) -> dict[str, Any]:
     fields = unquote(given.get("fields", "impressions,clicks")).split(",")
     pivot = given.get("pivot", "")
     if None in days or not listed or (given.get("q"), given.get("timeGranularity")) != ("analytics", "DAILY"):
-        raise _refused(400, "PARAM_INVALID", "Invalid param. Please see errorDetails for more information.")
+        raise refused(400, "PARAM_INVALID", "Invalid param. Please see errorDetails for more information.")
     if (
         pivot not in ("CAMPAIGN", "ACCOUNT")
         or len(fields) > 20
         or not {*fields} <= {*METRICS, "dateRange", "pivotValues"}
     ):
-        raise _refused(400, "FIELD_INVALID", "Invalid value for field pivot or fields")
+        raise refused(400, "FIELD_INVALID", "Invalid value for field pivot or fields")
     accounts = [urn.rpartition("%3A")[2] for urn in listed[1].split(",")]
     return {"accounts": accounts, "pivot": pivot, "fields": fields, "days": days}
 
@@ -246,33 +246,33 @@ def _range(day: date) -> Shown:
 # -- what goes wrong, in LinkedIn's words
 
 
-def _error(status: int, code: str, message: str, service: int | None = None) -> Response:
+def error(status: int, code: str, message: str, service: int | None = None) -> Response:
     more = {} if service is None else {"serviceErrorCode": service}
     return JSONResponse({"status": status, **more, "code": code, "message": message}, status)
 
 
-def _refused(status: int, code: str, message: str) -> Refused:
-    return Refused(_error(status, code, message))
+def refused(status: int, code: str, message: str) -> Refused:
+    return Refused(error(status, code, message))
 
 
-def _unauthorized(problem: str) -> Response:
+def unauthorized(problem: str) -> Response:
     if problem == "expired":
-        return _error(401, "EXPIRED_ACCESS_TOKEN", "The token used in the request has expired", 65602)
-    return _error(401, "INVALID_ACCESS_TOKEN", "Invalid access token", 65600)
+        return error(401, "EXPIRED_ACCESS_TOKEN", "The token used in the request has expired", 65602)
+    return error(401, "INVALID_ACCESS_TOKEN", "Invalid access token", 65600)
 
 
-def _throttled(wait: int | None, daily: bool) -> Response:
+def throttled(wait: int | None, daily: bool) -> Response:
     """Without a Retry-After, whatever `wait` says."""
     limit = "APPLICATION_AND_MEMBER DAY" if daily else "APPLICATION_AND_MEMBER MINUTE"
     message = f"Resource level throttle {limit} limit for calls to this resource is reached."
-    return _error(429, "TOO_MANY_REQUESTS", message, 101)
+    return error(429, "TOO_MANY_REQUESTS", message, 101)
 
 
 DIALECT = Dialect(
-    throttled=_throttled,
-    broken=lambda: _error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error"),
-    expired=partial(_unauthorized, "expired"),
-    missing_scope=lambda scope: _error(403, "ACCESS_DENIED", f"Not enough permissions to access: {scope}", 100),
+    throttled=throttled,
+    broken=lambda: error(500, "INTERNAL_SERVER_ERROR", "Internal Server Error"),
+    expired=partial(unauthorized, "expired"),
+    missing_scope=lambda scope: error(403, "ACCESS_DENIED", f"Not enough permissions to access: {scope}", 100),
     cursor=asked_by("pageToken"),
     repeat=lambda cursor, answer: answer.update(metadata={"nextPageToken": cursor}),
     rows=("elements",),

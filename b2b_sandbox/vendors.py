@@ -10,12 +10,15 @@ from starlette.routing import BaseRoute
 from b2b_sandbox import (
     dynamics,
     chargebee,
+    demandbase,
+    discourse,
     ecb,
     google_ads,
     hubspot,
     klaviyo,
     linkedin_ads,
     mailchimp,
+    linkedin_pages,
     meta_ads,
     microsoft_ads,
     pipedrive,
@@ -46,4 +49,7 @@ VENDORS: dict[str, Vendor] = {
     "klaviyo": klaviyo,
     "stripe": stripe,
     "chargebee": chargebee,
+    "discourse": discourse,
+    "demandbase": demandbase,
+    "linkedin_pages": linkedin_pages,
 }  # fmt: skip

@@ -27,6 +27,14 @@ COUNTED = {
         "conv_value_platform": "value of conversions",
     },
     "email_summary": {name: name for name in SUMMED},
+    "community_daily": {
+        "members": "members", "new_members": "new members", "active_members": "active members", "topics": "topics",
+        "posts": "posts", "likes": "likes",
+    },
+    "content_daily": {
+        "impressions": "impressions", "clicks": "clicks", "likes": "likes", "comments": "comments", "shares": "shares",
+    },
+    "pr_mention": {"estimated_reach": "estimated reach"},
 }  # fmt: skip
 CLICK_IDS = ("gclid", "msclkid", "fbclid", "li_fat_id", "ttclid", "twclid")
 DELIMITERS = (",", ";", "\t", "|")

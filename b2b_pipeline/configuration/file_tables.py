@@ -331,6 +331,27 @@ class TouchpointTable(Table):
     columns: TouchpointColumns
 
 
+class PrMentionColumns(_Section):
+    mention_id: Id | None = None
+    published_at: Moment
+    updated_at: Moment | None = None
+    outlet: Text | None = None
+    title: Text | None = None
+    url: Text | None = None
+    tone: Text | None = None
+    campaign_id: Id | None = None
+    estimated_reach: Number | None = None
+
+
+class PrMentionTable(Table):
+    """One row per mention of us in the press or by others, as a monitor lists them; `estimated_reach` is its estimate.
+
+    Without `mention_id` a mention is known by its content: the same row in two exports is one.
+    """
+
+    columns: PrMentionColumns
+
+
 class Tables(_Section):
     lead: LeadTable | None = None
     stage_event: StageEventTable | None = None
@@ -341,6 +362,7 @@ class Tables(_Section):
     cost_ledger: CostTable | None = None
     touchpoint: TouchpointTable | None = None
     fx_rate: RateTable | None = None
+    pr_mention: PrMentionTable | None = None
 
     @model_validator(mode="after")
     def _someone(self) -> Tables:

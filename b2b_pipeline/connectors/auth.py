@@ -153,7 +153,7 @@ class OAuthToken:
             raise TransientError(f"{endpoint}: the answer took too long") from None
         except requests.RequestException as error:
             raise failed(endpoint, error, self._url) from None
-        body = json_or_none(response)
+        body = _in_standard_words(json_or_none(response))
         where = f"{place(response)}: status {response.status_code}"
         status = response.status_code
         if status >= 500 or status == 429 or (status == 200 and body is None):
@@ -161,6 +161,14 @@ class OAuthToken:
         if status != 200 or not isinstance(body, dict) or not body.get("access_token"):
             raise refused(where, body if isinstance(body, dict) else {})
         return body
+
+
+def _in_standard_words(body: Any) -> Any:
+    """An answer with `accessToken` and `expiresIn`, as some spell them, has them in the standard's words, too."""
+    if not isinstance(body, dict):
+        return body
+    spelt = {"access_token": "accessToken", "expires_in": "expiresIn"}
+    return {**{name: body[other] for name, other in spelt.items() if other in body}, **body}
 
 
 def refused(where: str, body: Mapping[str, Any]) -> AuthError | TransientError:

@@ -15,7 +15,7 @@ from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.connectors.base import OF_NOW, Stream
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.blanks import of_blanks
-from b2b_pipeline.core.feeds import feeds
+from b2b_pipeline.core.feeds import Feed, feeds
 from b2b_pipeline.core.file_coverage import Books, in_quarantine, of_files
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.plan import by_account
@@ -39,13 +39,15 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
 
     What a vendor tells without days counts where it is read, if only to decide which rows stand: it is there only while
     it is not whole. A stream of another source's opportunities is left out whole: of
-    what else it gives, their stages, nothing is used. Of a file only its opportunities are.
+    what else it gives, their stages, nothing is used. Of a file only its opportunities are. Touches of a stream that
+    states no channel, as those of accounts, are nobody's: nothing is derived from them.
     """
     found = [
         (feed, part)
         for part in behind(table)
         for feed in feeds(part, config)
         if feed.kind in OF_NOW or part in inputs(table)
+        if table == part or not _is_nobodys(feed, part, config)
     ]
     others = {
         (feed.source, feed.stream)
@@ -58,6 +60,13 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
         for feed, part in found
         if (feed.source, feed.stream) not in others or (feed.kind == "collection" and part not in OF_RECORD)
     }
+
+
+def _is_nobodys(feed: Feed, part: str, config: Config) -> bool:
+    if part != tables.touchpoint.name or feed.files is not None:
+        return False
+    stated = SOURCES[feed.source].stream(feed.stream).states.get(part)
+    return stated is not None and not [*stated(config)]
 
 
 def amounts_behind(table: str, config: Config) -> set[tuple[str, str]]:

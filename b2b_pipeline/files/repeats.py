@@ -20,6 +20,7 @@ NOTES = "notes"  # in a frame's `attrs`: what was done that loses no row but sho
 ID = {
     "lead": "lead_id", "opportunity": "opp_id", "touchpoint": "touch_id", "cost_ledger": "cost_id",
     "email_event": "event_id", "identity_link": "lead_id",
+    "pr_mention": "mention_id",
 }  # fmt: skip
 _PREFIX = {"touchpoint": "files:touchpoint:", "identity_link": "files:lead:"}
 _NO_CONTENT = {"source_id", "vendor_stage"}  # where a row stands, and the file's own word for what our column says

@@ -482,6 +482,18 @@ def _email_summary(sheet: Sheet) -> pd.DataFrame:
     )  # fmt: skip
 
 
+def _mention(sheet: Sheet) -> pd.DataFrame:
+    published_at = sheet["published_at"]
+    return sheet.frame(
+        {
+            "mention_id": sheet.own_id("mention_id"), "published_at": published_at,
+            "date_day": _day(published_at, sheet), "estimated_reach": _count(sheet, "estimated_reach"),
+            "is_deleted": False,
+        },
+        "updated_at", "outlet", "title", "url", "tone", "campaign_id",
+    )  # fmt: skip
+
+
 _BUILD: dict[str, Callable[[Sheet], pd.DataFrame]] = {
     "lead": _lead,
     "stage_event": _stage_event,
@@ -492,6 +504,7 @@ _BUILD: dict[str, Callable[[Sheet], pd.DataFrame]] = {
     "cost_ledger": _cost,
     "touchpoint": _touchpoint,
     "fx_rate": _rate,
+    "pr_mention": _mention,
 }
 
 

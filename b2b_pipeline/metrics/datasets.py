@@ -6,6 +6,8 @@ from sqlalchemy import false, func, literal
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
+    community_daily,
+    content_daily,
     cost_ledger,
     credit,
     deal,
@@ -13,6 +15,7 @@ from b2b_pipeline.warehouse.tables import (
     email_summary,
     invoice,
     person,
+    pr_mention,
     spend,
     stage_entry,
     subscription,
@@ -69,3 +72,14 @@ SUBSCRIPTIONS = Dataset(
     {"currency": subscription.c.currency, "source": subscription.c.source, "subscription_plan": subscription.c.plan},
     counts=lambda config: subscription.c.started_at.is_not(None) & ~func.coalesce(subscription.c.is_deleted, false()),
 )
+COMMUNITIES = Dataset(community_daily, {
+    "network": community_daily.c.network, "community": community_daily.c.community_id,
+}, counts=lambda config: community_daily.c.network == "forum")  # fmt: skip
+# Of what is counted to date nobody knows on which day it happened.
+CONTENT = Dataset(content_daily, {
+    "network": content_daily.c.network, "account": content_daily.c.account_id,
+    "content_type": content_daily.c.content_type, "topic": content_daily.c.topic,
+}, counts=lambda config: content_daily.c.counted == "day")  # fmt: skip
+MENTIONS = Dataset(pr_mention, {
+    "campaign": pr_mention.c.campaign_id, "outlet": pr_mention.c.outlet, "tone": pr_mention.c.tone,
+}, counts=lambda config: ~pr_mention.c.is_deleted)  # fmt: skip

@@ -60,12 +60,14 @@ class Aggregate(Enum):
 
     SUM: over anything. DISTINCT: counted anew at the grain that is asked for. QUANTILE: kept value by value, of which
     any grain has its own. LEVEL: what is there, kept as its changes: over splits it sums, over days it does not.
+    STATE: what is there, as every day tells it whole: likewise.
     """
 
     SUM = "sum"
     DISTINCT = "distinct"
     QUANTILE = "quantile"
     LEVEL = "level"
+    STATE = "state"
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from b2b_pipeline.metrics.names import nearest, resolve
 from b2b_pipeline.metrics.periods import GRAINS, periods, span
 from b2b_pipeline.metrics.plan import Asked, Bounds, in_range, plan
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, METRICS
-from b2b_pipeline.metrics.when import PERIOD, Span
+from b2b_pipeline.metrics.when import PERIOD, Last, Span
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import kpi_component_daily
 
@@ -87,6 +87,8 @@ class _Question:
             first, last = span(period, self.grain, self.start, self.end)
         if metric.whens != (PERIOD,):
             first, last = first or self.config.start_date, last or self.yesterday
+            if self.end is None and any(isinstance(when, Last) for when in metric.whens):
+                last = min(last, self.yesterday)
         if self.over and first:
             first -= timedelta(days=self.over - 1)
         return self.moved(first, last, self.grain) if self.moved and first and last else (first, last)

@@ -9,6 +9,8 @@ from b2b_pipeline.configuration import own
 from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
+    community,
+    content,
     email_engagement,
     funnel_conversion,
     lead_generation,
@@ -23,7 +25,8 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     recurring_revenue,
-)  # fmt: skip
+,
+         community, content)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:

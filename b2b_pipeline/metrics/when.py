@@ -39,6 +39,18 @@ class End(When):
 
 
 @dataclass(frozen=True)
+class Last(When):
+    """The last day of the period: what each day tells whole, as that one tells it."""
+
+    def span(self, first: date | None, last: date | None) -> Span:
+        day = last or date.min  # of no last day nothing is known
+        return day, day
+
+    def __str__(self) -> str:
+        return "on the last day"
+
+
+@dataclass(frozen=True)
 class Trailing(When):
     """So many days up to the end of the period."""
 

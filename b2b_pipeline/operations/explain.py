@@ -215,7 +215,7 @@ def _of_leg(
 ) -> Iterator[ColumnElement[bool]]:
     yield in_range(leg.day, *term.when.span(day, day))
     axis, splits = leg.dataset.axis, leg.dataset.dimensions
-    if COMPONENTS[term.measure].aggregate in (Aggregate.SUM, Aggregate.LEVEL):
+    if COMPONENTS[term.measure].aggregate in (Aggregate.SUM, Aggregate.LEVEL, Aggregate.STATE):
         # What is 0 adds nothing; what is NULL is what could not be converted, and shows why the sum is small.
         yield or_(leg.value.is_(None), leg.value != 0)
     if axis and term.axis:

@@ -22,7 +22,8 @@ from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox.generate import make_world
 
 TOKEN = {
-    "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS", "microsoft_ads": "MICROSOFT_ADS",
+    "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS",
+    "linkedin_pages": "LINKEDIN_PAGES", "microsoft_ads": "MICROSOFT_ADS",
     "reddit_ads": "REDDIT_ADS", "salesforce": "SALESFORCE",
     "zoho_crm": "ZOHO_CRM",
     "klaviyo": "KLAVIYO",

@@ -114,6 +114,19 @@ class TestChargebee(OverTheSandbox):
     source = SOURCES["chargebee"]
 
 
+class TestDiscourse(OverTheSandbox):
+    source = SOURCES["discourse"]
+
+
+class TestLinkedInPages(OverTheSandbox):
+    source = SOURCES["linkedin_pages"]
+
+
+class TestDemandbase(OverTheSandbox):
+    source = SOURCES["demandbase"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -21,7 +21,7 @@ from b2b_pipeline.metrics.periods import GRAINS
 from b2b_pipeline.metrics.plan import Asked, Bounds, plan
 from b2b_pipeline.metrics.registry import ADDITIVITY, COMPONENTS, DIMENSIONS, FAMILIES, METRICS, borrowed_families
 from b2b_pipeline.metrics.store import definition
-from b2b_pipeline.metrics.when import End, Shifted, Start, Trailing
+from b2b_pipeline.metrics.when import End, Last, Shifted, Start, Trailing
 from b2b_pipeline.warehouse.tables import kpi_component_daily, opp_contact_role, opportunity
 
 FIXED_NAMES = (  # noqa: SIM905 - readable
@@ -127,6 +127,7 @@ def test_a_changed_formula_or_setting_that_a_component_takes_is_another_definiti
 
 REFUSED = {
     "a sum over days of a level": (Linear({"open_pipeline": 1}), "is a level, which days do not add up to"),
+    "a sum over days of what each of them tells whole": (Linear({"community_members": 1}), "take it on Last"),
     "a ratio of a level over the period": (Linear({"open_pipeline": 1}, over={"won": 1}), "take it at Start"),
     "a sum of values of which quantiles are taken": (Linear({"cycle_lengths": 1}), "take a Quantile of it"),
     "a quantile of what was summed": (Quantile("cycle_days", Decimal("0.5")), "is not kept value by value"),
@@ -154,7 +155,8 @@ def test_a_metric_that_would_give_a_wrong_number_cannot_be_declared(case: str) -
 def test_additivity_follows_from_how_measures_aggregate() -> None:
     expected = {
         "spend": "additive", "ctr": "ratio", "lead_to_mql_rate": "cohort", "cycle_days_p90": "quantile",
-        "open_pipeline": "level", "accounts_with_opportunities": "distinct", "attributed_revenue": "additive",
+        "open_pipeline": "level", "community_members": "level",
+        "accounts_with_opportunities": "distinct", "attributed_revenue": "additive",
     }  # fmt: skip
     assert {name: ADDITIVITY[name] for name in expected} == expected
 
@@ -169,7 +171,8 @@ def test_a_table_is_joined_only_where_each_row_has_at_most_one_of_it() -> None:
 @pytest.mark.parametrize(
     ("when", "first", "last"),
     [
-        (Start(), None, "2026-02-28"), (End(), None, "2026-03-31"), (Trailing(90), "2026-01-01", "2026-03-31"),
+        (Start(), None, "2026-02-28"), (End(), None, "2026-03-31"), (Last(), "2026-03-31", "2026-03-31"),
+        (Trailing(90), "2026-01-01", "2026-03-31"),
         (Shifted(1), "2026-02-01", "2026-02-28"), (Shifted(12), "2025-03-01", "2025-03-31"),
     ],
 )  # fmt: skip

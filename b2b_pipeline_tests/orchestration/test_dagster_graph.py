@@ -30,6 +30,8 @@ OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"],
+    "kpi/community": ["team:marketing"],
+    "kpi/content": ["team:marketing"],
 }  # fmt: skip
 
 

@@ -33,7 +33,12 @@ VENDORS = (
     "zoho_crm",
     "mailchimp",
     "klaviyo",
+    "discourse",
+    "demandbase",
+    "linkedin_pages",
 )  # fmt: skip
+
+NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
 
 
 class Sandbox:
@@ -101,6 +106,18 @@ class Sandbox:
                 headers = {"Authorization": f"Zoho-oauthtoken {token or tokens.issue(vendor, 60)}"}
                 url = f"{self.url}/zoho_crm/crm/v8/Leads"
                 params = {"fields": "Company", "per_page": 3, "sort_order": "asc", **params}
+            case "linkedin_pages":
+                headers |= {"LinkedIn-Version": "202607"}
+                url = f"{self.url}/linkedin_pages/rest/organizationAcls"
+                params = {"q": "roleAssignee", **params}
+            case "demandbase":
+                url = f"{self.url}/demandbase/data/intent/v1/companies/intent/query"
+                asked = {"keywordSetIds": [7303], "startDate": "2025-12-01", "endDate": "2026-03-11", **params}
+                return requests.post(url, json=asked, headers=headers, timeout=10)
+            case "discourse":
+                headers = {"Api-Key": token or tokens.PRIVATE_APP_TOKEN, "Api-Username": "reporting"}
+                url = f"{self.url}/discourse/admin/reports/bulk.json"
+                params = {"reports[signups][start_date]": "2026-03-01", **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}

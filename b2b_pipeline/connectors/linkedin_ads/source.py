@@ -9,18 +9,15 @@ client (PyPI linkedin-api-client 0.3.0) and answers that public connectors recor
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from urllib.parse import quote
 
-import requests
-
-from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
+from b2b_pipeline.connectors import linkedin
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
     Account,
@@ -36,25 +33,11 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.http import (
-    Auth,
-    Fatal,
-    Outcome,
-    Session,
-    Stop,
-    Wait,
-    by_status,
-    json_or_none,
-    next_utc_midnight,
-    retry_after,
-    wait_or_stop,
-)
+from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.linkedin_ads import rows
 from b2b_pipeline.connectors.rest import Listing, Offsets, probe_accounts
 from b2b_pipeline.errors import PipelineError, SplitError
 
-API, LOGIN = "https://api.linkedin.com", "https://www.linkedin.com"
-VERSION, SUNSET = "202607", date(2027, 7, 15)
 MOST = 15_000  # rows of a report
 LISTED = Listing("elements", "metadata.nextPageToken", parameter="pageToken", asked={"q": "search", "pageSize": 1000})
 CONVERSIONS = Offsets("elements", 100, start="start", count="count")
@@ -76,22 +59,7 @@ class LinkedIn:
     names: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def classify(response: requests.Response) -> Outcome:
-    """https://learn.microsoft.com/linkedin/shared/api-guide/concepts/error-handling, …/rate-limits
-
-    There is no Retry-After. Calls of a day come back at midnight UTC, metric values within five minutes.
-    """
-    body = json_or_none(response)
-    error = body if isinstance(body, dict) else {}
-    code, message = str(error.get("code") or "refused"), str(error.get("message") or "")
-    if response.status_code == 429:
-        if "DAY limit" in message:
-            return Stop(next_utc_midnight(), "the calls of the day, of the app or of the member")
-        return Wait(330.0, "metric values") if "45 million" in message else wait_or_stop(retry_after(response, 60.0))
-    if response.status_code == 426 or code == "NONEXISTENT_VERSION":
-        why = "this version of the API is not served, any more or yet"
-        return Fatal(why, fix="set sources.linkedin_ads.options.api_version to one that is, or upgrade b2b-pipeline")
-    return by_status(response, code)
+classify = partial(linkedin.classify, "linkedin_ads")
 
 
 # -- reading
@@ -160,34 +128,11 @@ def restate_days(client: LinkedIn, account: Account) -> int:
 
 
 def connect(config: Config) -> LinkedIn:
-    """With an access token, which ends after 60 days, where one is given; else with a refresh token, for a year."""
-    base = settings.base_url("linkedin_ads", API)
-    auth: Auth
-    if os.environ.get("LINKEDIN_ADS_ACCESS_TOKEN"):
-        auth = StaticToken(settings.secret("LINKEDIN_ADS_ACCESS_TOKEN"))
-    else:
-        form = {"grant_type": "refresh_token"} | {
-            name: settings.secret(f"LINKEDIN_ADS_{name.upper()}")
-            for name in ("client_id", "client_secret", "refresh_token")
-        }
-        auth = OAuthToken(_login("accessToken"), form, store=settings.credential_store("linkedin_ads"))
-    headers = {"LinkedIn-Version": SOURCE.version(config), "X-Restli-Protocol-Version": "2.0.0"}
-    return LinkedIn(Session(base, classify=classify, auth=auth, headers=headers))
-
-
-def _login(page: str) -> str:
-    base = settings.base_url("linkedin_ads", API)
-    return f"{LOGIN if base == API else base}/oauth/v2/{page}"
+    return LinkedIn(linkedin.session("linkedin_ads", SOURCE.version(config)))
 
 
 def authorization() -> Authorization:
-    """Of apps that LinkedIn lets have refresh tokens; the redirect must be listed among the app's.
-
-    https://learn.microsoft.com/linkedin/shared/authentication/programmatic-refresh-tokens
-    """
-    variables = ("LINKEDIN_ADS_CLIENT_ID", "LINKEDIN_ADS_CLIENT_SECRET", "LINKEDIN_ADS_REFRESH_TOKEN")
-    scopes = ("r_ads", "r_ads_reporting")
-    return Authorization(_login("authorization"), _login("accessToken"), scopes, variables, proves=False)
+    return linkedin.authorization("linkedin_ads", ("r_ads", "r_ads_reporting"))
 
 
 def accounts(client: LinkedIn, config: Config) -> Accounts:
@@ -222,9 +167,9 @@ SOURCE = Source(
     name="linkedin_ads",
     title="LinkedIn Ads",
     kind="ad",
-    api_version=VERSION,
-    sunset=SUNSET,
-    versions=r"20\d\d(0[1-9]|1[0-2])",
+    api_version=linkedin.VERSION,
+    sunset=linkedin.SUNSET,
+    versions=linkedin.VERSIONS,
     streams=(
         Stream(
             "campaign_daily", "report", "One row per campaign and day: cost, impressions, clicks and conversions.",

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Numeric, cast, literal, null
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics.model import Additivity, Aggregate, Coefficient, Measure, ModelError, Term, Terms, terms
-from b2b_pipeline.metrics.when import End, Start
+from b2b_pipeline.metrics.when import End, Last, Start
 
 EXACT = Numeric(38, 12)
 
@@ -43,12 +43,14 @@ class Linear:
                 raise ModelError(f"{term.measure} is kept value by value and cannot be summed: take a Quantile of it")
             if aggregate is Aggregate.LEVEL and not isinstance(term.when, Start | End):
                 raise ModelError(f"{term.measure} is a level, which days do not add up to: take it at Start() or End()")
+            if aggregate is Aggregate.STATE and not isinstance(term.when, Last):
+                raise ModelError(f"{term.measure} is told whole by each day, which do not add up: take it on Last()")
             found.add(aggregate)
         if Aggregate.DISTINCT in found:
             return "distinct"
         if self.over:
             return "ratio"
-        return "level" if Aggregate.LEVEL in found else "additive"
+        return "level" if {Aggregate.LEVEL, Aggregate.STATE} & found else "additive"
 
     def sides(self, columns: Mapping[str, ColumnElement[Any]], config: Config) -> tuple[Any, Any]:
         return total(self.numerator, columns, config), total(self.denominator, columns, config) if self.over else None

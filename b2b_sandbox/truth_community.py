@@ -1,0 +1,68 @@
+"""What counts of communities, by docs/semantics.md: whoever is there now, by the days of UTC on which it happened."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from b2b_sandbox import linkedin_pages
+from b2b_sandbox.discourse import forum_at
+from b2b_sandbox.truth_facts import Fact, Money
+from b2b_sandbox.truth_metrics import Metric, metric
+from b2b_sandbox.world import World
+
+CONTENT = ("content_impressions", "content_clicks", "content_interactions", "content_engagement_rate")
+FORUM = (
+    "community_members",
+    "community_new_members",
+    "community_topics",
+    "community_posts",
+    "community_likes",
+    "community_active_share",
+)
+METRICS: dict[str, Metric] = {
+    "community_members": metric("count", "community_members", is_level=True),
+    **{name: metric("count", name) for name in (
+        "community_new_members", "community_topics", "community_posts", "community_likes",
+    )},
+    "community_active_share": metric("rate", "community_active_days", "community_member_days"),
+    **{name: metric("count", name) for name in (
+        "content_impressions", "content_clicks", "content_interactions", "pr_mentions", "pr_estimated_reach",
+    )},
+    "content_engagement_rate": metric("rate", "content_interactions", "content_impressions"),
+}  # fmt: skip
+
+
+def forum_facts(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
+    forum, one = forum_at(connection, now), Decimal(1)
+    joined = sorted(_day(at) for at in forum.signups.values())
+    for day in joined:
+        yield Fact("community_members", day, None, one)
+        yield Fact("community_new_members", day, None, one)
+    for name in ("topics", "posts", "likes"):
+        for _, at in getattr(forum, name):
+            yield Fact(f"community_{name}", _day(at), None, one)
+    for who, day in {(who, _day(at)) for who, at in (*forum.topics, *forum.posts, *forum.likes)}:
+        yield Fact("community_active_days", day, None, one, who=f"{who} {day}")
+    day = joined[0] if joined else _day(now)
+    while day <= _day(now):
+        yield Fact("community_member_days", day, None, Decimal(sum(at <= day for at in joined)))
+        day += timedelta(days=1)
+
+
+def page_facts(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
+    """Of the days of two months: what they are told to be now."""
+    of = {"content_impressions": ("impressionCount",), "content_clicks": ("clickCount",),
+          "content_interactions": ("likeCount", "commentCount", "shareCount")}  # fmt: skip
+    for page in linkedin_pages.OURS:
+        for day in (_day(now) - timedelta(days=n) for n in range(1, 62)):
+            told = linkedin_pages.counts(page, day, now)
+            for component, names in of.items():
+                yield Fact(component, day, None, Decimal(sum(told[name] for name in names)))
+
+
+def _day(at: int) -> date:
+    return datetime.fromtimestamp(at / 1000, UTC).date()
