@@ -7,24 +7,21 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from b2b_sandbox import truth_email
-from b2b_sandbox import truth_billing
-from b2b_sandbox import truth_community
+from b2b_sandbox import truth_billing, truth_community, truth_email
 from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric
 from b2b_sandbox.world import World
 
 MONEY: set[str] = {*truth_billing.MONEY}  # components of money
-METRICS: dict[str, Metric] = {**truth_billing.METRICS
+METRICS: dict[str, Metric] = {
+    **truth_billing.METRICS,
     **truth_community.METRICS,
 }
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "mailchimp": truth_email.mailchimp_facts,
     "klaviyo": truth_email.klaviyo_facts,
-
     **{vendor: partial(truth_billing.facts, vendor) for vendor in truth_billing.VENDORS},
-
     "discourse": truth_community.forum_facts,
     "linkedin_pages": truth_community.page_facts,
 }

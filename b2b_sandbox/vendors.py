@@ -8,17 +8,17 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
-    dynamics,
     chargebee,
     demandbase,
     discourse,
+    dynamics,
     ecb,
     google_ads,
     hubspot,
     klaviyo,
     linkedin_ads,
-    mailchimp,
     linkedin_pages,
+    mailchimp,
     meta_ads,
     microsoft_ads,
     pipedrive,

@@ -24,9 +24,8 @@ T = TypeVar("T")
 
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
-    recurring_revenue,
-,
-         community, content)  # fmt: skip
+    recurring_revenue, community, content,
+)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:
