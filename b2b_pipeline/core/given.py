@@ -2,7 +2,8 @@
 
 A fact is a column of a core table, or what stands in one: `won`, `lost` and `person` of an opportunity, a stage, a type
 of e-mail event, a category of costs. A vendor's mapping states all that its table can say, unless its stream `states`
-less; a file states what its mapping declares, and of a column with many words those that its rows hold.
+less; a file states what its mapping declares, and of a column with many words those that its rows hold. A level of a
+table is a fact, too.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ HINTS = {
     "spend.clicks": "nothing gives clicks: map clicks",
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
+    "web_traffic_daily.property": "nothing gives the visits of a web property as a whole: switch ga4 on",
+    "web_traffic_daily.landing_page": "nothing gives the visits by landing page: switch ga4 on",
+    "search_console_daily.site": "nothing gives the searches of a site as a whole: switch search_console on",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }
 
@@ -106,8 +110,13 @@ class Facts:
 def _states(feed: Feed, need: Need, config: Config) -> bool:
     if feed.files is not None:
         return not _of_file(feed.files, need.table).isdisjoint(need.facts)
-    stated = SOURCES[feed.source].stream(feed.stream).states.get(need.table)
-    return stated is None or not frozenset(stated(config)).isdisjoint(need.facts)
+    stream = SOURCES[feed.source].stream(feed.stream)
+    if stream.level in need.facts:
+        return True
+    stated = stream.states.get(need.table)
+    if stated is None:
+        return not stream.level or not set(metadata.tables[need.table].info["allowed"]["level"]).issuperset(need.facts)
+    return not frozenset(stated(config)).isdisjoint(need.facts)
 
 
 def _shows_in_rows(feed: Feed, table: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import literal
+from sqlalchemy import case, literal, null
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
@@ -12,8 +12,10 @@ from b2b_pipeline.warehouse.tables import (
     email_recipient,
     email_summary,
     person,
+    search_console_daily,
     spend,
     stage_entry,
+    web_traffic_daily,
 )
 
 _OF_DEALS = {"owner": deal.c.owner, "product": deal.c.product, "region": deal.c.region}
@@ -54,4 +56,18 @@ RECIPIENTS = Dataset(email_recipient, {
 })  # fmt: skip
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
+})  # fmt: skip
+_OF_SITES = {"property": web_traffic_daily.c.property_id}
+# Words in brackets stand where there is no campaign, and a dash where it is of another level.
+_NO_CAMPAIGN = web_traffic_daily.c.campaign_id.like("(%)") | (web_traffic_daily.c.campaign_id == "-")
+VISITED = Dataset(web_traffic_daily, {
+    "channel": web_traffic_daily.c.channel, "campaign": case((_NO_CAMPAIGN, null()),
+    else_=web_traffic_daily.c.campaign_id), "utm_source": web_traffic_daily.c.utm_source,
+    "utm_medium": web_traffic_daily.c.utm_medium, **_OF_SITES,
+})  # fmt: skip
+SITES_VISITED = Dataset(web_traffic_daily, {"utm_source": null(), "utm_medium": null(), **_OF_SITES})
+PAGES_VISITED = Dataset(web_traffic_daily, {"landing_page": web_traffic_daily.c.landing_page, **_OF_SITES})
+SEARCHES = Dataset(search_console_daily, {
+    "channel": literal("organic_search"), "site": search_console_daily.c.site,
+    "search_type": search_console_daily.c.search_type,
 })  # fmt: skip

@@ -12,14 +12,20 @@ from b2b_pipeline.metrics.families import (
     email_engagement,
     funnel_conversion,
     lead_generation,
+    organic_search,
     paid_media,
     pipeline,
+    web_traffic,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
 T = TypeVar("T")
 
-_OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+_OURS = (
+    paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
+    web_traffic,
+    organic_search,
+)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:

@@ -81,6 +81,10 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestGa4(OverTheSandbox):
+    source = SOURCES["ga4"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 
