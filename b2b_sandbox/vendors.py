@@ -18,6 +18,7 @@ from b2b_sandbox import (
     pipedrive,
     reddit_ads,
     salesforce,
+    search_console,
     tiktok_ads,
     x_ads,
 )
@@ -36,4 +37,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "ga4": ga4,
+    "search_console": search_console,
 }  # fmt: skip

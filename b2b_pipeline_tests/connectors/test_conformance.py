@@ -85,6 +85,10 @@ class TestGa4(OverTheSandbox):
     source = SOURCES["ga4"]
 
 
+class TestSearchConsole(OverTheSandbox):
+    source = SOURCES["search_console"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -51,6 +51,8 @@ CREDENTIALS = {
     "REDDIT_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "GA4_CLIENT_ID": tokens.CLIENT_ID, "GA4_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "GA4_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
+    "SEARCH_CONSOLE_CLIENT_ID": tokens.CLIENT_ID, "SEARCH_CONSOLE_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "SEARCH_CONSOLE_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 

@@ -1,1 +1,1 @@
-"""Google Analytics 4."""
+"""Everything of Google Analytics 4: source.py is where to begin."""
