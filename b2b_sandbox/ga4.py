@@ -2,7 +2,7 @@
 
 From the discovery documents (revisions 20261006 and 20261102) and
 https://developers.google.com/analytics/devguides/reporting/data/v1, read 2026-12-01. Visits come from the clicks of ads
-and e-mails, and from what a site has anyway, made of a hash of the day. Of a day that was not over 48
+and e-mails, and from what a site has anyway, made of a hash of the day. Of a day that was not over 72
 hours ago not all is processed. Sessions and users of a whole day are estimates, not the sum of those of its sources.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 VENDOR = "ga4"
 SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
 MOST = 250_000  # rows of a page
-LATE = timedelta(hours=48)
+LATE = timedelta(hours=72)
 ORDINARY, ROLLUP = "PROPERTY_TYPE_ORDINARY", "PROPERTY_TYPE_ROLLUP"
 PROPERTIES = {  # id -> name, currency, time zone, type
     "412345678": ("Our Company | Web", "EUR", "Europe/Berlin", ORDINARY),
@@ -173,7 +173,7 @@ def _visits(name: str, key: tuple[str, ...], n: int, share: float) -> Visits:
 
 
 def _share(day: str, zone: ZoneInfo, now: int) -> float:
-    """How much of a day is processed: all of it 48 hours after its end."""
+    """How much of a day is processed: all of it 72 hours after its end."""
     over = datetime.combine(date.fromisoformat(day) + timedelta(days=1), time(), zone).astimezone(UTC)
     age = datetime.fromtimestamp(now / 1000, UTC) - over
     return 1.0 if age >= LATE else 0.9 if age >= timedelta(0) else 0.4

@@ -65,7 +65,9 @@ VISITED = Dataset(web_traffic_daily, {
     else_=web_traffic_daily.c.campaign_id), "utm_source": web_traffic_daily.c.utm_source,
     "utm_medium": web_traffic_daily.c.utm_medium, **_OF_SITES,
 })  # fmt: skip
-SITES_VISITED = Dataset(web_traffic_daily, {"utm_source": null(), "utm_medium": null(), **_OF_SITES})
+SITES_VISITED = Dataset(web_traffic_daily, {
+    **dict.fromkeys(("channel", "campaign", "utm_source", "utm_medium"), null()), **_OF_SITES,
+})  # fmt: skip
 PAGES_VISITED = Dataset(web_traffic_daily, {"landing_page": web_traffic_daily.c.landing_page, **_OF_SITES})
 SEARCHES = Dataset(search_console_daily, {
     "channel": literal("organic_search"), "site": search_console_daily.c.site,

@@ -315,15 +315,15 @@ def test_a_row_of_others_is_a_doubt_even_where_nothing_else_says_so(vendor: resp
         assert doubts("landing_page_daily", JULY) == {"2026-07-02": 'Google rolled rows of it up into "(other)"'}
 
 
-def test_a_day_is_not_whole_for_48_hours_and_nothing_is_known_of_those_before_the_property(
+def test_a_day_is_not_whole_for_72_hours_and_nothing_is_known_of_those_before_the_property(
     vendor: responses.RequestsMock,
 ) -> None:
     vendor.post(REPORT, json=answered([], ("date",), (*COUNTS, "totalUsers")))
     by = connect(config())
     by.made[OURS.id] = datetime(2026, 7, 1, 9, 30, tzinfo=UTC)
     for now, days in (
-        (datetime(2026, 7, 4, 21, 59, tzinfo=UTC), {"2026-07-01", "2026-07-02"}),
-        (datetime(2026, 7, 4, 22, 1, tzinfo=UTC), {"2026-07-01"}),
+        (datetime(2026, 7, 5, 21, 59, tzinfo=UTC), {"2026-07-01", "2026-07-02"}),
+        (datetime(2026, 7, 5, 22, 1, tzinfo=UTC), {"2026-07-01"}),
     ):
         with time_machine.travel(now):
             found = doubts("property_daily", JULY, by=by)

@@ -41,7 +41,8 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
         DEMO.read_text(encoding="utf-8").replace(
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
-            "  tiktok_ads: {}\n  x_ads: {}",
+            "  tiktok_ads: {}\n  x_ads: {}"
+            "\n  ga4: {}\n  search_console: {}",
         ),
         encoding="utf-8",
     )

@@ -1,17 +1,17 @@
 """Google Analytics 4: visits to each web property by day, in total, by source and campaign, and by landing page.
 
-Days are those of the property's time zone. Google takes up to 48 hours to process one, and may change what it credits
-to whom for 12 days: so long a day is read again, and for the first 48 hours it is not called whole. Nor is a day of
-which the answer says that it was sampled, that small rows were withheld (thresholding), that rows were rolled up into
-"(other)", that a metric is withheld from this user, or that something was cut off; where it says so of several days
-together, each is asked for alone. Of days before the property was made nothing is known. Google estimates sessions and
-users (HyperLogLog++), so that those of all sources are not those of the property to the last one; page views are
-counted, and are held against each other. Roll-up properties and subproperties hold the visits of others, and are read
-only where `accounts` names them.
+Days are those of the property's time zone. Google takes up to 48 hours to process one, and what devices send up to 72
+hours later: so long a day is not called whole, and for 12 days it is read again, for credit may still change. Nor is a
+day whole of which the answer says that it was sampled, that small rows were withheld (thresholding), that rows were
+rolled up into "(other)", that a metric is withheld from this user, or that something was cut off; where it says so of
+several days together, each is asked for alone. Of days before the property was made nothing is known. Google estimates
+sessions and users (HyperLogLog++), so that those of all sources are not those of the property to the last one; page
+views are counted, and are held against each other. Roll-up properties and subproperties hold the visits of others, and
+are read only where `accounts` names them.
 Facts from the discovery documents of the Data API v1beta (revision 20261006) and the Admin API v1beta (20261102),
 https://developers.google.com/analytics/devguides/reporting/data/v1, https://support.google.com/analytics/answer/11198161
 and https://developers.google.com/analytics/blog/2022/hll, read 2026-12-01; how quotas are worded from public connectors
-(Airbyte). That credit changes for 12 days no document that we could read says any more.
+(Airbyte). For how long credit may change no document that we could read says: 12 days are a guess on the safe side.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ VERSION = "v1beta"
 SCOPE = "https://www.googleapis.com/auth/analytics.readonly"
 SIZE = 100_000  # rows of a page; Google gives 250,000 at most
 RESTATE_DAYS = 12
-PROCESSED = timedelta(hours=48)
+PROCESSED = timedelta(hours=72)
 SUMMARIES = Listing(rows="accountSummaries", cursor="nextPageToken", parameter="pageToken", asked={"pageSize": 200})
 ORDINARY = ("PROPERTY_TYPE_ORDINARY", "PROPERTY_TYPE_UNSPECIFIED", None)
 COUNTS = ("sessions", "engagedSessions", "newUsers", "screenPageViews", "keyEvents", "userEngagementDuration")
@@ -140,12 +140,12 @@ def _report(
 
 
 def _by_time(client: Client, account: Account, days: Iterable[date]) -> dict[str, str]:
-    """The days that were not over 48 hours ago, where the property is, and those on which it was not there yet."""
+    """The days that were not over 72 hours ago, where the property is, and those on which it was not there yet."""
     zone, now, found = ZoneInfo(account.time_zone or "UTC"), datetime.now(UTC), {}
     for day in days:
         begins, ends = (datetime.combine(each, time(), zone) for each in (day, day + timedelta(days=1)))
         if ends + PROCESSED > now:
-            found[day.isoformat()] = "Google may still be processing it: it takes up to 48 hours"
+            found[day.isoformat()] = "Google may still be processing it: it takes up to 72 hours"
         elif account.id in client.made and begins < client.made[account.id]:
             found[day.isoformat()] = f"the property was made on {client.made[account.id].astimezone(zone).date()}"
     return found
