@@ -30,6 +30,7 @@ OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"],
+    "kpi/web_traffic": ["team:marketing"], "kpi/organic_search": ["team:marketing"],
 }  # fmt: skip
 
 
