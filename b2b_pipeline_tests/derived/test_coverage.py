@@ -81,7 +81,8 @@ class Books:
         records = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
         landed = self.landing.write(
             stream[0], SOURCES[stream[0]].stream(stream[1]), Account(account, time_zone="America/New_York"), window,
-            [Page(records, doubts=doubts)], zone=self.config.zone, api_version="v1", run_id="run", now=self._now, **more,
+            [Page(records, doubts=doubts)], zone=self.config.zone, api_version="v1", run_id="run",
+            now=self._now, **more,
         )  # fmt: skip
         if loaded:
             for table in SOURCES[stream[0]].stream(stream[1]).feeds:
