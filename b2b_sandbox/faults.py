@@ -261,7 +261,7 @@ def _alter_json(fault: Fault, cursor: str, answer: dict[str, Any]) -> bool:
             repeat(cursor, answer)
         return True
     if fault.kind == "total_mismatch":
-        names = [name for name in ("total", "totalSize", "totalResultsCount") if name in answer]
+        names = [name for name in ("total", "totalSize", "totalResultsCount", "rowCount") if name in answer]
         for name in names:  # a Google count is an int64, written as a string
             answer[name] = type(answer[name])(int(answer[name]) + fault.options["by"])
         return bool(names)

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from b2b_sandbox import dialects, gaql, google_ads_rows, tokens
+from b2b_sandbox import dialects, gaql, google, google_ads_rows, tokens
 from b2b_sandbox.gaql_fields import FIELDS, camel
 from b2b_sandbox.toolkit import Dialect, Refused, asked_by
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 VERSIONS = ("v26", "v25", "v24", "v23")
 PAGE_SIZE = 10_000
-TOKEN_LIFETIME = 3599
 PAGE_TOKEN_LIFETIME = 3600.0
 
 
@@ -40,9 +39,6 @@ def routes(
     world: World, page_size: int = PAGE_SIZE, page_token_lifetime: float = PAGE_TOKEN_LIFETIME
 ) -> list[BaseRoute]:
     """The API's routes, and the token route that Google serves from oauth2.googleapis.com. Lifetime in seconds."""
-
-    async def token(request: Request) -> Response:
-        return _token(await tokens.form(request))
 
     def list_accessible_customers(request: Request, body: bytes) -> Response:
         _authenticate(world, request)
@@ -84,8 +80,7 @@ def routes(
         return JSONResponse([_batch(query, rows[at : at + page_size]) | {"requestId": request_id} for at in starts])
 
     return [
-        Route("/o/oauth2/v2/auth", tokens.consent("google_ads", ("access_type", "offline"))),
-        Route("/token", token, methods=["POST"]),
+        *google.token_routes("google_ads", "https://www.googleapis.com/auth/adwords"),
         Route("/{version}/customers:listAccessibleCustomers", _endpoint(list_accessible_customers)),
         Route("/{version}/customers/{customer}/googleAds:search", _endpoint(search), methods=["POST"]),
         Route("/{version}/customers/{customer}/googleAds:searchStream", _endpoint(search_stream), methods=["POST"]),
@@ -107,27 +102,6 @@ def _endpoint(handle: Callable[[Request, bytes], Response]) -> Callable[[Request
 
 def _refused(version: str, status: int, family: str, code: str, message: str) -> Refused:
     return Refused(dialects.google_ads(status, family, code, message, version=version))
-
-
-def _token(fields: dict[str, str]) -> Response:
-    problem = tokens.grant_problem("google_ads", fields, ("refresh_token", "authorization_code"))
-    if problem:
-        description = {
-            "unsupported_grant_type": f"Invalid grant_type: {fields.get('grant_type', '')}",
-            "invalid_client": "The OAuth client was not found.",
-            "invalid_grant": "Token has been expired or revoked.",
-        }[problem]
-        body = {"error": problem, "error_description": description}
-        return JSONResponse(body, 401 if problem == "invalid_client" else 400)
-    return JSONResponse(
-        {
-            "access_token": tokens.issue("google_ads", TOKEN_LIFETIME),
-            "expires_in": TOKEN_LIFETIME,
-            "scope": "https://www.googleapis.com/auth/adwords",
-            "token_type": "Bearer",
-            **tokens.lasting(fields),
-        }
-    )
 
 
 def _authenticate(world: World, request: Request) -> str:
@@ -247,13 +221,6 @@ def _throttled(wait: int | None, daily: bool) -> Response:
     return dialects.google_ads(429, "quotaError", code, "Too many requests. Retry later.", details=details)
 
 
-def _platform_throttled(wait: int) -> Response:
-    info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}
-    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{wait}s"}
-    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota exceeded.", "details": [info, retry]}
-    return JSONResponse({"error": error}, 429)
-
-
 def _expired() -> Response:
     message = "Oauth token provided has expired."
     return dialects.google_ads(401, "authenticationError", "OAUTH_TOKEN_EXPIRED", message)
@@ -261,7 +228,7 @@ def _expired() -> Response:
 
 DIALECT = Dialect(
     throttled=_throttled,
-    platform_throttled=_platform_throttled,
+    platform_throttled=google.platform_throttled,
     broken=lambda: dialects.google_ads(500, "internalError", "INTERNAL_ERROR", "An internal error has occurred."),
     expired=_expired,
     expired_cursor=lambda: dialects.google_ads(

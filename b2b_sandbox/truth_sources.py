@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from b2b_sandbox import truth_billing, truth_community, truth_email
+from b2b_sandbox import truth_billing, truth_community, truth_email, truth_organic_search, truth_web_traffic
 from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric
 from b2b_sandbox.world import World
@@ -16,6 +16,8 @@ MONEY: set[str] = {*truth_billing.MONEY}  # components of money
 METRICS: dict[str, Metric] = {
     **truth_billing.METRICS,
     **truth_community.METRICS,
+    **truth_web_traffic.METRICS,
+    **truth_organic_search.METRICS,
 }
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
@@ -24,4 +26,6 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     **{vendor: partial(truth_billing.facts, vendor) for vendor in truth_billing.VENDORS},
     "discourse": truth_community.forum_facts,
     "linkedin_pages": truth_community.page_facts,
+    "ga4": truth_web_traffic.facts,
+    "search_console": truth_organic_search.facts,
 }

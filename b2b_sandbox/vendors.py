@@ -13,6 +13,7 @@ from b2b_sandbox import (
     discourse,
     dynamics,
     ecb,
+    ga4,
     google_ads,
     hubspot,
     klaviyo,
@@ -24,6 +25,7 @@ from b2b_sandbox import (
     pipedrive,
     reddit_ads,
     salesforce,
+    search_console,
     stripe,
     tiktok_ads,
     x_ads,
@@ -52,4 +54,6 @@ VENDORS: dict[str, Vendor] = {
     "discourse": discourse,
     "demandbase": demandbase,
     "linkedin_pages": linkedin_pages,
+    "ga4": ga4,
+    "search_console": search_console,
 }  # fmt: skip

@@ -28,6 +28,7 @@ TAKEN = {
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
     "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
     "community", "content_type", "network", "outlet", "subscription_plan", "tone", "topic",
+    "landing_page", "property", "search_type", "site", "utm_medium", "utm_source",
     # the columns of the queries themselves
     "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
     "sign", "which",

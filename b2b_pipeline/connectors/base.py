@@ -58,10 +58,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets."""
+    """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets.
+
+    doubts: of a report, ISO day -> why it is not whole by what the vendor says: sampled, cut off, still being counted.
+    """
 
     records: Sequence[Record]
     request: str = ""
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ class Stream:
     feeds: core table -> mapping.
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
+    level: of a table whose rows have a `level`, the only one that it gives: what it lacks concerns no other.
     """
 
     name: str
@@ -195,6 +200,7 @@ class Stream:
     page_size: int = 1000
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
+    level: str = ""
 
 
 @dataclass(frozen=True)

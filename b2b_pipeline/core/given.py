@@ -2,7 +2,8 @@
 
 A fact is a column of a core table, or what stands in one: `won`, `lost` and `person` of an opportunity, a stage, a type
 of e-mail event, a category of costs. A vendor's mapping states all that its table can say, unless its stream `states`
-less; a file states what its mapping declares, and of a column with many words those that its rows hold.
+less; a file states what its mapping declares, and of a column with many words those that its rows hold. A level of a
+table is a fact, too.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ HINTS = {
     "invoice.amount": "nothing gives invoices: read a billing system",
     "subscription.started_at": "nothing gives subscriptions: read a billing system",
     "subscription.ended_at": "nothing gives subscriptions: read a billing system",
+    "web_traffic_daily.property": "nothing gives the visits of a web property as a whole: switch ga4 on",
+    "web_traffic_daily.landing_page": "nothing gives the visits by landing page: switch ga4 on",
+    "search_console_daily.site": "nothing gives the searches of a site as a whole: switch search_console on",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
     "pr_mention.estimated_reach": "nothing gives the reach of mentions: map estimated_reach",
     "community_daily.members": "nothing gives the members of a community: switch discourse on",
@@ -112,8 +116,12 @@ class Facts:
 def _states(feed: Feed, need: Need, config: Config) -> bool:
     if feed.files is not None:
         return not _of_file(feed.files, need.table).isdisjoint(need.facts)
-    stated = _stated(feed, need, config)
-    return stated is None or not stated.isdisjoint(need.facts)
+    level, stated = SOURCES[feed.source].stream(feed.stream).level, _stated(feed, need, config)
+    if level in need.facts:
+        return True
+    if stated is None:
+        return not level or not set(metadata.tables[need.table].info["allowed"]["level"]).issuperset(need.facts)
+    return not stated.isdisjoint(need.facts)
 
 
 def _stated(feed: Feed, need: Need, config: Config) -> frozenset[str] | None:

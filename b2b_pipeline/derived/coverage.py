@@ -183,6 +183,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     for item in slices:
         for day in item.covered():
             found[day] = _error(item, errors, day)
+            if (doubt := item.doubts.get(day)) and not found[day]:
+                found[day] = f"{item.source}/{item.stream} ({item.account['id']}): {doubt}"
             if day in item.provisional_days:
                 found[day] = f"{item.source}: the day was not over in {item.account.get('time_zone')}"
     return found

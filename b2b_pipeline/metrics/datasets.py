@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import false, func, literal
+from sqlalchemy import case, false, func, literal, null
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
@@ -16,9 +16,11 @@ from b2b_pipeline.warehouse.tables import (
     invoice,
     person,
     pr_mention,
+    search_console_daily,
     spend,
     stage_entry,
     subscription,
+    web_traffic_daily,
 )
 
 _OF_DEALS = {"owner": deal.c.owner, "product": deal.c.product, "region": deal.c.region}
@@ -83,3 +85,19 @@ CONTENT = Dataset(content_daily, {
 MENTIONS = Dataset(pr_mention, {
     "campaign": pr_mention.c.campaign_id, "outlet": pr_mention.c.outlet, "tone": pr_mention.c.tone,
 }, counts=lambda config: ~pr_mention.c.is_deleted)  # fmt: skip
+_OF_SITES = {"property": web_traffic_daily.c.property_id}
+# Words in brackets stand where there is no campaign, and a dash where it is of another level.
+_NO_CAMPAIGN = web_traffic_daily.c.campaign_id.like("(%)") | (web_traffic_daily.c.campaign_id == "-")
+VISITED = Dataset(web_traffic_daily, {
+    "channel": web_traffic_daily.c.channel, "campaign": case((_NO_CAMPAIGN, null()),
+    else_=web_traffic_daily.c.campaign_id), "utm_source": web_traffic_daily.c.utm_source,
+    "utm_medium": web_traffic_daily.c.utm_medium, **_OF_SITES,
+})  # fmt: skip
+SITES_VISITED = Dataset(web_traffic_daily, {
+    **dict.fromkeys(("channel", "campaign", "utm_source", "utm_medium"), null()), **_OF_SITES,
+})  # fmt: skip
+PAGES_VISITED = Dataset(web_traffic_daily, {"landing_page": web_traffic_daily.c.landing_page, **_OF_SITES})
+SEARCHES = Dataset(search_console_daily, {
+    "channel": literal("organic_search"), "site": search_console_daily.c.site,
+    "search_type": search_console_daily.c.search_type,
+})  # fmt: skip

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.file_mapping import FILES
+from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.blanks import BLANK
 from b2b_pipeline.derived.coverage import FX, amounts_behind, streams_behind
 from b2b_pipeline.metrics.registry import COMPONENTS
@@ -84,27 +85,29 @@ class FoundGaps:
 
     def __init__(self, connection: Connection, config: Config) -> None:
         self._connection, self._config = connection, config
-        self._found: dict[tuple[str, ...] | _Behind, Gaps] = {}
+        self._found: dict[tuple[tuple[str, ...], bool] | _Behind, Gaps] = {}
         self._tables: dict[str, tuple[set[tuple[str, str, str]], set[tuple[str, str]]]] = {}
 
-    def of(self, names: Sequence[str]) -> Gaps:
-        known, key = self._found, tuple(sorted(names))
+    def of(self, names: Sequence[str], located: bool = True) -> Gaps:
+        """`located`: of their splits, too, and not of their totals alone."""
+        known, key = self._found, (tuple(sorted(names)), located)
         if key not in known:
-            behind = self._behind(key)
+            behind = self._behind(*key)
             if behind not in known:
                 known[behind] = self._find(behind)
             known[key] = known[behind]
         return known[key]
 
-    def _behind(self, names: Sequence[str]) -> _Behind:
+    def _behind(self, names: Sequence[str], located: bool) -> _Behind:
         streams, amounts = set[tuple[str, str, str]](), set[tuple[str, str]]()
-        for name in names:
-            for table in COMPONENTS[name].tables:
+        legs = [(name, leg) for name in names for leg in COMPONENTS[name].legs if located or not leg.located]
+        for name, leg in legs:
+            for table in leg.tables:
                 if table not in self._tables:
                     self._tables[table] = streams_behind(table, self._config), amounts_behind(table, self._config)
-                streams |= self._tables[table][0]
+                streams |= {each for each in self._tables[table][0] if _level(each) in ("", leg.level)}
                 amounts |= self._tables[table][1] if COMPONENTS[name].unit == "money" else set()
-        needs = (need for name in names for leg in COMPONENTS[name].legs for need in leg.needs)
+        needs = (need for _, leg in legs for need in leg.needs)
         columns = {f"{need.table}.{fact}" for need in needs for fact in need.facts}
         return _Behind(tuple(sorted(streams)), tuple(sorted(amounts)), tuple(sorted(columns)))
 
@@ -147,3 +150,9 @@ class FoundGaps:
         keys = c.source, c.stream, c.target_table
         query = select(*keys, func.min(c.date_day), func.max(c.date_day)).where(c.date_day.is_not(None)).group_by(*keys)
         return {(source, stream, table): (a, b) for source, stream, table, a, b in self._connection.execute(query)}
+
+
+def _level(behind: tuple[str, str, str]) -> str:
+    """The only level of its table that a stream gives, if there is one."""
+    source, stream, _ = behind
+    return SOURCES[source].stream(stream).level if source != FILES else ""

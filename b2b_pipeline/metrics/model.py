@@ -47,7 +47,7 @@ Condition = Callable[[Config], ColumnElement[bool]]
 Coefficient = int | Callable[[Config], Decimal | None]
 DESCRIBED = {"person": "lead", "deal": "opportunity"}  # derived table -> the core table whose `dimensions` it has
 STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
-Unit = Literal["money", "count", "rate", "multiple", "days"]
+Unit = Literal["money", "count", "rate", "multiple", "days", "seconds"]
 Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level", "fitted"]
 
 
@@ -128,10 +128,12 @@ class Dataset:
 class Leg:
     """Rows of one dataset in a measure: the `value` of those that pass `where`, on their `day`.
 
-    sign: -1 where its rows are taken away, of a level.
+    sign: -1 where its rows are taken away.
     entity: whom a row is about, where cohorts are made of them.
     into: of the rows only those whose entity has a row in one of these, at an age of as many days.
     needs: what the inputs must state for the sum to be known; `dated` what they must state for its days to be known.
+    level: of a table whose rows have a `level`, that of its rows; streams of another one concern it not.
+    located: it says to what others belong, and another leg takes it away again: what it lacks concerns splits alone.
     """
 
     dataset: Dataset
@@ -143,6 +145,8 @@ class Leg:
     sign: Literal[1, -1] = 1
     entity: ColumnElement[Any] | None = None
     into: tuple[Leg, ...] = ()
+    level: str = ""
+    located: bool = False
 
     @property
     def table(self) -> Table:

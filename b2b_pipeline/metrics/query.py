@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Date, func, literal, select
 from b2b_pipeline.configuration.config import Config, Dimensions
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.metrics.answer import Answer, Counts
-from b2b_pipeline.metrics.gaps import FoundGaps
+from b2b_pipeline.metrics.gaps import FoundGaps, Gaps
 from b2b_pipeline.metrics.kinds import Cohort, Fitted
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.model import STANDARD, Axis, Metric, Term
@@ -76,6 +76,10 @@ class _Question:
     @property
     def yesterday(self) -> date:
         return datetime.now(self.config.zone).date() - timedelta(days=1)
+
+    def gaps_of(self, names: Sequence[str]) -> Gaps:
+        """What is not whole of these components, as they are asked for: split, or in total."""
+        return self.gaps.of(names, bool(self.dimensions))
 
     def bounds(self, metric: Metric, period: date | None = None) -> Span:
         """The first and the last day of a period; of none, of the range.
@@ -341,7 +345,7 @@ def _unknown(
     found = {}
     for term in metric.terms:
         if term.label not in parts:
-            gaps, days = question.gaps.of([term.measure]), term.when.span(*bounds)
+            gaps, days = question.gaps_of([term.measure]), term.when.span(*bounds)
             if gaps.nothing_whole(*days):
                 found[term.label] = next(iter(gaps.reasons(*days)), "nothing was read of these days")
     return found
@@ -351,7 +355,7 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
     """Why the days that a metric is of are not whole; those in which its cohort had its time are among them."""
     found: dict[str, None] = {}
     for when in metric.whens:
-        gaps = question.gaps.of([term.measure for term in metric.terms if term.when == when])
+        gaps = question.gaps_of([term.measure for term in metric.terms if term.when == when])
         first, last = when.span(*bounds)
         found |= dict.fromkeys(gaps.reasons(first, last))
         if isinstance(metric.kind, Cohort) and metric.kind.within:
@@ -367,7 +371,7 @@ def why_incomplete(
     connection: Connection, config: Config, known: Known, gaps: FoundGaps, days: Mapping[str, Sequence[date]]
 ) -> Iterator[tuple[str, date, tuple[str, ...]]]:
     """Metric, day and why, of the `days` of each metric on which it is not complete."""
-    question = _Question(connection, config, None, None, "day", (), None, None, {}, known, gaps)
+    question = _Question(connection, config, None, None, "day", STANDARD, None, None, {}, known, gaps)
     for name, asked in days.items():
         partly = known.partly(METRICS[name])
         for day in asked:

@@ -14,9 +14,11 @@ from b2b_pipeline.metrics.families import (
     email_engagement,
     funnel_conversion,
     lead_generation,
+    organic_search,
     paid_media,
     pipeline,
     recurring_revenue,
+    web_traffic,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
-    recurring_revenue, community, content,
+    recurring_revenue, community, content, web_traffic, organic_search,
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ TOKEN = {
     "reddit_ads": "REDDIT_ADS", "salesforce": "SALESFORCE",
     "zoho_crm": "ZOHO_CRM",
     "klaviyo": "KLAVIYO",
+    "ga4": "GA4", "search_console": "SEARCH_CONSOLE",
 }  # fmt: skip
 
 

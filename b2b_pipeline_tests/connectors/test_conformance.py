@@ -127,6 +127,14 @@ class TestDemandbase(OverTheSandbox):
     settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}
 
 
+class TestGa4(OverTheSandbox):
+    source = SOURCES["ga4"]
+
+
+class TestSearchConsole(OverTheSandbox):
+    source = SOURCES["search_console"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

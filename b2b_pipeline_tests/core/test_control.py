@@ -26,7 +26,9 @@ class Reports:
         self.landing = Landing(folder, Pseudonyms(b"key", folder / "forgotten.json"))
         self._now = datetime(2026, 5, 7, 2, tzinfo=UTC)
 
-    def land(self, stream: str, clicks: dict[int, int], *, provisional: tuple[int, ...] = ()) -> None:
+    def land(
+        self, stream: str, clicks: dict[int, int], *, provisional: tuple[int, ...] = (), doubted: tuple[int, ...] = ()
+    ) -> None:
         """A slice with the clicks of each day of May."""
         self._now += timedelta(minutes=1)
         window = Window.of_days(date(2026, 5, min(clicks)), date(2026, 5, max(clicks) + 1), ZONE)
@@ -35,8 +37,9 @@ class Reports:
             for day, number in clicks.items()
             if number
         ]
+        page = Page(records, doubts={f"2026-05-0{day}": "sampled" for day in doubted})
         self.landing.write(
-            "google_ads", GOOGLE.stream(stream), Account("1", time_zone="America/New_York"), window, [Page(records)],
+            "google_ads", GOOGLE.stream(stream), Account("1", time_zone="America/New_York"), window, [page],
             zone=ZONE, api_version="v1", run_id="run", now=self._now,
             provisional_days=[f"2026-05-0{day}" for day in provisional],
         )  # fmt: skip
@@ -65,6 +68,13 @@ def test_every_day_of_which_both_were_read_is_compared(reports: Reports) -> None
 def test_a_day_that_either_was_read_in_the_middle_of_is_left_out(reports: Reports, mid_day: str) -> None:
     for stream, clicks in ((ROWS, 4), (TOTALS, 6)):
         reports.land(stream, {1: 7, 2: clicks}, provisional=(2,) if stream == mid_day else ())
+    assert reports.reconciled() == Reconciliation(1)
+
+
+@pytest.mark.parametrize("doubtful", [ROWS, TOTALS])
+def test_a_day_that_the_vendor_doubts_is_not_compared(reports: Reports, doubtful: str) -> None:
+    for stream, clicks in ((ROWS, 4), (TOTALS, 6)):
+        reports.land(stream, {1: 7, 2: clicks}, doubted=(2,) if stream == doubtful else ())
     assert reports.reconciled() == Reconciliation(1)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -71,15 +72,17 @@ class Books:
         )
 
     def land(
-        self, stream: tuple[str, str], first: int, last: int, account: str = "1", loaded: bool = True, **more: Any
-    ) -> Slice:
+        self, stream: tuple[str, str], first: int, last: int, account: str = "1", loaded: bool = True,
+        doubts: Mapping[str, str] = MappingProxyType({}), **more: Any,
+    ) -> Slice:  # fmt: skip
         """A slice of the days from `first` to `last` of May."""
         self._now += timedelta(minutes=1)
         window = Window.of_days(date(2026, 5, first), date(2026, 5, last + 1), self.config.zone)
         records = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
         landed = self.landing.write(
             stream[0], SOURCES[stream[0]].stream(stream[1]), Account(account, time_zone="America/New_York"), window,
-            [Page(records)], zone=self.config.zone, api_version="v1", run_id="run", now=self._now, **more,
+            [Page(records, doubts=doubts)], zone=self.config.zone, api_version="v1", run_id="run",
+            now=self._now, **more,
         )  # fmt: skip
         if loaded:
             for table in SOURCES[stream[0]].stream(stream[1]).feeds:
@@ -136,6 +139,17 @@ def test_a_day_is_provisional_until_it_is_read_after_its_end_where_the_account_i
     assert books.gaps(SPEND) == {"1/6": "google_ads: the day was not over in America/New_York"}
     books.land(SPEND, 6, 6)
     assert books.gaps(SPEND) == {}
+
+
+def test_a_day_that_the_vendor_doubts_is_not_whole_until_it_is_read_without_a_doubt(books: Books) -> None:
+    books.land(SPEND, 1, 6, doubts={"2026-05-04": "sampled", "2026-05-05": "still being counted"})
+    told = "google_ads/campaign_daily (1): {}"
+    assert books.gaps(SPEND) == {"1/4": told.format("sampled"), "1/5": told.format("still being counted")}
+    books.land(SPEND, 5, 6, doubts={"2026-05-06": "withheld"})
+    assert books.gaps(SPEND) == {"1/4": told.format("sampled"), "1/6": told.format("withheld")}
+    refused = books.land(SPEND, 4, 4, doubts={"2026-05-04": "sampled"})
+    books.fail(refused, "too many bad rows")
+    assert books.gaps(SPEND)["1/4"] == "too many bad rows"
 
 
 def test_an_account_that_turns_up_later_lacks_the_days_before(books: Books) -> None:

@@ -203,4 +203,5 @@ def test_accounts_of_ad_platforms_are_read_some_at_a_time() -> None:
     assert {name: SOURCES[name].parallel for name in SOURCES if SOURCES[name].parallel > 1} == {
         "google_ads": 4, "linkedin_ads": 2, "meta_ads": 2, "microsoft_ads": 2, "reddit_ads": 2,
         "tiktok_ads": 2, "x_ads": 2,
+        "ga4": 2, "search_console": 2,
     }  # fmt: skip

@@ -32,6 +32,7 @@ OWNERS = {
     "kpi/email_engagement": ["team:marketing"],
     "kpi/community": ["team:marketing"],
     "kpi/content": ["team:marketing"],
+    "kpi/web_traffic": ["team:marketing"], "kpi/organic_search": ["team:marketing"],
 }  # fmt: skip
 
 

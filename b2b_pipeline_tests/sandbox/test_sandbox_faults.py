@@ -36,6 +36,7 @@ VENDORS = (
     "discourse",
     "demandbase",
     "linkedin_pages",
+    "ga4", "search_console",
 )  # fmt: skip
 
 NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
@@ -118,6 +119,10 @@ class Sandbox:
                 headers = {"Api-Key": token or tokens.PRIVATE_APP_TOKEN, "Api-Username": "reporting"}
                 url = f"{self.url}/discourse/admin/reports/bulk.json"
                 params = {"reports[signups][start_date]": "2026-03-01", **params}
+            case "ga4":
+                url = f"{self.url}/ga4/v1beta/accountSummaries"
+            case "search_console":
+                url = f"{self.url}/search_console/webmasters/v3/sites"
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}

@@ -107,7 +107,7 @@ def pull(found: Installation, pipeline: Pipeline, start: date, until: date, run_
                     errors = [error]
                 failed |= {f"{source}/{stream.name}": str(error) for error in errors}
     files = pipeline.config.files
-    for path in drop_files(found.world, pipeline.inbox):
+    for path in drop_files(found.world, pipeline.inbox) if files else ():
         mapping = files[mapping_for(path.name, files) or ""]
         land_file(path, mapping, file_stream(mapping), pipeline.landing, pipeline.config, run_id)
     return failed

@@ -16,8 +16,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from b2b_pipeline.configuration.settings import base_url, credential_store, secret
-from b2b_pipeline.connectors.auth import OAuthToken
+from b2b_pipeline.configuration.settings import base_url
+from b2b_pipeline.connectors import google
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
     Account,
@@ -59,8 +59,6 @@ if TYPE_CHECKING:
     from b2b_pipeline.configuration.config import Config
 
 API = "https://googleads.googleapis.com"
-AUTHORIZE_URL = "https://accounts.google.com/o/oauth2/v2/auth"
-TOKEN_URL = "https://oauth2.googleapis.com/token"
 VERSION = "v26"
 CLOSED = {"CANCELED", "CLOSED", "SUSPENDED"}  # no ad of such an account is served
 # Operations in 24 hours on production accounts by the Cloud project's level; a query is one whatever its pages.
@@ -171,29 +169,12 @@ def connect(config: Config) -> Client:
         keep_secret(developer_token)
         headers["developer-token"] = developer_token
     base = base_url("google_ads", API)
-    form = {
-        "grant_type": "refresh_token",
-        "client_id": secret("GOOGLE_ADS_CLIENT_ID"),
-        "client_secret": secret("GOOGLE_ADS_CLIENT_SECRET"),
-        "refresh_token": secret("GOOGLE_ADS_REFRESH_TOKEN"),
-    }
-    auth = OAuthToken(
-        TOKEN_URL if base == API else f"{base}/token", form, store=credential_store("google_ads"), lifetime=3600
-    )
-    session = Session(base, classify=classify, auth=auth, headers=headers)
+    session = Session(base, classify=classify, auth=google.user("google_ads", API), headers=headers)
     return Client(session, SOURCE.version(config), _digits(login) if login else "")
 
 
 def authorization() -> Authorization:
-    """https://developers.google.com/identity/protocols/oauth2/native-app: a desktop client, any port of loopback."""
-    base = base_url("google_ads", API)
-    return Authorization(
-        AUTHORIZE_URL if base == API else f"{base}/o/oauth2/v2/auth",
-        TOKEN_URL if base == API else f"{base}/token",
-        ("https://www.googleapis.com/auth/adwords",),
-        ("GOOGLE_ADS_CLIENT_ID", "GOOGLE_ADS_CLIENT_SECRET", "GOOGLE_ADS_REFRESH_TOKEN"),
-        {"access_type": "offline", "prompt": "consent"},
-    )
+    return google.authorization("google_ads", API, "https://www.googleapis.com/auth/adwords")
 
 
 def accounts(client: Client, config: Config) -> Accounts:
@@ -387,13 +368,8 @@ def _version(response: requests.Response) -> str:
 
 
 def _retry_delay(failure: Mapping[str, Any], error: Mapping[str, Any]) -> float:
-    """Seconds of a `google.protobuf.Duration` such as "900s" or "1.500s"; 0 without one.
-
-    The API tells it of a quota, the platform before it in a `google.rpc.RetryInfo`.
-    """
-    told = [error.get("details", {}).get("quotaErrorDetails", {}), *failure.get("details", [])]
-    given = [str(item.get("retryDelay", "")) for item in told if isinstance(item, dict)]
-    return max((float(text[:-1]) for text in given if re.fullmatch(r"\d+(\.\d+)?s", text)), default=0.0)
+    """Seconds, 0 where nothing tells: the API tells them of a quota, the platform before it in a `RetryInfo`."""
+    return google.retry_delay([error.get("details", {}).get("quotaErrorDetails", {}), *failure.get("details", [])])
 
 
 SOURCE = Source(

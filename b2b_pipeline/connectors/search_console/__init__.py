@@ -1,0 +1,1 @@
+"""Everything of Google Search Console: source.py is where to begin."""
