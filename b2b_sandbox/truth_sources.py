@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
+from b2b_sandbox import truth_customer_voice
 from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric
 from b2b_sandbox.world import World
 
 MONEY: set[str] = set()  # components of money
-METRICS: dict[str, Metric] = {}
+METRICS: dict[str, Metric] = {**truth_customer_voice.METRICS}
+# Metric -> the component of which it is a quantile, and which.
+QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
-FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {}
+FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
+    "typeform": truth_customer_voice.surveys,
+}

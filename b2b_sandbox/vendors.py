@@ -18,6 +18,7 @@ from b2b_sandbox import (
     reddit_ads,
     salesforce,
     tiktok_ads,
+    typeform,
     x_ads,
 )
 from b2b_sandbox.toolkit import Dialect
@@ -34,4 +35,5 @@ VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
+    "typeform": typeform,
 }  # fmt: skip

@@ -37,6 +37,9 @@ HINTS = {
     "spend.clicks": "nothing gives clicks: map clicks",
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
+    "survey_response.nps": "no survey gives a likelihood to recommend: read one with an NPS question (typeform)",
+    "survey_response.csat": "no survey gives a satisfaction: read one with a rating (typeform)",
+    "support_ticket.csat": "nothing gives ratings of support: switch on a help desk that has them",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }
 

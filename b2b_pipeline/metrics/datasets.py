@@ -14,6 +14,8 @@ from b2b_pipeline.warehouse.tables import (
     person,
     spend,
     stage_entry,
+    support_ticket,
+    survey_response,
 )
 
 _OF_DEALS = {"owner": deal.c.owner, "product": deal.c.product, "region": deal.c.region}
@@ -55,3 +57,15 @@ RECIPIENTS = Dataset(email_recipient, {
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
 })  # fmt: skip
+SURVEYS = Dataset(
+    survey_response, {"source": survey_response.c.source, "survey": survey_response.c.survey_name},
+    counts=lambda config: survey_response.c.is_deleted.is_(False) & survey_response.c.is_partial.is_(False),
+)  # fmt: skip
+TICKETS = Dataset(
+    support_ticket,
+    {
+        "source": support_ticket.c.source, "ticket_priority": support_ticket.c.priority,
+        "ticket_channel": support_ticket.c.channel, "ticket_status": support_ticket.c.status,
+    },
+    counts=lambda config: support_ticket.c.is_deleted.is_(False),
+)  # fmt: skip

@@ -9,6 +9,7 @@ from b2b_pipeline.configuration import own
 from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
+    customer_voice,
     email_engagement,
     funnel_conversion,
     lead_generation,
@@ -19,7 +20,10 @@ from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, Mode
 
 T = TypeVar("T")
 
-_OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+_OURS = (
+    paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
+    customer_voice,
+)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:

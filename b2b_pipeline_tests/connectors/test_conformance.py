@@ -81,6 +81,11 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestTypeform(OverTheSandbox):
+    source = SOURCES["typeform"]
+    settings = {"options": {"lead_forms": "demo", "partial": "yes"}}  # noqa: RUF012
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -29,7 +29,7 @@ KINDS_OF_TABLE = {"pandas", "sql"}
 OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
-    "kpi/email_engagement": ["team:marketing"],
+    "kpi/email_engagement": ["team:marketing"], "kpi/customer_voice": ["team:marketing"],
 }  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
         DEMO.read_text(encoding="utf-8").replace(
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
-            "  tiktok_ads: {}\n  x_ads: {}",
+            "  tiktok_ads: {}\n  x_ads: {}\n"
+            "  typeform: {}",
         ),
         encoding="utf-8",
     )
