@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -55,3 +55,27 @@ def surveys(world: World, connection: sqlite3.Connection, now: int, zone: ZoneIn
 
 def share(part: int, whole: int) -> Decimal:
     return (Decimal(part) / whole).quantize(CENT_OF_CENT, ROUND_HALF_EVEN)
+
+
+def support(desk: str) -> Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterator[Fact]]:
+    """Of a help desk: tickets that are not deleted, by the day they were made, as they are now."""
+
+    def facts(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
+        one = Decimal(1)
+        for asked in voices.tickets(connection, now, desk):
+            if asked.is_deleted:
+                continue
+            day = day_in(zone, asked.created // 1000)
+            yield Fact("tickets", day, None, one)
+            yield Fact("tickets_reopened", day, None, one if asked.reopens else Decimal(0))
+            if asked.replied is not None:
+                yield Fact("tickets_answered", day, None, one)
+                yield Fact("first_response_times", day, None, Decimal((asked.replied - asked.created) // MINUTE))
+            if asked.solved is not None:
+                yield Fact("tickets_resolved", day, None, one)
+                yield Fact("resolution_times", day, None, Decimal((asked.solved - asked.created) // MINUTE))
+            if asked.is_good is not None:
+                yield Fact("ticket_csat_responses", day, None, one)
+                yield Fact("ticket_csat_sum", day, None, one if asked.is_good else Decimal(0))
+
+    return facts

@@ -19,4 +19,5 @@ QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "typeform": truth_customer_voice.surveys,
+    "zendesk": truth_customer_voice.support("zendesk"),
 }

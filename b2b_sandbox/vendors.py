@@ -20,6 +20,7 @@ from b2b_sandbox import (
     tiktok_ads,
     typeform,
     x_ads,
+    zendesk,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -36,4 +37,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "typeform": typeform,
+    "zendesk": zendesk,
 }  # fmt: skip

@@ -58,9 +58,11 @@ class Ticket(NamedTuple):
     channel: str
     priority: str | None
     created: int
-    changed: int
+    changed: int  # by anything
+    touched: int  # by somebody: closing it and rating it is none of that
     replied: int | None
     solved: int | None
+    last_solved: int | None  # the last time it was solved, also where it is open again
     reopens: int
     replies: int
     is_good: bool | None  # how it was rated
@@ -151,10 +153,11 @@ def _ticket(contact: Contact, n: int, now: int, desk: str) -> Ticket | None:
         for at in (replied, solved, again, resolved, rated, deleted, closed)
     )
     moments += [at for at in (replied, solved, again, resolved, rated, deleted, closed) if at is not None]
+    touched = max(at for at in (created, replied, solved, again, resolved, deleted) if at is not None)
     now_solved = resolved or (None if again else solved)
     return Ticket(
-        contact.id % 100_000_000 * 2 + n, contact, CHANNELS[dice // 19 % 3], PRIORITIES[dice // 23 % 5], created,
-        max(moments), replied, now_solved, int(again is not None),
+        contact.id * 2 + n, contact, CHANNELS[dice // 19 % 3], PRIORITIES[dice // 23 % 5],
+        created, max(moments), touched, replied, now_solved, resolved or solved, int(again is not None),
         (1 if replied else 0) + (1 if solved else 0) + (1 if resolved else 0),
         None if rated is None else dice // 29 % 4 > 0, deleted is not None, closed is not None,
     )  # fmt: skip

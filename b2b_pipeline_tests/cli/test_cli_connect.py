@@ -24,7 +24,7 @@ from b2b_sandbox.generate import make_world
 TOKEN = {
     "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS", "microsoft_ads": "MICROSOFT_ADS",
     "reddit_ads": "REDDIT_ADS", "salesforce": "SALESFORCE",
-    "typeform": "TYPEFORM",
+    "typeform": "TYPEFORM", "zendesk": "ZENDESK",
 }  # fmt: skip
 
 

@@ -86,6 +86,10 @@ class TestTypeform(OverTheSandbox):
     settings = {"options": {"lead_forms": "demo", "partial": "yes"}}  # noqa: RUF012
 
 
+class TestZendesk(OverTheSandbox):
+    source = SOURCES["zendesk"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

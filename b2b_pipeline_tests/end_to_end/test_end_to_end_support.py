@@ -14,7 +14,7 @@ from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox.generate import advance, make_world
 
 START, FIRST_UNTIL, UNTIL = date(2026, 5, 18), date(2026, 6, 10), date(2026, 6, 16)
-PLATFORMS = ("typeform",)
+PLATFORMS = ("typeform", "zendesk")
 SETTINGS = f"""\
 currency: EUR
 start_date: {START}
@@ -22,10 +22,9 @@ system_of_record: files
 sources:
   typeform:
     options: {{lead_forms: demo, partial: "yes"}}
+  zendesk: {{}}
 """
-NAMES = [
-    metric.name for metric in FAMILIES["customer_voice"].metrics if metric.name in ("nps", "csat", "survey_responses")
-]
+NAMES = [metric.name for metric in FAMILIES["customer_voice"].metrics]
 
 
 @pytest.fixture(scope="module")

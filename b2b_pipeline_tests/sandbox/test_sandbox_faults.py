@@ -24,7 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
-    "typeform",
+    "typeform", "zendesk",
 )  # fmt: skip
 
 
@@ -73,6 +73,9 @@ class Sandbox:
             case "typeform":
                 url = f"{self.url}/typeform/forms"
                 params = {"page_size": 2, **params}
+            case "zendesk":
+                url = f"{self.url}/zendesk/api/v2/incremental/tickets/cursor.json"
+                params = {"start_time": 1767225600, "per_page": 2, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
@@ -91,6 +94,8 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["cursors"]["after"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
+        if vendor == "zendesk":
+            return self.get(vendor, cursor=page["after_cursor"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         return self.get(vendor, page["nextRecordsUrl"])
@@ -101,6 +106,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]
+    if vendor == "zendesk":
+        return page["after_cursor"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":

@@ -50,6 +50,8 @@ CREDENTIALS = {
     "REDDIT_ADS_CLIENT_ID": tokens.CLIENT_ID, "REDDIT_ADS_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "REDDIT_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "TYPEFORM_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "ZENDESK_SUBDOMAIN": "ourcompany", "ZENDESK_CLIENT_ID": tokens.CLIENT_ID,
+    "ZENDESK_CLIENT_SECRET": tokens.CLIENT_SECRET,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
