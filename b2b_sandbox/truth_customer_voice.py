@@ -33,6 +33,7 @@ QUANTILES = {
 LEAD_FORMS = {"demo"}
 FIRST = {"onboarding": 1, "effort": 0}  # of a scale
 STEPS = {"onboarding": 5, "effort": 6}
+STARS = {"intercom"}  # help desks that are rated with stars, not good or bad
 MINUTE = 60_000
 
 
@@ -74,8 +75,9 @@ def support(desk: str) -> Callable[[World, sqlite3.Connection, int, ZoneInfo, Mo
             if asked.solved is not None:
                 yield Fact("tickets_resolved", day, None, one)
                 yield Fact("resolution_times", day, None, Decimal((asked.solved - asked.created) // MINUTE))
-            if asked.is_good is not None:
+            if asked.is_good is not None and asked.stars is not None:
                 yield Fact("ticket_csat_responses", day, None, one)
-                yield Fact("ticket_csat_sum", day, None, one if asked.is_good else Decimal(0))
+                given = (asked.stars - 1, 4) if desk in STARS else (int(asked.is_good), 1)
+                yield Fact("ticket_csat_sum", day, None, share(*given))
 
     return facts

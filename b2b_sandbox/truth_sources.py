@@ -20,4 +20,5 @@ QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "typeform": truth_customer_voice.surveys,
     "zendesk": truth_customer_voice.support("zendesk"),
+    "intercom": truth_customer_voice.support("intercom"),
 }

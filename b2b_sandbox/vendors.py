@@ -11,6 +11,7 @@ from b2b_sandbox import (
     ecb,
     google_ads,
     hubspot,
+    intercom,
     linkedin_ads,
     meta_ads,
     microsoft_ads,
@@ -37,5 +38,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "typeform": typeform,
-    "zendesk": zendesk,
+    "zendesk": zendesk, "intercom": intercom,
 }  # fmt: skip

@@ -24,6 +24,7 @@ where vendor = 'hubspot' and object = 'contacts' and visible_at <= ? group by id
 CHOICES = ("Price", "Support, fast & friendly", "Funktionsumfang")
 FORMS = ("relation", "onboarding", "effort", "demo", "unused")
 CHANNELS = ("email", "web", "chat")
+DELETE = {"zendesk"}  # help desks whose tickets are deleted now and then
 PRIORITIES = ("urgent", "high", "normal", "low", None)
 
 
@@ -65,7 +66,8 @@ class Ticket(NamedTuple):
     last_solved: int | None  # the last time it was solved, also where it is open again
     reopens: int
     replies: int
-    is_good: bool | None  # how it was rated
+    is_good: bool | None  # how it was rated, and with how many of five stars
+    stars: int | None
     is_deleted: bool
     is_closed: bool
 
@@ -146,7 +148,8 @@ def _ticket(contact: Contact, n: int, now: int, desk: str) -> Ticket | None:
     again = daytime(contact, 8 + 6 * n, desk, n, "again") if solved and dice // 5 % 4 == 0 else None
     resolved = daytime(contact, 9 + 6 * n, desk, n, "resolved") if again and dice // 7 % 3 else None
     rated = daytime(contact, 10 + 6 * n, desk, n, "rated") if solved and dice // 13 % 2 else None
-    deleted = daytime(contact, 12 + 6 * n, desk, n, "deleted") if dice // 17 % 12 == 0 else None
+    is_lost = desk in DELETE and dice // 17 % 12 == 0
+    deleted = daytime(contact, 12 + 6 * n, desk, n, "deleted") if is_lost else None
     closed = daytime(contact, 14 + 6 * n, desk, n, "closed") if (resolved or (solved and not again)) else None
     replied, solved, again, resolved, rated, deleted, closed = (
         at if at is not None and at <= now else None
@@ -155,9 +158,10 @@ def _ticket(contact: Contact, n: int, now: int, desk: str) -> Ticket | None:
     moments += [at for at in (replied, solved, again, resolved, rated, deleted, closed) if at is not None]
     touched = max(at for at in (created, replied, solved, again, resolved, deleted) if at is not None)
     now_solved = resolved or (None if again else solved)
+    stars = dice // 29 % 5 + 1
     return Ticket(
         contact.id * 2 + n, contact, CHANNELS[dice // 19 % 3], PRIORITIES[dice // 23 % 5],
         created, max(moments), touched, replied, now_solved, resolved or solved, int(again is not None),
         (1 if replied else 0) + (1 if solved else 0) + (1 if resolved else 0),
-        None if rated is None else dice // 29 % 4 > 0, deleted is not None, closed is not None,
+        None if rated is None else stars > 2, None if rated is None else stars, deleted is not None, closed is not None,
     )  # fmt: skip

@@ -90,6 +90,10 @@ class TestZendesk(OverTheSandbox):
     source = SOURCES["zendesk"]
 
 
+class TestIntercom(OverTheSandbox):
+    source = SOURCES["intercom"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

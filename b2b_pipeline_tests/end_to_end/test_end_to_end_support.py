@@ -14,7 +14,7 @@ from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox.generate import advance, make_world
 
 START, FIRST_UNTIL, UNTIL = date(2026, 5, 18), date(2026, 6, 10), date(2026, 6, 16)
-PLATFORMS = ("typeform", "zendesk")
+PLATFORMS = ("typeform", "zendesk", "intercom")
 SETTINGS = f"""\
 currency: EUR
 start_date: {START}
@@ -23,6 +23,7 @@ sources:
   typeform:
     options: {{lead_forms: demo, partial: "yes"}}
   zendesk: {{}}
+  intercom: {{}}
 """
 NAMES = [metric.name for metric in FAMILIES["customer_voice"].metrics]
 

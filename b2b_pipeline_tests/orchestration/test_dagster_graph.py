@@ -42,7 +42,7 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
             "  tiktok_ads: {}\n  x_ads: {}\n"
-            "  typeform: {}\n  zendesk: {}",
+            "  typeform: {}\n  zendesk: {}\n  intercom: {}",
         ),
         encoding="utf-8",
     )

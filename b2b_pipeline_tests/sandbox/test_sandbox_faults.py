@@ -24,7 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
-    "typeform", "zendesk",
+    "typeform", "zendesk", "intercom",
 )  # fmt: skip
 
 
@@ -73,6 +73,12 @@ class Sandbox:
             case "typeform":
                 url = f"{self.url}/typeform/forms"
                 params = {"page_size": 2, **params}
+            case "intercom":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                query = {"field": "updated_at", "operator": ">", "value": 0}
+                body = {"query": query, "pagination": {"per_page": 2, **params}}
+                url = f"{self.url}/intercom/conversations/search"
+                return requests.post(url, json=body, headers=headers, timeout=10)
             case "zendesk":
                 url = f"{self.url}/zendesk/api/v2/incremental/tickets/cursor.json"
                 params = {"start_time": 1767225600, "per_page": 2, **params}
@@ -96,6 +102,8 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["next"]["after"])
         if vendor == "zendesk":
             return self.get(vendor, cursor=page["after_cursor"])
+        if vendor == "intercom":
+            return self.get(vendor, starting_after=page["pages"]["next"]["starting_after"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         return self.get(vendor, page["nextRecordsUrl"])
@@ -108,6 +116,8 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page["additional_data"]["next_cursor"]
     if vendor == "zendesk":
         return page["after_cursor"]
+    if vendor == "intercom":
+        return page["pages"]["next"]["starting_after"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":

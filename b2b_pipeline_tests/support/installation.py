@@ -52,6 +52,7 @@ CREDENTIALS = {
     "TYPEFORM_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
     "ZENDESK_SUBDOMAIN": "ourcompany", "ZENDESK_CLIENT_ID": tokens.CLIENT_ID,
     "ZENDESK_CLIENT_SECRET": tokens.CLIENT_SECRET,
+    "INTERCOM_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
