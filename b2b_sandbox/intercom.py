@@ -2,7 +2,7 @@
 
 From Intercom's OpenAPI description (2.14, of 2026-08-21), python-intercom 5.0.1 and its page on rate limits, read
 2026-12-01. Beside what people asked there are messages that were sent to many, which nobody answered. What is deleted
-is told nowhere; here nothing is.
+is in no list any more.
 """
 
 from __future__ import annotations

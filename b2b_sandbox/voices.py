@@ -1,7 +1,7 @@
 """What people in the world said in surveys, and what they asked support for: plain, as no vendor words it.
 
 Derived from the contacts that HubSpot shows first, by hashes of their ids: nothing is generated for it, and it stays as
-it was when the clock moves. Everything happens between 8 and 18 o'clock UTC.
+it was when the clock moves, but for what is deleted. Everything happens between 8 and 18 o'clock UTC.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ where vendor = 'hubspot' and object = 'contacts' and visible_at <= ? group by id
 CHOICES = ("Price", "Support, fast & friendly", "Funktionsumfang")
 FORMS = ("relation", "onboarding", "effort", "demo", "unused")
 CHANNELS = ("email", "web", "chat")
-DELETE = {"zendesk"}  # help desks whose tickets are deleted now and then
+TELLS = {"zendesk"}  # help desks that tell what was deleted; of others it is gone
 PRIORITIES = ("urgent", "high", "normal", "low", None)
 
 
@@ -106,7 +106,8 @@ def answers(connection: sqlite3.Connection, now: int) -> list[Answers]:
                 continue
             landed = daytime(contact, 1 + (dice // 7) % 5, form)
             submitted = None if (dice // 11) % 9 == 0 else landed + 45_000
-            if (submitted or landed + 20_000) > now:
+            deleted = daytime(contact, 12, form, "deleted") if dice // 13 % 8 == 0 else None
+            if (submitted or landed + 20_000) > now or (deleted is not None and deleted <= now):
                 continue
             found.append(_answers(form, contact, dice // 101, landed, submitted))
     return sorted(found, key=lambda each: (each.submitted or each.landed, each.id))
@@ -140,21 +141,20 @@ def _ticket(contact: Contact, n: int, now: int, desk: str) -> Ticket | None:
     """It is answered within hours or never, solved days later, and may be opened again and solved once more."""
     dice = drawn(desk, "ticket", contact.id, n)
     created = daytime(contact, 1 + 6 * n, desk, n)
-    if created > now:
-        return None
     moments = [created]
     replied = created + (5 + dice % 200) * MINUTE if dice % 10 else None
     solved = daytime(contact, 3 + 6 * n + dice // 10 % 4, desk, n, "solved") if replied and dice // 3 % 5 else None
     again = daytime(contact, 8 + 6 * n, desk, n, "again") if solved and dice // 5 % 4 == 0 else None
     resolved = daytime(contact, 9 + 6 * n, desk, n, "resolved") if again and dice // 7 % 3 else None
     rated = daytime(contact, 10 + 6 * n, desk, n, "rated") if solved and dice // 13 % 2 else None
-    is_lost = desk in DELETE and dice // 17 % 12 == 0
-    deleted = daytime(contact, 12 + 6 * n, desk, n, "deleted") if is_lost else None
+    deleted = daytime(contact, 12 + 6 * n, desk, n, "deleted") if dice // 17 % 12 == 0 else None
     closed = daytime(contact, 14 + 6 * n, desk, n, "closed") if (resolved or (solved and not again)) else None
     replied, solved, again, resolved, rated, deleted, closed = (
         at if at is not None and at <= now else None
         for at in (replied, solved, again, resolved, rated, deleted, closed)
     )
+    if created > now or (deleted and desk not in TELLS):
+        return None
     moments += [at for at in (replied, solved, again, resolved, rated, deleted, closed) if at is not None]
     touched = max(at for at in (created, replied, solved, again, resolved, deleted) if at is not None)
     now_solved = resolved or (None if again else solved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import literal
 
+from b2b_pipeline.derived.gone import stands
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
     cost_ledger,
@@ -12,6 +13,7 @@ from b2b_pipeline.warehouse.tables import (
     email_recipient,
     email_summary,
     person,
+    record_present,
     spend,
     stage_entry,
     support_ticket,
@@ -59,7 +61,10 @@ SUMMARIES = Dataset(email_summary, {
 })  # fmt: skip
 SURVEYS = Dataset(
     survey_response, {"source": survey_response.c.source, "survey": survey_response.c.survey_name},
-    counts=lambda config: survey_response.c.is_deleted.is_(False) & survey_response.c.is_partial.is_(False),
+    counts=lambda config: survey_response.c.is_deleted.is_(False)
+    & survey_response.c.is_partial.is_(False)
+    & stands(survey_response, "survey_response", survey_response.c.response_id),
+    beside=(record_present,),
 )  # fmt: skip
 TICKETS = Dataset(
     support_ticket,
@@ -67,5 +72,7 @@ TICKETS = Dataset(
         "source": support_ticket.c.source, "ticket_priority": support_ticket.c.priority,
         "ticket_channel": support_ticket.c.channel, "ticket_status": support_ticket.c.status,
     },
-    counts=lambda config: support_ticket.c.is_deleted.is_(False),
+    counts=lambda config: support_ticket.c.is_deleted.is_(False)
+    & stands(support_ticket, "support_ticket", support_ticket.c.ticket_id),
+    beside=(record_present,),
 )  # fmt: skip

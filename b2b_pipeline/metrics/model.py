@@ -93,6 +93,7 @@ class Dataset:
     """Rows of `table`, once each. What the configuration says of them is said here (`counts`), and nowhere below.
 
     dimensions: what a measure can be split by; `channel`, `campaign` and `currency` are stored, the rest runs live.
+    beside: tables that `counts` looks at, too.
     """
 
     table: Table
@@ -100,6 +101,7 @@ class Dataset:
     joins: tuple[Join, ...] = ()
     counts: Condition | None = None
     axis: Axis | None = None
+    beside: tuple[Table, ...] = ()
 
     def only(self, condition: Condition) -> Dataset:
         """Those of its rows for which `condition` holds, too."""
@@ -376,4 +378,6 @@ class Family:
 
     @property
     def tables(self) -> set[str]:
-        return set().union(*(component.tables for component in self.components))
+        legs = (leg for component in self.components for leg in component.legs)
+        beside = {table.name for leg in legs for table in leg.dataset.beside}
+        return beside.union(*(component.tables for component in self.components))

@@ -21,7 +21,15 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.intercom import rows
-from b2b_pipeline.connectors.intercom.source import HOSTS, SOURCE, Intercom, classify, connect, read_conversations
+from b2b_pipeline.connectors.intercom.source import (
+    HOSTS,
+    SOURCE,
+    Intercom,
+    classify,
+    connect,
+    read_conversations,
+    read_present,
+)
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
@@ -95,6 +103,12 @@ def test_what_was_sent_to_many_and_nobody_answered_is_no_request(sandbox: World)
     assert stored.rejects.empty
     assert sorted(map(int, stored.rows["ticket_id"])) == sorted(ticket.number for ticket in asked(sandbox))
     assert len(read()) > len(stored.rows)
+
+
+def test_a_sweep_has_every_conversation(sandbox: World) -> None:
+    (page,) = read_present(connect(config()), ACCOUNT, WINDOW)
+    swept = {record["id"] for record in page.records}
+    assert {str(ticket.number) for ticket in asked(sandbox)} < swept
 
 
 def test_nothing_that_was_said_and_no_name_is_kept(sandbox: World) -> None:

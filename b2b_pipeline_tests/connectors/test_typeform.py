@@ -20,7 +20,15 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.columns import email_key
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.typeform import rows
-from b2b_pipeline.connectors.typeform.source import HOSTS, SOURCE, Typeform, classify, connect, read_responses
+from b2b_pipeline.connectors.typeform.source import (
+    HOSTS,
+    SOURCE,
+    Typeform,
+    classify,
+    connect,
+    read_present,
+    read_responses,
+)
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
 from b2b_pipeline.pipeline import Pipeline
@@ -125,6 +133,15 @@ def test_in_landing_an_address_is_a_pseudonym_and_is_the_record_that_was_asked(w
 def _landed(pipeline: Pipeline) -> list[Record]:
     items = pipeline.landing.slices("typeform", "response")
     return [record for item in items for record in pipeline.landing.records(item)]
+
+
+def test_a_sweep_has_every_response_by_the_id_of_its_row(sandbox: World) -> None:
+    client = connect(config())
+    (page,) = read_present(client, SOURCE.accounts(client, client.config).read[0], WINDOW)
+    swept = {record["id"] for record in page.records}
+    rows_of = rows.surveys(flattened(read()), context())
+    assert {"*", *(f"{each.form}:{each.id}" for each in said(sandbox))} <= swept
+    assert set(rows_of["response_id"]) <= swept
 
 
 @responses.activate

@@ -5,9 +5,9 @@ it is asked a second wider, and what is outside is left out. The announced numbe
 bodies, remarks, attributes and the names of people are dropped before anything is kept; the address of who asked stays
 as a pseudonym. Times of the calendar are made of Intercom's own moments; its durations leave out what is not office
 hours. An answer is one by a teammate: what Fin, the AI agent, says is none. Intercom tells nobody that a conversation
-was deleted, and shows those that are tickets only to who may read tickets. Facts from Intercom's OpenAPI description
-(github.com/intercom/Intercom-OpenAPI, 2.14 and 2.15 of 2026-08-21), python-intercom 5.0.1, and its page on rate limits,
-read 2026-12-01. No end of a version of the API is announced.
+was deleted, which a sweep finds out, and shows those that are tickets only to who may read tickets. Facts from
+Intercom's OpenAPI description (github.com/intercom/Intercom-OpenAPI, 2.14 and 2.15 of 2026-08-21), python-intercom
+5.0.1, and its page on rate limits, read 2026-12-01. No end of a version of the API is announced.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
+from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import (
     Answer,
     Outcome,
@@ -48,6 +49,8 @@ from b2b_pipeline.connectors.http import (
 from b2b_pipeline.connectors.intercom import rows
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import ConfigError, PipelineError, TransientError
 
 HOSTS = {
@@ -89,16 +92,24 @@ def read_conversations(client: Intercom, account: Account, window: Window) -> It
     since, until = (int(at.timestamp()) for at in (window.since, window.until))
     if since >= until:
         return
-    received = 0
     for answer in _search(client, since - 1, until):
-        found = answer.rows("conversations")
-        received += len(found)
-        yield Page([_kept(each) for each in found if since <= each["updated_at"] < until], answer.request)
-    if received < (total := answer.json().get("total_count", 0)):  # of what was updated meanwhile there are fewer
-        raise TransientError(f"{place(answer.response)}: {received} conversations came, {total} were announced")
+        found = [each for each in answer.rows("conversations") if since <= each["updated_at"] < until]
+        yield Page([_kept(each) for each in found], answer.request)
+
+
+def read_present(client: Intercom, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all conversations that there are: what is missing was deleted."""
+    return sweep([("support_ticket", lambda: _ids(client))])
+
+
+def _ids(client: Intercom) -> Iterator[list[str]]:
+    """What is updated meanwhile may be passed over, of which a sweep proves nothing."""
+    for answer in _search(client, 0, int((datetime.now(UTC) + timedelta(days=1)).timestamp())):
+        yield [str(each["id"]) for each in answer.rows("conversations")]
 
 
 def _search(client: Intercom, since: int, until: int) -> Iterator[Answer]:
+    """Every page. Raises TransientError where fewer come than are announced in the end."""
     bounds = [
         {"field": "updated_at", "operator": operator, "value": value}
         for operator, value in ((">", since), ("<", until))
@@ -109,7 +120,12 @@ def _search(client: Intercom, since: int, until: int) -> Iterator[Answer]:
         asked = {"query": {"operator": "AND", "value": bounds}, "pagination": pages}
         return client.session.post("conversations/search", asked)
 
-    return follow(ask, _next)
+    received = 0
+    for answer in follow(ask, _next):
+        received += len(answer.rows("conversations"))
+        yield answer
+    if received < (total := answer.json().get("total_count", 0)):  # of what was updated meanwhile there are fewer
+        raise TransientError(f"{place(answer.response)}: {received} conversations came, {total} were announced")
 
 
 def _next(answer: Answer) -> str | None:
@@ -189,6 +205,10 @@ SOURCE = Source(
             # Its index lags: of some that had been closed public clients saw an older version (Airbyte #66292).
             policy=WindowPolicy(overlap=timedelta(hours=6), settle=timedelta(minutes=5)), page_size=SIZE,
             personal=("email",), feeds={"support_ticket": rows.tickets},
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of all conversations there are: what is missing was deleted.",
+            read_present, day="swept_at", policy=SWEEP, page_size=SIZE, feeds={"record_present": present},
         ),
     ),
     connect=connect,

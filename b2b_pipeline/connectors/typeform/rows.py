@@ -41,6 +41,10 @@ def tells_submissions(config: Config) -> Iterable[str]:
     return ["submitted_at"] if lead_forms(config) else []
 
 
+def identifier(form: Any, response: Any) -> Any:
+    return form + ":" + response
+
+
 def surveys(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per response to a survey. Satisfaction is from 1 to `csat_scale`, also where its scale begins with 0."""
     require(records, "answers", "form.id", "form.scales")
@@ -78,9 +82,9 @@ def submissions(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 def _rows(records: pd.DataFrame, context: MappingContext, **columns: Any) -> pd.DataFrame:
     """A response is not changed once it is submitted; until then it may be. Its id is unique in its form alone."""
     at = utc(column(records, "answered_at"))
-    identifier = column(records, "form.id").astype("string") + ":" + column(records, "response_id").astype("string")
+    ids = identifier(*(column(records, name).astype("string") for name in ("form.id", "response_id")))
     return core_rows(
-        records, context, identifier.astype(object),
+        records, context, ids.astype(object),
         record_key=email_key(column(records, "email")), submitted_at=at, updated_at=at,
         date_day=local_day(at, context.config.zone), is_deleted=False, **columns,
     )  # fmt: skip

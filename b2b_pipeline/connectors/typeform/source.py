@@ -4,10 +4,11 @@ Responses are asked for by `since` and `until`, both inclusive, in whole seconds
 the time is halved: a page by `before` bears no window beside it (PostHog #52412). What is not read at an account's own
 data centre is empty and no error, so each form says where its responses are. Free text, files, dates, telephone
 numbers, addresses and what a browser tells are dropped before anything is kept; an e-mail address stays as a pseudonym.
-Typeform tells nobody that a response was deleted, nor on which scale an answer was given before its question
-was changed. Facts from https://www.typeform.com/developers (create, responses, get-started), the official SDKs (npm
-@typeform/api-client 2.10.4, PyPI typeform 1.1.0), and what public connectors (Airbyte, singer-io/tap-typeform, PostHog)
-recorded, read 2026-12-01. By which of their times partial responses are listed no document says.
+Typeform tells nobody that a response was deleted, which a sweep finds out, nor on which scale an answer was given
+before its question was changed. Facts from https://www.typeform.com/developers (create, responses, get-started), the
+official SDKs (npm @typeform/api-client 2.10.4, PyPI typeform 1.1.0), and what public connectors (Airbyte,
+singer-io/tap-typeform, PostHog) recorded, read 2026-12-01. By which of their times partial responses are listed no
+document says.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import requests
@@ -36,9 +37,12 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
+from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import Auth, Outcome, Session, Wait, by_status, json_or_none, place
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import Numbered, readable
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.connectors.typeform import rows
 from b2b_pipeline.errors import ConfigError, PermanentError, PipelineError, TransientError
 
@@ -48,6 +52,7 @@ RATES = (Rate(2, 1),)  # of one account
 SIZE = 1000  # responses of a page, the most
 FORMS = Numbered("items", "total_items", "id", 200)
 SECOND = timedelta(seconds=1)
+FIRST = datetime(2012, 1, 1, tzinfo=UTC)  # before there was Typeform
 # An answer's member that holds no free text, by the answer's type.
 KEPT = ("number", "boolean", "choice", "choices")
 
@@ -107,6 +112,18 @@ def _between(client: Typeform, form: str, kind: str, since: datetime, until: dat
         middle = (since + (until - since) / 2).replace(microsecond=0)
         yield from _between(client, form, kind, since, middle)
         yield from _between(client, form, kind, middle + SECOND, until)
+
+
+def read_present(client: Typeform, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all responses that there are: what is missing was deleted, or its form was."""
+    return sweep([("survey_response", lambda: _ids(client))])
+
+
+def _ids(client: Typeform) -> Iterator[list[str]]:
+    now = datetime.now(UTC).replace(microsecond=0)
+    for form in _forms(client):
+        for page in _between(client, form, "completed", FIRST, now):
+            yield [rows.identifier(form, str(each["response_id"])) for each in page.records]
 
 
 def _kept(config: Config, form: Record, response: Record, kind: str) -> Record:
@@ -264,6 +281,10 @@ SOURCE = Source(
             personal=("email",),
             feeds={"survey_response": rows.surveys, "form_event": rows.submissions},
             states={"form_event": rows.tells_submissions},
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of all responses that there are: what is missing was deleted.",
+            read_present, day="swept_at", policy=SWEEP, page_size=SIZE, feeds={"record_present": present},
         ),
     ),
     connect=connect,
