@@ -109,7 +109,7 @@ METRICS = {
     "email_unsubscribe_rate": metric("rate", "unsubscribes", "deliveries"),
     "email_bounce_rate": metric("rate", "bounces", "sends"),
 }  # fmt: skip
-QUANTILES = {"cycle_days_median": Fraction(1, 2), "cycle_days_p90": Fraction(9, 10)}  # of `cycle_days`
+QUANTILES = {"cycle_days_median": ("cycle_days", Fraction(1, 2)), "cycle_days_p90": ("cycle_days", Fraction(9, 10))}
 ESTIMATES = {
     "lead_to_customer_rate_90d": ("leads", "leads_won", 90, 30)
 }  # entered, reached, days, how many have had them
@@ -145,7 +145,9 @@ def truth(
     that are read, and the sources beyond what the demo reads.
     """
     unknown = [
-        name for name in (*(metrics or ()), *by) if name not in (*NAMES, *truth_sources.METRICS, *GRAINS, "channel")
+        name
+        for name in (*(metrics or ()), *by)
+        if name not in (*NAMES, *truth_sources.METRICS, *truth_sources.QUANTILES, *GRAINS, "channel")
     ]
     grains = [grain for grain in by if grain in GRAINS]
     if unknown or len(grains) > 1:
@@ -179,7 +181,7 @@ def truth(
         has_sales_costs = any(cost.category == "salaries_sales" for cost in costs)
         rows = []
         for name in metrics or NAMES:
-            if name in QUANTILES:
+            if name in QUANTILES | truth_sources.QUANTILES:
                 rows += table.quantiles(name)
             elif name in ESTIMATES:
                 rows += table.estimates(name)
@@ -313,11 +315,12 @@ class Table:
         return rows
 
     def quantiles(self, name: str) -> list[dict[str, Any]]:
+        of, share = (QUANTILES | truth_sources.QUANTILES)[name]
         return [
-            self._row(key, name, quantile(cycles[key], QUANTILES[name]) if key in cycles else None)
+            self._row(key, name, quantile(values[key], share) if key in values else None)
             | {"numerator": None, "denominator": None}
-            for cycles in [self._cycles()]
-            for key in self._keys({"cycle_days": 1})
+            for values in [self._values(of)]
+            for key in self._keys({of: 1})
         ]
 
     def estimates(self, name: str) -> list[dict[str, Any]]:
@@ -345,10 +348,10 @@ class Table:
             )
         return rows
 
-    def _cycles(self) -> dict[Key, list[Decimal]]:
+    def _values(self, component: str) -> dict[Key, list[Decimal]]:
         found: dict[Key, list[Decimal]] = defaultdict(list)
         for fact in self._facts:
-            if fact.component == "cycle_days" and fact.amount is not None:
+            if fact.component == component and fact.amount is not None:
                 found[self._key(fact)].append(fact.amount)
         return found
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from b2b_sandbox import truth_billing, truth_community, truth_email, truth_organic_search, truth_web_traffic
+from b2b_sandbox import (
+    truth_billing,
+    truth_community,
+    truth_customer_voice,
+    truth_email,
+    truth_organic_search,
+    truth_web_traffic,
+)
 from b2b_sandbox.truth_facts import Fact, Money
 from b2b_sandbox.truth_metrics import Metric
 from b2b_sandbox.world import World
@@ -18,7 +26,10 @@ METRICS: dict[str, Metric] = {
     **truth_community.METRICS,
     **truth_web_traffic.METRICS,
     **truth_organic_search.METRICS,
+    **truth_customer_voice.METRICS,
 }
+# Metric -> the component of which it is a quantile, and which.
+QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "mailchimp": truth_email.mailchimp_facts,
@@ -28,4 +39,7 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     "linkedin_pages": truth_community.page_facts,
     "ga4": truth_web_traffic.facts,
     "search_console": truth_organic_search.facts,
+    "typeform": truth_customer_voice.surveys,
+    "zendesk": truth_customer_voice.support("zendesk"),
+    "intercom": truth_customer_voice.support("intercom"),
 }

@@ -16,6 +16,7 @@ from b2b_sandbox import (
     ga4,
     google_ads,
     hubspot,
+    intercom,
     klaviyo,
     linkedin_ads,
     linkedin_pages,
@@ -28,7 +29,9 @@ from b2b_sandbox import (
     search_console,
     stripe,
     tiktok_ads,
+    typeform,
     x_ads,
+    zendesk,
     zoho_crm,
 )
 from b2b_sandbox.toolkit import Dialect
@@ -56,4 +59,6 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_pages": linkedin_pages,
     "ga4": ga4,
     "search_console": search_console,
+    "typeform": typeform,
+    "zendesk": zendesk, "intercom": intercom,
 }  # fmt: skip

@@ -26,7 +26,8 @@ FIRST_FIXING = date(1999, 1, 4)
 TAKEN = {
     "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
-    "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
+    "quarter", "region", "source", "stage", "status", "survey", "ticket_channel", "ticket_priority", "ticket_status",
+    "type", "value", "week", "year",
     "community", "content_type", "network", "outlet", "subscription_plan", "tone", "topic",
     "landing_page", "property", "search_type", "site", "utm_medium", "utm_source",
     # the columns of the queries themselves

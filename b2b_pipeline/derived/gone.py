@@ -29,6 +29,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    or_,
     select,
     union_all,
 )
@@ -43,6 +44,8 @@ from b2b_pipeline.warehouse.tables import (
     opp_contact_role,
     opportunity,
     record_present,
+    support_ticket,
+    survey_response,
     touchpoint,
 )
 from b2b_pipeline.warehouse.write import temporary
@@ -67,6 +70,20 @@ def is_merged(record_key: ColumnElement[str]) -> ColumnElement[bool]:
 def is_gone(source: ColumnElement[str], identifier: ColumnElement[str], *objects: str) -> ColumnElement[bool]:
     """Whether GONE, which must be there, has a record of a source, as one of `objects`."""
     return exists(select(1).where(GONE.c.source == source, GONE.c.object.in_(objects), GONE.c.object_id == identifier))
+
+
+def stands(table: Table, object_: str, identifier: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the record of a core table's row is there by the newest sweep that began after it was last changed, if
+    there is one: for what is counted without being derived. `object_` as in `record_present`."""
+    swept, present, row = _swept(), _present().subquery("present"), table.c
+
+    def same(found: Columns) -> tuple[ColumnElement[bool], ...]:
+        same_account = found.source == row.source, found.source_account == row.source_account
+        return (*same_account, found.object == object_)
+
+    later = select(1).select_from(swept).where(*same(swept.c), swept.c.at > row.updated_at).correlate(table)
+    found = select(1).select_from(present).where(*same(present.c), present.c.object_id == identifier).correlate(table)
+    return or_(~exists(later), exists(found))
 
 
 @contextmanager
@@ -167,6 +184,8 @@ def _known(config: Config) -> Iterator[Select[Any]]:
     yield records(opportunity, "opportunity", opportunity.c.opp_id)
     yield records(opp_contact_role, "opp_contact_role", opp_contact_role.c.role_id)
     yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
+    yield records(survey_response, "survey_response", survey_response.c.response_id)
+    yield records(support_ticket, "support_ticket", support_ticket.c.ticket_id)
     # Some sources name accounts without reading them: there each one that is swept can be seen. What a field of the
     # user's own names may be anything.
     unread = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import case, false, func, literal, null
 
+from b2b_pipeline.derived.gone import stands
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
     community_daily,
@@ -16,10 +17,13 @@ from b2b_pipeline.warehouse.tables import (
     invoice,
     person,
     pr_mention,
+    record_present,
     search_console_daily,
     spend,
     stage_entry,
     subscription,
+    support_ticket,
+    survey_response,
     web_traffic_daily,
 )
 
@@ -101,3 +105,20 @@ SEARCHES = Dataset(search_console_daily, {
     "channel": literal("organic_search"), "site": search_console_daily.c.site,
     "search_type": search_console_daily.c.search_type,
 })  # fmt: skip
+SURVEYS = Dataset(
+    survey_response, {"source": survey_response.c.source, "survey": survey_response.c.survey_name},
+    counts=lambda config: survey_response.c.is_deleted.is_(False)
+    & survey_response.c.is_partial.is_(False)
+    & stands(survey_response, "survey_response", survey_response.c.response_id),
+    beside=(record_present,),
+)  # fmt: skip
+TICKETS = Dataset(
+    support_ticket,
+    {
+        "source": support_ticket.c.source, "ticket_priority": support_ticket.c.priority,
+        "ticket_channel": support_ticket.c.channel, "ticket_status": support_ticket.c.status,
+    },
+    counts=lambda config: support_ticket.c.is_deleted.is_(False)
+    & stands(support_ticket, "support_ticket", support_ticket.c.ticket_id),
+    beside=(record_present,),
+)  # fmt: skip

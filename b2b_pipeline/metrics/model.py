@@ -47,7 +47,7 @@ Condition = Callable[[Config], ColumnElement[bool]]
 Coefficient = int | Callable[[Config], Decimal | None]
 DESCRIBED = {"person": "lead", "deal": "opportunity"}  # derived table -> the core table whose `dimensions` it has
 STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
-Unit = Literal["money", "count", "rate", "multiple", "days", "seconds"]
+Unit = Literal["money", "count", "rate", "multiple", "days", "seconds", "minutes", "score"]
 Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level", "fitted"]
 
 
@@ -95,6 +95,7 @@ class Dataset:
     """Rows of `table`, once each. What the configuration says of them is said here (`counts`), and nowhere below.
 
     dimensions: what a measure can be split by; `channel`, `campaign` and `currency` are stored, the rest runs live.
+    beside: tables that `counts` looks at, too.
     """
 
     table: Table
@@ -102,6 +103,7 @@ class Dataset:
     joins: tuple[Join, ...] = ()
     counts: Condition | None = None
     axis: Axis | None = None
+    beside: tuple[Table, ...] = ()
 
     def only(self, condition: Condition) -> Dataset:
         """Those of its rows for which `condition` holds, too."""
@@ -217,7 +219,7 @@ class Measure:
     name: str
     description: str
     legs: tuple[Leg, ...]
-    unit: Literal["money", "count", "days"] = "count"
+    unit: Literal["money", "count", "days", "minutes"] = "count"
     aggregate: Aggregate = Aggregate.SUM
     bought: bool = False
     of: str = ""
@@ -382,4 +384,6 @@ class Family:
 
     @property
     def tables(self) -> set[str]:
-        return set().union(*(component.tables for component in self.components))
+        legs = (leg for component in self.components for leg in component.legs)
+        beside = {table.name for leg in legs for table in leg.dataset.beside}
+        return beside.union(*(component.tables for component in self.components))

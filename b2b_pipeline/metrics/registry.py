@@ -11,6 +11,7 @@ from b2b_pipeline.metrics.families import (
     attribution,
     community,
     content,
+    customer_voice,
     email_engagement,
     funnel_conversion,
     lead_generation,
@@ -27,6 +28,7 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     recurring_revenue, community, content, web_traffic, organic_search,
+    customer_voice,
 )  # fmt: skip
 
 

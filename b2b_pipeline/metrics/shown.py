@@ -22,8 +22,8 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{text(2 if 0 < abs(value) * 100 < 1 else 1, 100)} %"
         case "multiple":
             return f"{text(2)}x"
-        case "days":
-            return f"{text(0 if value.denominator == 1 else 1)} days"
+        case "days" | "minutes" as unit:
+            return f"{text(0 if value.denominator == 1 else 1)} {unit}"
         case "seconds":
             return f"{text(0 if value.denominator == 1 else 1)} s"
     return text(0 if value.denominator == 1 else 1)  # platforms share a conversion out

@@ -45,7 +45,8 @@ LABELS = {
     "email_unsubscribe_rate": "Unsubscribe rate",
 }
 LOWER_IS_BETTER = frozenset(
-    {"cost_per_lead", "cost_per_lead_ads", "cac", "email_bounce_rate", "email_unsubscribe_rate"}
+    {"cost_per_lead", "cost_per_lead_ads", "cac", "email_bounce_rate", "email_unsubscribe_rate", "ticket_reopened_rate"}
+    | {f"{time}_{which}" for time in ("first_response_time", "resolution_time") for which in ("median", "p90")}
 )
 NEITHER = frozenset({"spend", "email_sends", "email_deliveries"})
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
@@ -77,7 +78,9 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{_fixed(value, 2)}x"
         case "seconds":
             return f"{_fixed(value, 0)} s"
-    return f"{_fixed(value, 1)} days"
+        case "score":
+            return _fixed(value, 1)
+    return f"{_fixed(value, 1)} {answer.metric.unit}"
 
 
 def money(value: Fraction, currency: str, whole_from: int) -> str:
@@ -93,17 +96,20 @@ def change(pair: Compared) -> Change | None:
     What is not complete is neither better nor worse.
     """
     now, before, name = pair.now.value, pair.before.value, pair.now.metric.name
-    if now is None or before is None or (not before and pair.now.metric.unit != "rate"):
+    unit = pair.now.metric.unit
+    if now is None or before is None or (not before and unit not in ("rate", "score")):
         return None
-    if pair.now.metric.unit == "rate":
-        difference, unit = (now - before) * 100, " pp"
+    if unit == "rate":
+        difference, told = (now - before) * 100, " pp"
         digits = 2 if abs(now) < Fraction(1, 100) else 1
+    elif unit == "score":  # which may be below 0
+        difference, told, digits = now - before, " points", 1
     else:
-        difference, unit, digits = (now - before) / abs(before) * 100, "%", 1
+        difference, told, digits = (now - before) / abs(before) * 100, "%", 1
     text = _fixed(abs(difference), digits)
     if not float(text.replace(",", "")):
         return Change("no change", "flat")
-    signed = f"{'+' if difference > 0 else MINUS}{text}{unit}"
+    signed = f"{'+' if difference > 0 else MINUS}{text}{told}"
     if name in NEITHER or not (pair.now.complete and pair.before.complete):
         return Change(signed, "flat")
     return Change(signed, "good" if (difference > 0) != (name in LOWER_IS_BETTER) else "bad")

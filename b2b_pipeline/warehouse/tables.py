@@ -180,7 +180,12 @@ record_present = _core(
     grain="One row per record that a CRM has had, archived and recycled ones too, with when a sweep last found it; and "
           "per object one of the id *, with when it was last swept.",
     key=("source", "source_account", "object", "object_id"), version="swept_at", required=("swept_at",),
-    allowed={"object": ("lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member")},
+    allowed={
+        "object": (
+            "lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member", "survey_response",
+            "support_ticket",
+        ),
+    },
 )  # fmt: skip
 
 cost_ledger = _core(

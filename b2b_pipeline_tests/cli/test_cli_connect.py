@@ -28,6 +28,7 @@ TOKEN = {
     "zoho_crm": "ZOHO_CRM",
     "klaviyo": "KLAVIYO",
     "ga4": "GA4", "search_console": "SEARCH_CONSOLE",
+    "typeform": "TYPEFORM", "zendesk": "ZENDESK",
 }  # fmt: skip
 
 

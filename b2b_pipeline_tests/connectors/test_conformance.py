@@ -135,6 +135,19 @@ class TestSearchConsole(OverTheSandbox):
     source = SOURCES["search_console"]
 
 
+class TestTypeform(OverTheSandbox):
+    source = SOURCES["typeform"]
+    settings = {"options": {"lead_forms": "demo", "partial": "yes"}}  # noqa: RUF012
+
+
+class TestZendesk(OverTheSandbox):
+    source = SOURCES["zendesk"]
+
+
+class TestIntercom(OverTheSandbox):
+    source = SOURCES["intercom"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -29,7 +29,7 @@ KINDS_OF_TABLE = {"pandas", "sql"}
 OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
-    "kpi/email_engagement": ["team:marketing"],
+    "kpi/email_engagement": ["team:marketing"], "kpi/customer_voice": ["team:marketing"],
     "kpi/community": ["team:marketing"],
     "kpi/content": ["team:marketing"],
     "kpi/web_traffic": ["team:marketing"], "kpi/organic_search": ["team:marketing"],

@@ -37,6 +37,7 @@ VENDORS = (
     "demandbase",
     "linkedin_pages",
     "ga4", "search_console",
+    "typeform", "zendesk", "intercom",
 )  # fmt: skip
 
 NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
@@ -96,6 +97,18 @@ class Sandbox:
             case "chargebee":
                 url = f"{self.url}/chargebee/api/v2/customers"
                 return requests.get(url, {"limit": 1}, auth=(tokens.PRIVATE_APP_TOKEN, ""), timeout=10)
+            case "typeform":
+                url = f"{self.url}/typeform/forms"
+                params = {"page_size": 2, **params}
+            case "intercom":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                query = {"field": "updated_at", "operator": ">", "value": 0}
+                body = {"query": query, "pagination": {"per_page": 2, **params}}
+                url = f"{self.url}/intercom/conversations/search"
+                return requests.post(url, json=body, headers=headers, timeout=10)
+            case "zendesk":
+                url = f"{self.url}/zendesk/api/v2/incremental/tickets/cursor.json"
+                params = {"start_time": 1767225600, "per_page": 2, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
@@ -137,6 +150,10 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["cursors"]["after"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
+        if vendor == "zendesk":
+            return self.get(vendor, cursor=page["after_cursor"])
+        if vendor == "intercom":
+            return self.get(vendor, starting_after=page["pages"]["next"]["starting_after"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         if vendor == "zoho_crm":
@@ -156,6 +173,10 @@ def cursor(vendor: str, page: dict[str, Any]) -> object:
         return page.get("@odata.nextLink")
     if vendor == "zoho_crm":
         return page["info"]["next_page_token"]
+    if vendor == "zendesk":
+        return page["after_cursor"]
+    if vendor == "intercom":
+        return page["pages"]["next"]["starting_after"]
     if vendor == "linkedin_ads":
         return page["metadata"].get("nextPageToken")
     if vendor == "meta_ads":

@@ -40,7 +40,7 @@ def kpi_key(family: str) -> dg.AssetKey:
 
 
 def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
-    inputs = {table for component in family.components for table in component.tables}
+    inputs = set(family.tables)
     inputs |= {table for metric in family.metrics for name in metric.components for table in COMPONENTS[name].tables}
     lenders = (kpi_key(name) for name in borrowed_families(family))
 
