@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import literal
+from sqlalchemy import false, func, literal
 
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
 from b2b_pipeline.warehouse.tables import (
@@ -11,6 +11,7 @@ from b2b_pipeline.warehouse.tables import (
     deal,
     email_recipient,
     email_summary,
+    form_event,
     person,
     spend,
     stage_entry,
@@ -55,3 +56,7 @@ RECIPIENTS = Dataset(email_recipient, {
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
 })  # fmt: skip
+FORM_EVENTS = Dataset(form_event, {
+    "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "source": form_event.c.source,
+    "capture_type": form_event.c.capture_type, "form": form_event.c.form_name, "page": form_event.c.page,
+}, counts=lambda config: func.coalesce(form_event.c.is_deleted, false()).is_(False))  # fmt: skip

@@ -10,6 +10,7 @@ from b2b_pipeline.metrics.families import (
     acquisition,
     attribution,
     email_engagement,
+    forms,
     funnel_conversion,
     lead_generation,
     paid_media,
@@ -19,7 +20,10 @@ from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, Mode
 
 T = TypeVar("T")
 
-_OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+_OURS = (
+    paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
+    forms,
+)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:
