@@ -157,7 +157,11 @@ def _time(at: int) -> str:
 def _report(connection: sqlite3.Connection, account: str, call: Call) -> Iterator[Shown]:
     """A row for each day with something in it. What an action came to is there only where it came to something."""
     level, span = call.query("level", "account"), json.loads(call.query("time_range", "null"))
-    if not span or call.query("time_increment") != "1" or level not in ("account", "campaign"):
+    is_whole = call.query("date_preset") == "maximum" and not span  # one row of all that is kept
+    if is_whole:
+        today = datetime.fromtimestamp(call.now / 1000, UTC).date()
+        span = {"since": str(_oldest(call.now)), "until": str(today)}
+    if not span or call.query("time_increment") != ("" if is_whole else "1") or level not in ("account", "campaign"):
         raise _refused(400, 100, "(#100) Invalid parameter")
     if date.fromisoformat(span["since"]) < _oldest(call.now):
         message = "(#3018) The start date of the time range cannot be beyond 37 months from the current date"
@@ -168,14 +172,15 @@ def _report(connection: sqlite3.Connection, account: str, call: Call) -> Iterato
     sums: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for row in connection.execute(DAYS, (account, span["since"], span["until"], call.now)):
         if level == "account" or row["campaign_id"] in shown:
-            key = row["date_day"], row["campaign_id"] if level == "campaign" else ""
+            key = span["since"] if is_whole else row["date_day"], row["campaign_id"] if level == "campaign" else ""
             for name in ("impressions", "clicks", "cost_micros", "conversions", "conversions_value"):
                 sums[key][name] += Decimal(row[name])
     for (day, campaign), found in sums.items():
         if found["impressions"]:
             of = {"campaign_id": campaign, "campaign_name": campaigns[campaign]["name"]} if campaign else {}
             yield {
-                "account_id": account, "account_currency": about["currency"], **of, "date_start": day, "date_stop": day,
+                "account_id": account, "account_currency": about["currency"], **of, "date_start": day,
+                "date_stop": span["until"] if is_whole else day,
                 "spend": f"{found['cost_micros'].scaleb(-6):f}".rstrip("0").rstrip("."),
                 "impressions": str(found["impressions"]), "clicks": str(found["clicks"]),
                 "inline_link_clicks": str(found["clicks"] // 2), **_actions(found),

@@ -180,7 +180,23 @@ def _account(record: Record) -> Account | Skipped:
 
 def probe(client: Meta, config: Config) -> list[Finding]:
     fix = "give the system user of the token the ad accounts, and the token the permission ads_read"
-    return probe_accounts(SOURCE, client, config, fix)
+    found = probe_accounts(SOURCE, client, config, fix)
+    if (asked := rows.conversions(config.sources["meta_ads"]) - rows.KNOWN) and all(finding.ok for finding in found):
+        found += _never_named(client, config, asked)
+    return found
+
+
+def _never_named(client: Meta, config: Config, asked: set[str]) -> Iterator[Finding]:
+    """Types of actions that are to be counted and that no account has had in all the time that Meta keeps."""
+    seen: set[str] = set()
+    for account in accounts(client, config).read:
+        for page in client.pages(f"act_{account.id}/insights", level="account", date_preset="maximum", fields="actions"):
+            seen |= rows.named(record.get("actions") for record in page.records)
+    for name in sorted(asked - seen):
+        what = f"Meta Ads: no account ever had an action of the type {name}: conversions stay unknown"
+        like = ", ".join(sorted(kind for kind in seen if "conversion" in kind or "lead" in kind)[:12]) or "none like it"
+        fix = f"in sources.meta_ads.options.conversions name one that there is: {like}"
+        yield Finding(False, what, fix)
 
 
 _DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
