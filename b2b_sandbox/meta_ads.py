@@ -1,4 +1,4 @@
-"""Meta's Marketing API: ad accounts, campaigns and insights, over the world.
+"""Meta's Marketing API: ad accounts, campaigns, insights, and the leads of ads, over the world.
 
 From the official SDK (PyPI facebook-business 26.0.3), https://developers.facebook.com/docs/marketing-api and what
 public connectors recorded, read 2026-12-01.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from b2b_sandbox import tokens
+from b2b_sandbox import lead_forms, tokens
 from b2b_sandbox.generate_base import DAY, midnight
 from b2b_sandbox.toolkit import Call, Dialect, Refused, Shown, asked_by, page, route
 
@@ -65,11 +65,30 @@ def routes(world: World, page_size: int = 5000, most: int = 1_000_000) -> list[B
             raise _refused(500, 1, message, kind="OAuthException")
         return _paged(call, found, page_size)
 
+    def ads(call: Call) -> Shown:
+        """One of each campaign."""
+        with world.connect() as connection:
+            rows = connection.execute(ENTITIES, (_known(connection, call), call.now)).fetchall()
+        shown = [(_ad(row["id"]), _campaign(row, call.now)) for row in rows]
+        listed = [
+            {"id": ad, "campaign_id": its["id"], "effective_status": its["effective_status"]} for ad, its in shown
+        ]
+        return _paged(call, _kept(listed, call, "effective_status"), page_size)
+
+    def leads(call: Call) -> Shown:
+        begun = [each["value"] for each in json.loads(call.query("filtering", "[]")) if each["field"] == "time_created"]
+        with world.connect() as connection:
+            found = lead_forms.leads(connection, call.now, VENDOR)
+        mine = [each for each in found if _ad(each.campaign) == call.path("ad") and not each.is_test]
+        return _paged(call, [_lead(each) for each in mine if not begun or each.at > begun[0] * 1000], page_size)
+
     at = partial(route, world, enter=partial(_enter, world))
     return [
         at("/{version}/me/adaccounts", accounts),
         at("/{version}/act_{account}/campaigns", campaigns),
         at("/{version}/act_{account}/insights", insights),
+        at("/{version}/act_{account}/ads", ads),
+        at("/{version}/{ad}/leads", leads),
     ]
 
 
@@ -149,6 +168,21 @@ def _campaign(row: sqlite3.Row, now: int) -> Shown:
 
 def _time(at: int) -> str:
     return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000"
+
+
+def _ad(campaign: str) -> str:
+    return str(int(campaign) + 5_000_000)
+
+
+def _lead(each: lead_forms.Lead) -> Shown:
+    """Answers by the names of the questions; a form of one's own may call them anything."""
+    email = "work_email" if each.number % 4 == 0 else "email"
+    given = {"full_name": "Ada Muster", email: each.email, "company_name": each.company, "wann?": "bald"}
+    return {
+        "id": str(10**14 + each.number), "created_time": _time(each.at), "ad_id": _ad(each.campaign),
+        "campaign_id": each.campaign, "form_id": "1206842404104078", "is_organic": False,
+        "field_data": [{"name": name, "values": [value]} for name, value in given.items() if value],
+    }  # fmt: skip
 
 
 # -- insights

@@ -18,4 +18,6 @@ METRICS: dict[str, Metric] = {
 # Source -> its facts, as they could be known at a moment (ms), on days of a time zone.
 FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Iterable[Fact]]] = {
     "hubspot": truth_forms.hubspot,
+    "linkedin_ads/lead": truth_forms.lead_ads("linkedin_ads"),  # a stream that is read only where it is named
+    "meta_ads/lead": truth_forms.lead_ads("meta_ads"),
 }

@@ -175,6 +175,7 @@ class Stream:
     feeds: core table -> mapping.
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
+    by_name: it is read only where the configuration names it, for it takes a permission that few have.
     """
 
     name: str
@@ -188,6 +189,7 @@ class Stream:
     page_size: int = 1000
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,6 @@ class Source:
         return next(stream for stream in self.streams if stream.name == name)
 
     def switched_on(self, config: Config) -> list[Stream]:
-        """Its streams that are read: all, unless the configuration names some."""
+        """Its streams that are read: all that are not by name, unless the configuration names some."""
         named = config.sources[self.name].streams
-        return [stream for stream in self.streams if not named or stream.name in named]
+        return [stream for stream in self.streams if (stream.name in named if named else not stream.by_name)]
