@@ -12,6 +12,7 @@ from b2b_sandbox import (
     google_ads,
     hubspot,
     linkedin_ads,
+    marketo,
     meta_ads,
     microsoft_ads,
     pipedrive,
@@ -34,4 +35,5 @@ VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
+    "marketo": marketo,
 }  # fmt: skip

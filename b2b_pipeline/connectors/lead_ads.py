@@ -8,7 +8,6 @@ end: after some time they forget it, which is no reason to.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.columns import (
@@ -22,25 +21,14 @@ from b2b_pipeline.connectors.columns import (
     utc,
     utc_from_ms,
 )
-from b2b_pipeline.errors import PermanentError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from b2b_pipeline.connectors.base import MappingContext, Window
+    from b2b_pipeline.connectors.base import MappingContext
 
 CHANNEL, CAPTURED = "paid_social", "lead_ad"
 FIELDS = ("id", "submitted_at", "email", "company", "form_id", "form_name", "campaign_id", "ad_id")
-SLACK = timedelta(days=1)
-
-
-def kept(title: str, window: Window, days: int) -> None:
-    """Raises PermanentError where a window begins before what the platform still has: it would answer with nothing."""
-    oldest = datetime.now(UTC) - timedelta(days=days)
-    if window.since < oldest - SLACK:
-        error = PermanentError(f"{title} keeps leads for {days} days: none of {window.start} is there any more")
-        error.fix = f"read from a later day on: `b2b backfill --from {(oldest + SLACK).date()}`"
-        raise error
 
 
 def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:

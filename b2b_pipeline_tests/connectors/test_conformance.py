@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -83,6 +83,12 @@ class TestTikTokAds(OverTheSandbox):
 
 class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
+
+
+class TestMarketo(OverTheSandbox):
+    source = SOURCES["marketo"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"currency": "USD"}}
+    window = (UNTIL - timedelta(days=28), UNTIL)
 
 
 class TestEcb(OverTheSandbox):

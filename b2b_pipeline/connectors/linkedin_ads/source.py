@@ -52,7 +52,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.linkedin_ads import rows
-from b2b_pipeline.connectors.rest import Listing, Offsets, probe_accounts
+from b2b_pipeline.connectors.rest import Listing, Offsets, kept, probe_accounts
 from b2b_pipeline.errors import PipelineError, SplitError, TransientError
 
 API, LOGIN = "https://api.linkedin.com", "https://www.linkedin.com"
@@ -143,7 +143,7 @@ def read_campaigns(client: LinkedIn, account: Account, window: Window | None) ->
 
 def read_leads(client: LinkedIn, account: Account, window: Window) -> Iterator[Page]:
     """What people left in the forms of ads, newest first; test leads are left out, and all answers but two."""
-    lead_ads.kept("LinkedIn", window, LEADS_KEPT)
+    kept("LinkedIn", "leads", window, LEADS_KEPT)
     owner = f"(sponsoredAccount:{quote(_urn(account), safe='')})"
     span = f"(start:{int(window.since.timestamp() * 1000)},end:{int(window.until.timestamp() * 1000)})"
     path = (

@@ -51,7 +51,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.meta_ads import rows
-from b2b_pipeline.connectors.rest import Listing, probe_accounts
+from b2b_pipeline.connectors.rest import Listing, kept, probe_accounts
 from b2b_pipeline.errors import ConfigError, SplitError, TransientError
 
 API = "https://graph.facebook.com"
@@ -160,7 +160,7 @@ def _statuses(name: str, statuses: tuple[str, ...] = STATUSES) -> str:
 def read_leads(client: Meta, account: Account, window: Window) -> Iterator[Page]:
     """What people left in the forms of ads, ad by ad: a call for each ad that there ever was. All answers but two are
     dropped."""
-    lead_ads.kept("Meta", window, LEADS_KEPT)
+    kept("Meta", "leads", window, LEADS_KEPT)
     if account.id not in client.ads:
         statuses = _statuses("effective_status", AD_STATUSES)
         listed = client.listed(f"act_{account.id}/ads", fields="id,campaign_id", filtering=statuses)
