@@ -24,6 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "marketo",
 )  # fmt: skip
 
 
@@ -69,6 +70,9 @@ class Sandbox:
                 headers = {"x-api-token": token or tokens.PRIVATE_APP_TOKEN}
                 url = f"{self.url}/pipedrive/api/v2/persons"
                 params = {"limit": 3, **params}
+            case "marketo":
+                url, since = f"{self.url}/marketo/rest/v1/activities.json", tokens.sign({"after": [0, ""]})
+                params = {"activityTypeIds": "6,12", "nextPageToken": since, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
@@ -87,13 +91,15 @@ class Sandbox:
             return self.get(vendor, after=page["paging"]["cursors"]["after"])
         if vendor == "hubspot":
             return self.get(vendor, after=page["paging"]["next"]["after"])
+        if vendor == "marketo":
+            return self.get(vendor, nextPageToken=page["nextPageToken"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         return self.get(vendor, page["nextRecordsUrl"])
 
 
 def cursor(vendor: str, page: dict[str, Any]) -> object:
-    if vendor == "google_ads":
+    if vendor in ("google_ads", "marketo"):
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]
@@ -110,7 +116,9 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+        list(body[name])
+        for name in ("results", "records", "data", "elements", "Campaigns", "list", "result")
+        if name in body
     )
 
 

@@ -114,10 +114,14 @@ def stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     words, at = column(records, "to"), utc(column(records, "activityDate"))
     rows = core_rows(
         records, context, records["id"], object="lead", object_id=text(records["leadId"]), entered_at=at, changed_at=at,
-        date_day=local_day(at, context.config.zone), from_stage=column(records, "from").map(context.stages).astype(object),
-        to_stage=words.map(context.stages).astype(object).fillna(UNMAPPED), vendor_stage=words, updated_at=at, is_deleted=False,
+        date_day=local_day(at, context.config.zone), from_stage=_stage(column(records, "from"), context),
+        to_stage=_stage(words, context).fillna(UNMAPPED), vendor_stage=words, updated_at=at, is_deleted=False,
     )  # fmt: skip
     return rows[words.notna()]
+
+
+def _stage(words: pd.Series, context: MappingContext) -> pd.Series:
+    return words.map(context.stages).astype(object)
 
 
 # -- activities
