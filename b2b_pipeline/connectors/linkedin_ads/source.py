@@ -258,7 +258,7 @@ def _account(record: Record) -> Account | Skipped:
 def probe(client: LinkedIn, config: Config) -> list[Finding]:
     fix = (
         "agree anew with `b2b connect linkedin_ads`, as a member with a role in the ad accounts: the scopes r_ads and "
-        "r_ads_reporting are needed, of the stream lead r_marketing_leadgen_automation too"
+        "r_ads_reporting are needed; of the stream lead with `--scope r_marketing_leadgen_automation`"
     )
     return probe_accounts(SOURCE, client, config, fix)
 
