@@ -202,10 +202,12 @@ def _rule(account: str, number: str, name: str, click: int, view: int, enabled: 
 def _asked_leads(query: str) -> tuple[str, int, int]:
     """Whose leads, and of when, from the query string as it came."""
     owner = re.search(r"(?:^|&)owner=\(sponsoredAccount:urn%3Ali%3AsponsoredAccount%3A(\d+)\)(?:&|$)", query)
-    span = re.search(r"(?:^|&)submittedAtTimeRange=\(start:(\d+),end:(\d+)\)(?:&|$)", query)
-    if not owner or not span or "leadType=(leadType:SPONSORED)" not in query or not re.search(r"\bq=owner\b", query):
+    given = re.search(r"(?:^|&)submittedAtTimeRange=\(([^()]+)\)(?:&|$)", query)
+    span = dict(part.split(":") for part in given[1].split(",") if ":" in part) if given else {}
+    is_whole = "leadType=(leadType:SPONSORED)" in query and re.search(r"\bq=owner\b", query)
+    if not owner or not {"start", "end"} <= span.keys() or not is_whole:
         raise _refused(400, "ILLEGAL_ARGUMENT", "Invalid query parameters passed to request")
-    return owner[1], int(span[1]), int(span[2])
+    return owner[1], int(span["start"]), int(span["end"])
 
 
 QUESTIONS = ("FIRST_NAME", "WORK_EMAIL", "EMAIL", "COMPANY_NAME", None)

@@ -5,21 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import responses
 import time_machine
+from facebook_business.adobjects.ad import Ad  # type: ignore[import-untyped]
+from facebook_business.adobjects.adaccount import AdAccount  # type: ignore[import-untyped]
+from facebook_business.adobjects.lead import Lead  # type: ignore[import-untyped]
+from facebook_business.api import FacebookAdsApi  # type: ignore[import-untyped]
+from facebook_business.session import FacebookSession  # type: ignore[import-untyped]
+from linkedin_api.clients.restli.client import RestliClient  # type: ignore[import-untyped]
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.meta_ads.source import AD_STATUSES, LEAD
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, PermanentError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_pipeline_tests.support.installation import CREDENTIALS
+from b2b_sandbox import lead_forms, tokens
+from b2b_sandbox.generate import make_world
+from b2b_sandbox.server import running
+from b2b_sandbox.world import World
 
 LINKEDIN, META = "https://api.linkedin.com/rest/leadFormResponses", "https://graph.facebook.com/v26.0"
 ACCOUNT = Account("508720451", "Europe", "EUR", "UTC")
@@ -141,3 +153,55 @@ def test_leads_are_read_only_where_the_configuration_names_them(name: str) -> No
 
     assert on() == {"campaign_daily", "account_daily", "campaign"}
     assert on(streams=["campaign", "lead"]) == {"campaign", "lead"}
+
+
+# -- the twins, by the vendors' own clients
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
+    return make_world(path, until=date(2026, 6, 15), days=30, leads=120)
+
+
+def given(world: World, name: str) -> list[lead_forms.Lead]:
+    with world.connect() as connection:
+        return lead_forms.leads(connection, world.now(), name)
+
+
+def test_linkedin_s_own_client_reads_the_leads_of_the_twin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    urn = f"urn:li:sponsoredAccount:{ACCOUNT.id}"
+    with running(world) as url:
+        monkeypatch.setattr("linkedin_api.common.constants.VERSIONED_BASE_URL", f"{url}/linkedin_ads/rest")
+        said = RestliClient().finder(
+            resource_path="/leadFormResponses", finder_name="owner", access_token=tokens.issue("linkedin_ads", 60.0),
+            version_string="202607",
+            query_params={
+                "owner": {"sponsoredAccount": urn}, "leadType": {"leadType": "SPONSORED"}, "count": 100,
+                "limitedToTestLeads": False, "submittedAtTimeRange": {"start": 0, "end": world.now()},
+            },
+        )  # fmt: skip
+    ours = [each for each in given(world, "linkedin_ads") if each.account == ACCOUNT.id]
+    assert [element["submittedAt"] for element in said.elements] == [each.at for each in ours]
+    assert said.paging.total == len(ours) > 0
+
+
+def test_meta_s_own_client_reads_the_leads_of_the_twin_and_has_every_field(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def known(kind: Any) -> set[str]:
+        return {value for name, value in vars(kind).items() if not name.startswith("_")}
+
+    assert {*LEAD} <= known(Lead.Field)
+    assert set(AD_STATUSES) == known(Ad.EffectiveStatus)
+    ours = [each for each in given(world, "meta_ads") if not each.is_test]
+    with running(world, meta_ads={"page_size": 2}) as url:
+        monkeypatch.setattr(FacebookSession, "GRAPH", f"{url}/meta_ads")
+        api = FacebookAdsApi.init("1", tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, api_version="v26.0")
+        found = set()
+        filtering = [{"field": "effective_status", "operator": "IN", "value": list(AD_STATUSES)}]
+        for account in {each.account for each in ours}:
+            for ad in AdAccount(f"act_{account}", api=api).get_ads(["campaign_id"], {"filtering": filtering}):
+                found |= {(ad["campaign_id"], int(each["id"]) - 10**14) for each in ad.get_leads(list(LEAD))}
+    assert found == {(each.campaign, each.number) for each in ours}
+    assert found

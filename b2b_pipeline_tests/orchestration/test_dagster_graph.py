@@ -38,10 +38,12 @@ OWNERS = {
 def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
     folder = tmp_path_factory.mktemp("graph")
     config = folder / "pipeline.yaml"
+    every = "{streams: [campaign_daily, account_daily, campaign, lead]}"  # some are read only where they are named
     config.write_text(
         DEMO.read_text(encoding="utf-8").replace(
             "  ecb: {}",
-            "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
+            f"  ecb: {{}}\n  linkedin_ads: {every}\n  meta_ads: {every}\n  microsoft_ads: {{}}\n  pipedrive: {{}}\n"
+            "  reddit_ads: {}\n"
             "  tiktok_ads: {}\n  x_ads: {}\n"
             "  marketo: {}",
         ),
