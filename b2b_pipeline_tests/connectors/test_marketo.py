@@ -123,6 +123,7 @@ def test_the_quotas_of_a_day_end_at_midnight_in_chicago_and_a_full_queue_sooner(
             assert isinstance(found, Stop)
             assert found.until == datetime(2026, 6, 16, 5, tzinfo=UTC)
     assert means(refused("1029", "Too many jobs in queue")) == Wait(60.0, "error 1029")
+    assert means(refused("1029", "Job already queued")) == Ok(), "by ourselves"
 
 
 def test_a_file_is_an_answer_and_half_of_an_answer_is_none() -> None:
@@ -150,7 +151,7 @@ def test_a_page_without_any_activity_is_not_the_last(vendor: responses.RequestsM
               {"nextPageToken": "T2", "moreResult": False, "result": [activity(1)]})  # fmt: skip
     assert [record["id"] for record in fetch("activity")] == ["1"]
     asked = [dict(call.request.params) for call in vendor.calls if "/activities" in str(call.request.url)]  # type: ignore[attr-defined]
-    assert asked[0] == {"sinceDatetime": "2026-05-26T00:00:00Z"}
+    assert asked[0] == {"sinceDatetime": "2026-05-25T23:59:59Z"}, "what comes is after it"
     assert [each["nextPageToken"] for each in asked[1:]] == ["T0", "T1"]
     assert len(asked[1]["activityTypeIds"].split(",")) <= 10
 

@@ -263,7 +263,8 @@ def _submission(record: Record, form: Record, click_ids: list[str]) -> Record:
         if value.get("name") == "email" and value.get("objectTypeId") in (None, "", "0-1")
     ]
     return {
-        "conversionId": record["conversionId"], "submittedAt": record["submittedAt"],
+        "conversionId": record.get("conversionId") or f"{form['id']}:{record['submittedAt']}",
+        "submittedAt": record["submittedAt"],
         "email": next(filter(None, addresses), None), "form": form, **visit(record.get("pageUrl"), click_ids),
     }  # fmt: skip
 

@@ -253,4 +253,4 @@ def _is(records: pd.DataFrame, kind: int) -> pd.Series:
 
 def _says(records: pd.DataFrame, name: str) -> pd.Series:
     """Whether a flag, which may be text, is set."""
-    return column(records, name).astype("string").str.lower().eq("true").fillna(False).astype(bool)
+    return column(records, name).astype("string").str.lower().isin(["true", "1", "yes"]).fillna(False).astype(bool)

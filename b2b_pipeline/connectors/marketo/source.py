@@ -95,6 +95,8 @@ def classify(response: requests.Response) -> Outcome:
     code, message = str(error.get("code") or "no code"), str(error.get("message") or "")
     if code in ("601", "602"):
         return Reauth(f"error {code}")
+    if code == "1029" and "already" in message.lower():
+        return Ok()  # the job is queued: by ourselves, when the answer was lost
     if code == "607" or (code == "1029" and "quota" in message.lower()):
         return Stop(_midnight(), f"error {code}: what the subscription may ask of a day")
     if code in ("606", "615", "1029"):
@@ -116,8 +118,8 @@ def _midnight() -> datetime:
 
 def _activities(client: Marketo, path: str, window: Window, **query: Any) -> Iterator[Page]:
     """The activities of a window, oldest first. A page may have none and still not be the last."""
-    since = client.session.get("rest/v1/activities/pagingtoken.json", {"sinceDatetime": _seconds(window.since)}).json()
-    first = str(since["nextPageToken"])
+    before = {"sinceDatetime": _seconds(window.since - timedelta(seconds=1))}  # what comes is after it
+    first = str(client.session.get("rest/v1/activities/pagingtoken.json", before).json()["nextPageToken"])
 
     def ask(token: str | None) -> Answer:
         return client.session.get(f"rest/v1/activities{path}.json", {**query, "nextPageToken": token or first})
