@@ -25,8 +25,8 @@ FIRST_FIXING = date(1999, 1, 4)
 # What numbers can be split by everywhere, and the keys of an answer.
 TAKEN = {
     "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
-    "currency", "date", "day", "denominator", "form", "metric", "model", "month", "numerator", "owner", "page", "platform", "product",
-    "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
+    "currency", "date", "day", "denominator", "form", "metric", "model", "month", "numerator", "owner", "page",
+    "platform", "product", "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
     # the columns of the queries themselves
     "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
     "sign", "which",
