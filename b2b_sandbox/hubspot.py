@@ -1,4 +1,4 @@
-"""HubSpot over REST: OAuth, CRM objects, search, associations, marketing e-mails, e-mail events, account information.
+"""HubSpot over REST: OAuth, CRM objects, search, associations, e-mails and their events, forms, campaigns, the account.
 
 Every CRM and marketing route is served by its date-based path and by the legacy one that the official SDK calls.
 Reference: https://developers.hubspot.com/docs/api-reference/latest/overview.
@@ -14,7 +14,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from b2b_sandbox import dialects, hubspot_email, hubspot_objects, hubspot_properties, hubspot_search, tokens
+from b2b_sandbox import (
+    dialects,
+    hubspot_email,
+    hubspot_forms,
+    hubspot_objects,
+    hubspot_properties,
+    hubspot_search,
+    tokens,
+)
 from b2b_sandbox.hubspot_call import Call, HubSpotError, iso
 from b2b_sandbox.toolkit import DAY, Dialect, Meter, Shown, asked_by
 
@@ -27,10 +35,17 @@ if TYPE_CHECKING:
 
 VERSION = "2026-03"
 TOKEN_LIFETIME = 1800.0
-MARKETING = ("/marketing/", "/email/public/")  # the paths of Marketing Hub, which the rough world's portal has not
+# The paths of Marketing Hub, which the rough world's portal has not; forms are there without it.
+MARKETING = (
+    "/marketing/emails",
+    "/marketing/v3/emails",
+    "/marketing/campaigns",
+    "/marketing/v3/campaigns",
+    "/email/public/",
+)
 SCOPES = [
     "content", "crm.objects.companies.read", "crm.objects.contacts.read", "crm.objects.deals.read",
-    "crm.objects.owners.read", "oauth",
+    "crm.objects.owners.read", "forms", "marketing.campaigns.read", "oauth",
 ]  # fmt: skip
 
 # The wording of RFC 6749's errors in HubSpot's own `status`.
@@ -133,6 +148,9 @@ def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
         *route(hubspot_email.list_emails, "GET", f"/marketing/emails/{VERSION}", "/marketing/v3/emails"),
         *route(hubspot_email.list_events, "GET", "/email/public/v1/events"),
         *route(hubspot_email.read_campaign, "GET", "/email/public/v1/campaigns/{id}"),
+        *route(hubspot_forms.list_forms, "GET", "/marketing/v3/forms"),
+        *route(hubspot_forms.list_submissions, "GET", "/form-integrations/v1/submissions/forms/{form}"),
+        *route(hubspot_forms.list_campaigns, "GET", f"/marketing/campaigns/{VERSION}", "/marketing/v3/campaigns"),
         *route(_account, "GET", f"/account-info/{VERSION}/details", "/account-info/v3/details"),
         *route(
             usage,

@@ -1,4 +1,4 @@
-"""LinkedIn's Marketing API: ad accounts, campaigns, conversion rules and the report `adAnalytics`, over the world.
+"""LinkedIn's Marketing API: ad accounts, campaigns, conversion rules, the report `adAnalytics` and leads, of the world.
 
 From https://learn.microsoft.com/linkedin/marketing (version 2026-03), the official client (PyPI linkedin-api-client
 0.3.0), and answers and errors that public connectors recorded, read 2026-12-01. What an unknown metric, or a query
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from b2b_sandbox import tokens
+from b2b_sandbox import lead_forms, tokens
 from b2b_sandbox.generate_base import DAY, midnight
 from b2b_sandbox.toolkit import Call, Dialect, Refused, Shown, asked_by, page, route
 
@@ -86,6 +86,15 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
                 found += _report(connection, account, asked, call.now)
         return {"paging": {"start": 0, "count": 10, "links": []}, "elements": found[:most]}
 
+    def leads(call: Call) -> Shown:
+        account, since, until = _asked_leads(call.request.url.query)
+        start, count = int(call.query("start", "0")), int(call.query("count", "10"))
+        with world.connect() as connection:
+            mine = [each for each in lead_forms.leads(connection, call.now, VENDOR) if each.account == account]
+        rows = [_lead(each) for each in mine if since <= each.at < until]
+        paging = {"start": start, "count": count, "links": [], "total": len(rows)}
+        return {"paging": paging, "elements": rows[start : start + count]}
+
     at = partial(route, world, enter=partial(enter, world))
     return [
         Route("/oauth/v2/authorization", tokens.consent(VENDOR)),
@@ -94,6 +103,7 @@ def routes(world: World, page_size: int = 1000, most: int = 15_000) -> list[Base
         at("/rest/adAccounts/{account}/adCampaigns", campaigns),
         at("/rest/conversions", conversions),
         at("/rest/adAnalytics", analytics),
+        at("/rest/leadFormResponses", leads),
     ]
 
 
@@ -183,6 +193,45 @@ def _rule(account: str, number: str, name: str, click: int, view: int, enabled: 
         "postClickAttributionWindowSize": click, "viewThroughAttributionWindowSize": view, "created": 1_563_230_311_551,
         "type": "LEAD", "enabled": enabled, "name": name, "lastModified": 1_563_230_311_551, "id": int(number),
         "attributionType": "LAST_TOUCH_BY_CAMPAIGN", "account": account, "conversionMethod": "INSIGHT_TAG",
+    }  # fmt: skip
+
+
+# -- leads
+
+
+def _asked_leads(query: str) -> tuple[str, int, int]:
+    """Whose leads, and of when, from the query string as it came."""
+    owner = re.search(r"(?:^|&)owner=\(sponsoredAccount:urn%3Ali%3AsponsoredAccount%3A(\d+)\)(?:&|$)", query)
+    given = re.search(r"(?:^|&)submittedAtTimeRange=\(([^()]+)\)(?:&|$)", query)
+    span = dict(part.split(":") for part in given[1].split(",") if ":" in part) if given else {}
+    is_whole = "leadType=(leadType:SPONSORED)" in query and re.search(r"\bq=owner\b", query)
+    if not owner or not {"start", "end"} <= span.keys() or not is_whole:
+        raise refused(400, "ILLEGAL_ARGUMENT", "Invalid query parameters passed to request")
+    return owner[1], int(span["start"]), int(span["end"])
+
+
+QUESTIONS = ("FIRST_NAME", "WORK_EMAIL", "EMAIL", "COMPANY_NAME", None)
+
+
+def _lead(each: lead_forms.Lead) -> Shown:
+    """With its form, as `fields` asks for it. Some forms ask for the address at work, some for any."""
+    email = "WORK_EMAIL" if each.number % 2 else "EMAIL"
+    given = {"FIRST_NAME": "Ada", email: each.email, "COMPANY_NAME": each.company, None: "as soon as you can"}
+    answers = [
+        {"questionId": 100 + n, "answerDetails": {"textQuestionAnswer": {"answer": given[field]}}}
+        for n, field in enumerate(QUESTIONS)
+        if given.get(field)
+    ]
+    questions = [
+        {"questionId": 100 + n, "name": "q", "responseRequired": False, **({"predefinedField": field} if field else {})}
+        for n, field in enumerate(QUESTIONS)
+    ]
+    return {
+        "id": f"{each.number:012x}-4", "submittedAt": each.at, "testLead": each.is_test,
+        "leadMetadata": {"sponsoredLeadMetadata": {"campaign": f"urn:li:sponsoredCampaign:{each.campaign}"}},
+        "associatedEntity": {"associatedCreative": f"urn:li:sponsoredCreative:{each.number % 10**9}"},
+        "formResponse": {"answers": answers, "consentResponses": [{"accepted": True, "consentId": 7}]},
+        "form": {"id": 7234246, "name": "Demo | form \U0001f4dd", "content": {"questions": questions}},
     }  # fmt: skip
 
 

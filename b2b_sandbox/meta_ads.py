@@ -1,4 +1,4 @@
-"""Meta's Marketing API: ad accounts, campaigns and insights, over the world.
+"""Meta's Marketing API: ad accounts, campaigns, insights, and the leads of ads, over the world.
 
 From the official SDK (PyPI facebook-business 26.0.3), https://developers.facebook.com/docs/marketing-api and what
 public connectors recorded, read 2026-12-01.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from b2b_sandbox import tokens
+from b2b_sandbox import lead_forms, tokens
 from b2b_sandbox.generate_base import DAY, midnight
 from b2b_sandbox.toolkit import Call, Dialect, Refused, Shown, asked_by, page, route
 
@@ -65,11 +65,30 @@ def routes(world: World, page_size: int = 5000, most: int = 1_000_000) -> list[B
             raise _refused(500, 1, message, kind="OAuthException")
         return _paged(call, found, page_size)
 
+    def ads(call: Call) -> Shown:
+        """One of each campaign."""
+        with world.connect() as connection:
+            rows = connection.execute(ENTITIES, (_known(connection, call), call.now)).fetchall()
+        shown = [(_ad(row["id"]), _campaign(row, call.now)) for row in rows]
+        listed = [
+            {"id": ad, "campaign_id": its["id"], "effective_status": its["effective_status"]} for ad, its in shown
+        ]
+        return _paged(call, _kept(listed, call, "effective_status"), page_size)
+
+    def leads(call: Call) -> Shown:
+        begun = [each["value"] for each in json.loads(call.query("filtering", "[]")) if each["field"] == "time_created"]
+        with world.connect() as connection:
+            found = lead_forms.leads(connection, call.now, VENDOR)
+        mine = [each for each in found if _ad(each.campaign) == call.path("ad") and not each.is_test]
+        return _paged(call, [_lead(each) for each in mine if not begun or each.at > begun[0] * 1000], page_size)
+
     at = partial(route, world, enter=partial(_enter, world))
     return [
         at("/{version}/me/adaccounts", accounts),
         at("/{version}/act_{account}/campaigns", campaigns),
         at("/{version}/act_{account}/insights", insights),
+        at("/{version}/act_{account}/ads", ads),
+        at("/{version}/{ad}/leads", leads),
     ]
 
 
@@ -151,13 +170,32 @@ def _time(at: int) -> str:
     return f"{datetime.fromtimestamp(at // 1000, UTC):%Y-%m-%dT%H:%M:%S}+0000"
 
 
+def _ad(campaign: str) -> str:
+    return str(int(campaign) + 5_000_000)
+
+
+def _lead(each: lead_forms.Lead) -> Shown:
+    """Answers by the names of the questions; a form of one's own may call them anything."""
+    email = "work_email" if each.number % 4 == 0 else "email"
+    given = {"full_name": "Ada Muster", email: each.email, "company_name": each.company, "wann?": "bald"}
+    return {
+        "id": str(10**14 + each.number), "created_time": _time(each.at), "ad_id": _ad(each.campaign),
+        "campaign_id": each.campaign, "form_id": "1206842404104078", "is_organic": False,
+        "field_data": [{"name": name, "values": [value]} for name, value in given.items() if value],
+    }  # fmt: skip
+
+
 # -- insights
 
 
 def _report(connection: sqlite3.Connection, account: str, call: Call) -> Iterator[Shown]:
     """A row for each day with something in it. What an action came to is there only where it came to something."""
     level, span = call.query("level", "account"), json.loads(call.query("time_range", "null"))
-    if not span or call.query("time_increment") != "1" or level not in ("account", "campaign"):
+    is_whole = call.query("date_preset") == "maximum" and not span  # one row of all that is kept
+    if is_whole:
+        today = datetime.fromtimestamp(call.now / 1000, UTC).date()
+        span = {"since": str(_oldest(call.now)), "until": str(today)}
+    if not span or call.query("time_increment") != ("" if is_whole else "1") or level not in ("account", "campaign"):
         raise _refused(400, 100, "(#100) Invalid parameter")
     if date.fromisoformat(span["since"]) < _oldest(call.now):
         message = "(#3018) The start date of the time range cannot be beyond 37 months from the current date"
@@ -168,14 +206,15 @@ def _report(connection: sqlite3.Connection, account: str, call: Call) -> Iterato
     sums: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for row in connection.execute(DAYS, (account, span["since"], span["until"], call.now)):
         if level == "account" or row["campaign_id"] in shown:
-            key = row["date_day"], row["campaign_id"] if level == "campaign" else ""
+            key = span["since"] if is_whole else row["date_day"], row["campaign_id"] if level == "campaign" else ""
             for name in ("impressions", "clicks", "cost_micros", "conversions", "conversions_value"):
                 sums[key][name] += Decimal(row[name])
     for (day, campaign), found in sums.items():
         if found["impressions"]:
             of = {"campaign_id": campaign, "campaign_name": campaigns[campaign]["name"]} if campaign else {}
             yield {
-                "account_id": account, "account_currency": about["currency"], **of, "date_start": day, "date_stop": day,
+                "account_id": account, "account_currency": about["currency"], **of, "date_start": day,
+                "date_stop": span["until"] if is_whole else day,
                 "spend": f"{found['cost_micros'].scaleb(-6):f}".rstrip("0").rstrip("."),
                 "impressions": str(found["impressions"]), "clicks": str(found["clicks"]),
                 "inline_link_clicks": str(found["clicks"] // 2), **_actions(found),

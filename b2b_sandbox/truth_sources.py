@@ -13,6 +13,7 @@ from b2b_sandbox import (
     truth_community,
     truth_customer_voice,
     truth_email,
+    truth_forms,
     truth_organic_search,
     truth_web_traffic,
 )
@@ -27,6 +28,7 @@ METRICS: dict[str, Metric] = {
     **truth_web_traffic.METRICS,
     **truth_organic_search.METRICS,
     **truth_customer_voice.METRICS,
+    **truth_forms.METRICS,
 }
 # Metric -> the component of which it is a quantile, and which.
 QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
@@ -42,4 +44,7 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     "typeform": truth_customer_voice.surveys,
     "zendesk": truth_customer_voice.support("zendesk"),
     "intercom": truth_customer_voice.support("intercom"),
+    "hubspot": truth_forms.hubspot,
+    "linkedin_ads/lead": truth_forms.lead_ads("linkedin_ads"),  # a stream that is read only where it is named
+    "meta_ads/lead": truth_forms.lead_ads("meta_ads"),
 }

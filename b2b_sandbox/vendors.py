@@ -21,6 +21,7 @@ from b2b_sandbox import (
     linkedin_ads,
     linkedin_pages,
     mailchimp,
+    marketo,
     meta_ads,
     microsoft_ads,
     pipedrive,
@@ -61,4 +62,5 @@ VENDORS: dict[str, Vendor] = {
     "search_console": search_console,
     "typeform": typeform,
     "zendesk": zendesk, "intercom": intercom,
+    "marketo": marketo,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,9 @@ def connect(
     port: Annotated[
         int, typer.Option(min=1, max=65535, help="Where the vendor sends you back to, on localhost.")
     ] = PORT,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="One to ask for beside the usual, of a stream that you name. Repeat it.")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the vendor's page; else only its address is shown.")] = True,
 ) -> None:
     """Log in at a vendor, agree that we may read, and keep the refresh token in .env (mode 0600).
@@ -41,6 +45,7 @@ def connect(
         what = "needs no login: its credentials are in README.md" if source in SOURCES else nearest(source, able)
         raise ConfigError(f"{source}: {what}")
     app = able[source]()
+    app = replace(app, scopes=(*app.scopes, *(scope or ())))
     identifier, client_secret, variable = app.variables
 
     def show(url: str) -> None:

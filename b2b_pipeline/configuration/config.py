@@ -26,10 +26,11 @@ FIRST_FIXING = date(1999, 1, 4)
 TAKEN = {
     "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
-    "quarter", "region", "source", "stage", "status", "survey", "ticket_channel", "ticket_priority", "ticket_status",
-    "type", "value", "week", "year",
-    "community", "content_type", "network", "outlet", "subscription_plan", "tone", "topic",
-    "landing_page", "property", "search_type", "site", "utm_medium", "utm_source",
+    "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
+    # of further sources
+    "community", "content_type", "form", "landing_page", "network", "outlet", "page", "property", "search_type", "site",
+    "subscription_plan", "survey", "ticket_channel", "ticket_priority", "ticket_status", "tone", "topic", "utm_medium",
+    "utm_source",
     # the columns of the queries themselves
     "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
     "sign", "which",

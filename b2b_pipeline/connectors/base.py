@@ -187,6 +187,7 @@ class Stream:
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
     level: of a table whose rows have a `level`, the only one that it gives: what it lacks concerns no other.
+    by_name: it is read only where the configuration names it, for it takes a permission that few have.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Stream:
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
     level: str = ""
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,8 +285,10 @@ class Source:
         return next(stream for stream in self.streams if stream.name == name)
 
     def switched_on(self, config: Config) -> list[Stream]:
-        """Its streams that are read: all, or those that a loader has landed, unless the configuration names some."""
+        """Its streams that are read: those that the configuration names, else all but those that are so `by_name`
+        alone; of what a loader has landed those that it gives."""
         settings = config.sources[self.name]
         named, landed = settings.streams, settings.warehouse
         there = provided(self.name, landed.loader) if landed else {stream.name for stream in self.streams}
-        return [stream for stream in self.streams if stream.name in there and (not named or stream.name in named)]
+        asked = [stream for stream in self.streams if (stream.name in named if named else not stream.by_name)]
+        return [stream for stream in asked if stream.name in there]

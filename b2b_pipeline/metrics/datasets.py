@@ -14,6 +14,7 @@ from b2b_pipeline.warehouse.tables import (
     deal,
     email_recipient,
     email_summary,
+    form_event,
     invoice,
     person,
     pr_mention,
@@ -122,3 +123,7 @@ TICKETS = Dataset(
     & stands(support_ticket, "support_ticket", support_ticket.c.ticket_id),
     beside=(record_present,),
 )  # fmt: skip
+FORM_EVENTS = Dataset(form_event, {
+    "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "source": form_event.c.source,
+    "capture_type": form_event.c.capture_type, "form": form_event.c.form_name, "page": form_event.c.page,
+}, counts=lambda config: func.coalesce(form_event.c.is_deleted, false()).is_(False))  # fmt: skip

@@ -13,6 +13,7 @@ from b2b_pipeline.metrics.families import (
     content,
     customer_voice,
     email_engagement,
+    forms,
     funnel_conversion,
     lead_generation,
     organic_search,
@@ -28,7 +29,7 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     recurring_revenue, community, content, web_traffic, organic_search,
-    customer_voice,
+    customer_voice, forms,
 )  # fmt: skip
 
 

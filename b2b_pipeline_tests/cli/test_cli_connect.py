@@ -14,7 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from typer.testing import CliRunner
 
+from b2b_pipeline.cli import app as cli
 from b2b_pipeline.connectors.authorize import Authorization, refresh_token
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import AuthError
@@ -107,6 +109,22 @@ def test_a_source_that_needs_no_login_or_that_nobody_knows_is_told(tmp_path: Pat
             assert process.stderr is not None
             assert said in process.stderr.read()
         assert process.returncode == 2
+
+
+def test_a_scope_that_is_named_is_asked_for_beside_the_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def token(app: Authorization, *others: object) -> str:
+        asked.append(app.scopes)
+        return "a-new-token"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("b2b_pipeline.connectors.authorize.refresh_token", token)
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "REFRESH_TOKEN"):
+        monkeypatch.setenv(f"LINKEDIN_ADS_{name}", "a-new-token")
+    words = ["connect", "linkedin_ads", "--scope", "r_marketing_leadgen_automation"]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    assert asked == [("r_ads", "r_ads_reporting", "r_marketing_leadgen_automation")]
 
 
 def agree(app: Authorization, alter: Callable[[str], None], **more: float) -> str:

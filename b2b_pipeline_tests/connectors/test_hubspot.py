@@ -28,6 +28,7 @@ from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaErr
 from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
+from b2b_sandbox import hubspot_forms
 from b2b_sandbox.faults import add_fault
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
@@ -38,6 +39,8 @@ API = "https://api.hubapi.com"
 CONTACTS, DEALS, COMPANIES = (f"{API}/crm/objects/2026-03/{name}" for name in ("contacts", "deals", "companies"))
 ROLES = f"{API}/crm/associations/2026-03/deals/contacts/batch/read"
 EMAILS, EVENTS = f"{API}/marketing/emails/2026-03", f"{API}/email/public/v1/events"
+FORMS, CAMPAIGNS = f"{API}/marketing/v3/forms", f"{API}/marketing/campaigns/2026-03"
+SUBMISSIONS = f"{API}/form-integrations/v1/submissions/forms"
 ACCOUNT = Account("2519445", "app-eu1.hubspot.com", "EUR")
 BERLIN = ZoneInfo("Europe/Berlin")
 WINDOW = Window.of_days(date(2026, 10, 2), date(2026, 10, 3), BERLIN)
@@ -95,8 +98,21 @@ def serve_events(vendor: responses.RequestsMock) -> None:
         vendor.get(EVENTS, json=fixture(f"events_{page}"))
 
 
+def serve_submissions(vendor: responses.RequestsMock) -> None:
+    for archived, body in (("false", fixture("forms")), ("true", {"results": []})):
+        asked = responses.matchers.query_param_matcher({"archived": archived}, strict_match=False)
+        vendor.get(FORMS, json=body, match=[asked])
+    for page in ("1", "2"):
+        vendor.get(f"{SUBMISSIONS}/f0a1", json=fixture(f"submissions_{page}"))
+
+
+def serve_campaigns(vendor: responses.RequestsMock) -> None:
+    vendor.get(CAMPAIGNS, json=fixture("campaigns"))
+
+
 SERVE = {
     "contact": serve_contacts, "deal": serve_deals, "marketing_email": serve_emails, "email_event": serve_events,
+    "form_submission": serve_submissions, "marketing_campaign": serve_campaigns,
 }  # fmt: skip
 
 
@@ -352,7 +368,7 @@ def test_a_key_without_the_scope_of_companies_sweeps_the_rest_and_doctor_says_so
         vendor.get(base, json={"results": [{"id": "1", "properties": {}}]})
     vendor.get(COMPANIES, json=MISSING_SCOPES, status=403)
     assert {record["object"] for record in fetch("present")} == {"lead", "opportunity"}
-    serve_probe(vendor, (EMAILS, EVENTS))
+    serve_probe(vendor, (EMAILS, EVENTS, FORMS, CAMPAIGNS))
     vendor.get(f"{API}/crm/properties/2026-03/contacts", json={"results": []})
     vendor.get(f"{API}/crm/properties/2026-03/deals", json={"results": []})
     findings = [
@@ -665,6 +681,67 @@ def test_nobody_can_be_read_in_what_is_landed(vendor: responses.RequestsMock, st
     assert not [word for word in private if word in text]
 
 
+# -- forms and campaigns
+
+
+def test_what_was_submitted_is_a_row_with_who_when_and_by_which_visit(vendor: responses.RequestsMock) -> None:
+    serve_submissions(vendor)
+    records = fetch("form_submission")
+    assert [record["conversionId"] for record in records] == ["c-3", "c-2"]
+    assert_rows(
+        mapped("form_submission", "form_event", records), record=[0, 1],
+        event_id=["c-3", "c-2"], submitted_at=[at("10-02 08:00:00"), at("10-02 07:00:00")],
+        form_name=["Contact us", "Contact us"], page=["https://www.ourcompany.example/contact", None],
+        channel=["paid_search", None], campaign_id=["21000000100", None], capture_type=["form", "form"],
+    )  # fmt: skip
+    keys = mapped("form_submission", "form_event", records)["record_key"]
+    assert keys[0].startswith("email:")
+    assert keys[0] == mapped("form_submission", "form_event", records[:1])["record_key"][0]
+    assert keys[1] is None
+    asked = queries(vendor, f"{SUBMISSIONS}/f0a1")
+    assert [query["limit"] for query in asked] == ["50", "50"]
+
+
+def test_no_answer_and_no_query_of_a_page_is_kept_of_a_submission(vendor: responses.RequestsMock) -> None:
+    serve_submissions(vendor)
+    text = json.dumps(fetch("form_submission"))
+    assert not [word for word in ("Call me", "Cj0KEQ", "utm_content", "office@", "0-2") if word in text]
+
+
+def test_reading_stops_at_the_first_page_that_is_older_than_the_window(vendor: responses.RequestsMock) -> None:
+    """Newest first, and as many pages as there ever were submissions."""
+    serve_submissions(vendor)
+    fetch("form_submission")
+    assert len([call for call in vendor.calls if "/submissions/" in str(call.request.url)]) == 2
+    assert fixture("submissions_2")["paging"]["next"]["after"], "there would be another page"
+
+
+def test_a_form_whose_submissions_are_refused_fails_and_an_archived_one_does_not(
+    vendor: responses.RequestsMock,
+) -> None:
+    one = fixture("forms")["results"][0]
+    vendor.get(FORMS, json={"results": []})
+    vendor.get(FORMS, json={"results": [{**one, "archived": True}]})
+    vendor.get(f"{SUBMISSIONS}/f0a1", json=refusal("resource not found", "OBJECT_NOT_FOUND"), status=404)
+    assert fetch("form_submission") == []
+    vendor.replace(responses.GET, FORMS, json={"results": [one]})
+    with pytest.raises(PermanentError, match="OBJECT_NOT_FOUND"):
+        fetch("form_submission")
+
+
+def test_campaigns_are_as_many_as_announced(vendor: responses.RequestsMock) -> None:
+    serve_campaigns(vendor)
+    assert_rows(
+        mapped("marketing_campaign", "campaign", fetch("marketing_campaign")), record=[0, 1],
+        campaign_id=["edb9b6c3-d2e2-4ca8-8396-832262aed0d4", "0d1f5a6e-0000-4ca8-8396-832262aed0d4"],
+        name=["Inbound", "No status"], status=["in_progress", None], channel=[None, None],
+        campaign_type=["marketing_campaign"] * 2,
+    )  # fmt: skip
+    vendor.replace(responses.GET, CAMPAIGNS, json=fixture("campaigns") | {"total": 3})
+    with pytest.raises(TransientError, match="2 came, 3 were announced"):
+        fetch("marketing_campaign")
+
+
 # -- configuration, credentials, doctor
 
 
@@ -683,7 +760,10 @@ def test_a_custom_field_is_asked_for_and_fills_its_column(vendor: responses.Requ
     assert touches.groupby("touch_type")["campaign_id"].first().to_dict() == {"latest": None, "original": "launch"}
 
 
-def serve_probe(vendor: responses.RequestsMock, urls: Sequence[str] = (CONTACTS, COMPANIES, EMAILS, EVENTS)) -> None:
+EVERY_LIST = (CONTACTS, COMPANIES, EMAILS, EVENTS, FORMS, CAMPAIGNS)
+
+
+def serve_probe(vendor: responses.RequestsMock, urls: Sequence[str] = EVERY_LIST) -> None:
     vendor.get(f"{API}/account-info/2026-03/details", json=fixture("account"))
     for url in urls:
         vendor.get(url, json={"results": []})
@@ -921,8 +1001,10 @@ def held(world: World) -> dict[str, int]:
     with world.connect() as connection:
         counts = {name: connection.execute(listed, (kind, now)).fetchone()[0] for name, kind in objects.items()}
         seen = connection.execute("select count(*) from email_event where visible_at <= ?", (now,)).fetchone()[0]
+        forms = len(hubspot_forms.submissions(connection, now))
     companies = counts.pop("companies")
-    return counts | {"email_event": seen, "present": counts["contact"] + counts["deal"] + companies + 3}
+    present = counts["contact"] + counts["deal"] + companies + 3
+    return counts | {"email_event": seen, "present": present, "form_submission": forms, "marketing_campaign": 3}
 
 
 def test_more_than_ten_thousand_contacts_of_one_millisecond_are_all_read(

@@ -237,7 +237,11 @@ def test_an_action_whose_value_is_none_costs_its_row_and_one_that_nobody_has_is_
     for broken in ({"action_type": "lead", "value": None}, {"action_type": "lead"}):
         assert conversions([row(broken)]) == ["not an amount"]
     assert [str(found) for found in conversions([row(lead)], conversions="leeds")] == ["<NA>"]
-    assert conversions([row(lead), {**row(), "campaign_id": "8"}], conversions="lead,other") == [2, 0]
+    both = [row(lead), {**row(), "campaign_id": "8"}]
+    assert conversions(both, conversions="lead,purchase") == [2, 0], "nobody bought: Meta leaves out what is 0"
+    assert [str(found) for found in conversions(both, conversions="lead,leeds")] == ["<NA>", "<NA>"]
+    custom = {"action_type": "offsite_conversion.custom.81", "value": "3"}
+    assert conversions([row(lead, custom), both[1]], conversions="lead,offsite_conversion.custom.81") == [5, 0]
     with pytest.raises(ConfigError, match=r"options\.conversions"):
         connect(config(options={"conversions": "lead,"}))
 
@@ -388,6 +392,15 @@ def test_doctor_names_the_streams_of_each_account_and_the_permission_that_is_mis
     refused = [finding for finding in probe(connect(config()), config()) if not finding.ok]
     assert len(refused) == 6
     assert all("ads_read" in finding.fix for finding in refused)
+
+
+def test_doctor_names_a_type_of_action_that_no_account_ever_had(sandbox: World) -> None:
+    asked = config(options={"conversions": "lead, offsite_conversion.custom.81"})
+    (found,) = (finding for finding in probe(connect(asked), asked) if not finding.ok)
+    assert "offsite_conversion.custom.81" in found.what
+    assert "offsite_conversion.fb_pixel_lead" in found.fix
+    fine = config(options={"conversions": "offsite_conversion.fb_pixel_lead, purchase"})
+    assert all(finding.ok for finding in probe(connect(fine), fine))
 
 
 # -- the twin, and the vendor's own words

@@ -47,3 +47,12 @@ def test_a_name_of_several_campaigns_is_told_and_not_guessed(warehouse: Warehous
     assert campaigns_of(warehouse, "Retargeting") == ["Retargeting"]
     with warehouse.read() as connection:
         assert ambiguous_campaigns(connection) == ["'Retargeting' is the name of 212, 701"]
+
+
+def test_what_gathers_campaigns_is_meant_only_where_none_of_them_has_the_name(warehouse: Warehouse) -> None:
+    hubspot = {"source": "hubspot", "campaign_type": "marketing_campaign"}
+    names = {"a1": "brand | search | de", "a2": "Spring launch"}
+    put(warehouse, campaign, *({**hubspot, "campaign_id": known, "name": name} for known, name in names.items()))
+    assert campaigns_of(warehouse, "Brand | Search | DE", "spring launch") == ["210", "a2"]
+    with warehouse.read() as connection:
+        assert ambiguous_campaigns(connection) == []

@@ -145,7 +145,10 @@ def test_contacts_deals_and_e_mail_events_of_hubspot_become_rows(mock: responses
     }  # fmt: skip
     assert done.quarantined() == [("email_event", "email_event", "sent_at", "empty")]
     # Landed by the day of their modification, not all of them on the day that was asked for.
-    assert done.streams == {"present": 0, "contact": 3, "deal": 2, "marketing_email": 1, "email_event": 9}
+    assert done.streams == {
+        "present": 0, "contact": 3, "deal": 2, "marketing_email": 1, "email_event": 9, "form_submission": 2,
+        "marketing_campaign": 2,
+    }  # fmt: skip
 
 
 def test_objects_and_histories_of_salesforce_become_rows(mock: responses.RequestsMock, tmp_path: Path) -> None:

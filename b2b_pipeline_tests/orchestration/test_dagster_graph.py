@@ -30,13 +30,13 @@ OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"], "kpi/customer_voice": ["team:marketing"],
-    "kpi/community": ["team:marketing"],
-    "kpi/content": ["team:marketing"],
-    "kpi/web_traffic": ["team:marketing"], "kpi/organic_search": ["team:marketing"],
+    "kpi/community": ["team:marketing"], "kpi/content": ["team:marketing"], "kpi/web_traffic": ["team:marketing"],
+    "kpi/organic_search": ["team:marketing"], "kpi/forms": ["team:marketing"],
 }  # fmt: skip
 
 
-OPTIONS: dict[str, str] = {}
+EVERY = "{streams: [campaign_daily, account_daily, campaign, lead]}"  # some are read only where they are named
+OPTIONS = {"linkedin_ads": EVERY, "meta_ads": EVERY}
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ VENDORS = (
     "linkedin_pages",
     "ga4", "search_console",
     "typeform", "zendesk", "intercom",
+    "marketo",
 )  # fmt: skip
 
 NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
@@ -109,6 +110,9 @@ class Sandbox:
             case "zendesk":
                 url = f"{self.url}/zendesk/api/v2/incremental/tickets/cursor.json"
                 params = {"start_time": 1767225600, "per_page": 2, **params}
+            case "marketo":
+                url, since = f"{self.url}/marketo/rest/v1/activities.json", tokens.sign({"after": [0, ""]})
+                params = {"activityTypeIds": "6,12", "nextPageToken": since, **params}
             case "x_ads":
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
@@ -154,6 +158,8 @@ class Sandbox:
             return self.get(vendor, cursor=page["after_cursor"])
         if vendor == "intercom":
             return self.get(vendor, starting_after=page["pages"]["next"]["starting_after"])
+        if vendor == "marketo":
+            return self.get(vendor, nextPageToken=page["nextPageToken"])
         if vendor == "pipedrive":
             return self.get(vendor, cursor=page["additional_data"]["next_cursor"])
         if vendor == "zoho_crm":
@@ -165,7 +171,7 @@ class Sandbox:
 
 
 def cursor(vendor: str, page: dict[str, Any]) -> object:
-    if vendor == "google_ads":
+    if vendor in ("google_ads", "marketo"):
         return page.get("nextPageToken")
     if vendor == "pipedrive":
         return page["additional_data"]["next_cursor"]

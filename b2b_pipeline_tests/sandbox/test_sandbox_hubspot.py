@@ -418,3 +418,10 @@ def test_the_client_reads_everything_of_a_generated_world_that_its_portal_may_se
     assert (refused.status_code == 403) == rough
     clicked = [each for each in contacts if each.properties.get("hs_google_click_id")]
     assert all(each.properties["hs_analytics_source_data_1"] for each in clicked if rough)
+
+
+def test_the_client_lists_forms_by_type_and_archived_ones_apart(client: HubSpot) -> None:
+    forms = client.marketing.forms.forms_api
+    assert [form.name for form in forms.get_page().results][:1] == ["Contact us"]
+    assert {form.form_type for form in forms.get_page().results} == {"hubspot"}
+    assert [form.name for form in forms.get_page(archived=True).results] == ["Old whitepaper"]

@@ -69,6 +69,7 @@ CREDENTIALS = {
     "ZENDESK_SUBDOMAIN": "ourcompany", "ZENDESK_CLIENT_ID": tokens.CLIENT_ID,
     "ZENDESK_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "INTERCOM_ACCESS_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "MARKETO_CLIENT_ID": tokens.CLIENT_ID, "MARKETO_CLIENT_SECRET": tokens.CLIENT_SECRET,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 

@@ -32,6 +32,7 @@ from b2b_pipeline.connectors.columns import (
     utc,
     utc_from_ms,
 )
+from b2b_pipeline.connectors.visits import channel_of_visit
 
 # Our name -> HubSpot's property; "" is nothing unless configured. Click ids of other names are properties of that name.
 # That a portal has the hs_*_click_id by default: property list of a portal, checked 2026-11-25 (CRM properties API).
@@ -343,6 +344,33 @@ def click_touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.Data
         touched_at=clicked, date_day=local_day(clicked, context.config.zone),
         channel="email", campaign_id=text(column(rows, "emailCampaignId")), touch_type="email_click",
         evidence="CLICK", is_deleted=False, updated_at=clicked, **NO_ACCOUNT,
+    )  # fmt: skip
+
+
+# -- forms and campaigns
+
+
+def form_events(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per submission of a form; of whom, HubSpot tells by the address that was given. Nothing changes it."""
+    submitted = utc_from_ms(column(records, "submittedAt"))
+    return core_rows(
+        records, context, records["conversionId"],
+        event_id=records["conversionId"], record_key=email_key(column(records, "email")), submitted_at=submitted,
+        date_day=local_day(submitted, context.config.zone), form_id=column(records, "form.id"),
+        form_name=column(records, "form.name"), page=column(records, "page"),
+        channel=channel_of_visit(records, context.config.channels), campaign_id=column(records, "utm_campaign"),
+        capture_type="form", session_id=None, is_deleted=False, updated_at=submitted,
+    )  # fmt: skip
+
+
+def marketing_campaigns(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per campaign of HubSpot's campaigns tool, which has assets of many channels and none of its own."""
+    return _rows(
+        records, context,
+        campaign_id=records["id"], account_id=context.account.id, name=column(records, "properties.hs_name"),
+        status=column(records, "properties.hs_campaign_status"), campaign_type="marketing_campaign", channel=None,
+        is_deleted=False, updated_at=utc(column(records, "updatedAt")),
+        date_day=local_day(column(records, "createdAt"), context.config.zone),
     )  # fmt: skip
 
 

@@ -1,9 +1,11 @@
-"""HubSpot: contacts, deals, marketing e-mails and e-mail events, by the date-based API 2026-03.
+"""HubSpot: contacts, deals, marketing e-mails, e-mail events, forms and campaigns, by the date-based API 2026-03.
 
 Records are found by the CRM search and then read in batches: the search only has an index that trails the records,
 the batch read has the record itself, with its property history. Archived records come by a list of their own.
 E-mail events are still only in the legacy API, whose support ends in the same month as that of 2026-03.
-Reference: https://developers.hubspot.com/docs/api-reference/2026-03/overview.
+Forms have no version 2026-03: they are listed by v3, what was submitted by v1, newest first and without a filter.
+Reference: https://developers.hubspot.com/docs/api-reference/2026-03/overview; of forms …/legacy/marketing/forms, read
+2026-12-01, as HubSpot's specifications of forms and campaigns.
 Credentials, checked 2026-11-25: no new private apps since 2026-10-26, service keys take their place
 (https://developers.hubspot.com/changelog/legacy-private-app-creation-sunset); both are sent as a bearer token.
 """
@@ -48,12 +50,17 @@ from b2b_pipeline.connectors.hubspot import rows
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
-from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
+from b2b_pipeline.connectors.visits import visit
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SkippedError, TransientError
 
 VERSION = "2026-03"
 BASE_URL = "https://api.hubapi.com"
 AUTHORIZE_URL = "https://app.hubspot.com/oauth/authorize"
 SEARCHED, READ, LISTED, EVENTS = 200, 50, 100, 1000  # the most that one call gives; 50 is with property history
+SUBMITTED = 50  # likewise, of submissions
+FORMS = "/marketing/v3/forms"
+NOT_SUBMITTED = "blog_comment"  # a type of form of which HubSpot lists no submissions, and answers 400
+CAMPAIGN = ("hs_name", "hs_campaign_status", "hs_start_date", "hs_end_date", "hs_utm")
 # Of any account's search, and of a private app at Professional and Enterprise; other apps and plans are told to wait.
 # https://developers.hubspot.com/docs/developer-tooling/platform/usage-guidelines
 RATES = (Rate(5, 1, paths="/search$"), Rate(190, 10))
@@ -220,6 +227,58 @@ def read_email_events(client: HubSpot, account: Account, window: Window) -> Iter
         lambda at: client.session.get("/email/public/v1/events", {**query, "offset": at}), next_offset
     ):
         yield Page(_results(answer, "events"), answer.request)
+
+
+def read_form_submissions(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
+    """What was submitted in the window, form by form. Of the answers only the address stays, of the page no query."""
+    since, until = _ms(window.since), _ms(window.until)
+    click_ids = [*client.config.channels.click_ids]
+    for form in _forms(client):
+        path = f"/form-integrations/v1/submissions/forms/{form['id']}"
+        try:
+            for answer in _listing(client, path, {"limit": SUBMITTED}):
+                found = _results(answer)
+                mine = [record for record in found if since <= record["submittedAt"] < until]
+                yield Page([_submission(record, form, click_ids) for record in mine], answer.request)
+                if found and max(record["submittedAt"] for record in found) < since:
+                    break  # a whole page of what is older
+        except PermanentError as error:
+            if not form["archived"] or isinstance(error, AuthError):
+                raise  # what was submitted to an archived form is lost with it, at HubSpot
+
+
+def _forms(client: HubSpot) -> Iterator[Record]:
+    for archived in ("false", "true"):
+        for answer in _listing(client, FORMS, {"archived": archived, "formTypes": "all", "limit": LISTED}):
+            for form in _results(answer):
+                if form["formType"] != NOT_SUBMITTED:
+                    yield {name: form[name] for name in ("id", "name", "formType", "archived")}
+
+
+def _submission(record: Record, form: Record, click_ids: list[str]) -> Record:
+    """Answers are dropped here: they are people's own words. `objectTypeId` 0-1, or none, is the contact."""
+    addresses = [
+        value["value"]
+        for value in record.get("values") or []
+        if value.get("name") == "email" and value.get("objectTypeId") in (None, "", "0-1")
+    ]
+    return {
+        "conversionId": record.get("conversionId") or f"{form['id']}:{record['submittedAt']}",
+        "submittedAt": record["submittedAt"],
+        "email": next(filter(None, addresses), None), "form": form, **visit(record.get("pageUrl"), click_ids),
+    }  # fmt: skip
+
+
+def read_campaigns(client: HubSpot, account: Account, window: Window) -> Iterator[Page]:
+    """Every marketing campaign, as many as HubSpot says there are."""
+    query = {"limit": LISTED, "sort": "createdAt", "properties": ",".join(CAMPAIGN)}
+    received, total = 0, 0
+    for answer in _listing(client, f"/marketing/campaigns/{VERSION}", query):
+        campaigns = _results(answer)
+        received, total = received + len(campaigns), answer.json()["total"]
+        yield Page(campaigns, answer.request)
+    if received != total:
+        raise TransientError(f"HubSpot campaigns: {received} came, {total} were announced")
 
 
 def _changed(client: HubSpot, kind: ObjectType, window: Window) -> Iterator[Page]:
@@ -398,8 +457,14 @@ def authorization() -> Authorization:
     return Authorization(
         AUTHORIZE_URL if base == BASE_URL else f"{base}/oauth/authorize",
         f"{base}/oauth/{VERSION}/token",
-        tuple(sorted({scope for _, scopes in PROBES.values() for scope in scopes.replace(" and ", ", ").split(", ")})),
+        tuple(
+            sorted(
+                {scope for _, scopes in PROBES.values() for scope in scopes.replace(" and ", ", ").split(", ")}
+                - OPTIONAL_SCOPES
+            )
+        ),
         ("HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"),
+        {"optional_scope": " ".join(sorted(OPTIONAL_SCOPES))},
     )
 
 
@@ -509,8 +574,12 @@ PROBES = {
     "deal": (DEALS.path(), "crm.objects.deals.read and crm.objects.contacts.read"),
     "marketing_email": (f"/marketing/emails/{VERSION}", "content"),
     "email_event": ("/email/public/v1/events", "content"),
+    "form_submission": (FORMS, "forms"),
+    "marketing_campaign": (f"/marketing/campaigns/{VERSION}", "marketing.campaigns.read"),
     "present": (CONTACTS.path(), "crm.objects.contacts.read and crm.objects.deals.read"),
 }
+# Not granted where the portal's plan, or the app, has them not; the rest is read all the same.
+OPTIONAL_SCOPES = {"forms", "marketing.campaigns.read"}
 
 # Not all of these are asked for, but a property that pipeline.yaml names lands too.
 _PERSONAL_PROPERTIES = (
@@ -593,6 +662,28 @@ SOURCE = Source(
             personal=PERSONAL_EVENT,
             feeds={"email_event": rows.email_events, "touchpoint": rows.click_touchpoints},
             states={"touchpoint": lambda config: ()},  # one channel only
+        ),
+        Stream(
+            name="form_submission",
+            kind="changes",
+            description="What was submitted to every form: when, on which page, by whom, and no other answer.",
+            fetch=read_form_submissions,
+            day="submittedAt",
+            # Every form is read from its newest submission on, however old the window: so all of it is one.
+            policy=WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=5), max_days=3_660),
+            page_size=SUBMITTED,
+            personal=("email",),
+            feeds={"form_event": rows.form_events},
+        ),
+        Stream(
+            name="marketing_campaign",
+            kind="snapshot",
+            description="Marketing campaigns, as they are now.",
+            fetch=read_campaigns,
+            day="updatedAt",
+            page_size=LISTED,
+            feeds={"campaign": rows.marketing_campaigns},
+            asks=lambda config: [f"properties.{name}" for name in CAMPAIGN],
         ),
         Stream(
             name="present",

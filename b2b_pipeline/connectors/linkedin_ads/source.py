@@ -4,7 +4,8 @@ Reports have no pages: an answer holds at most 15,000 rows, and what is more is 
 with so many is halved. Who may not read an account gets an empty report, no error: only accounts that LinkedIn lists
 for the member of the token are asked for. Facts from
 https://learn.microsoft.com/linkedin/marketing/integrations/ads-reporting/ads-reporting (version 2026-03), the official
-client (PyPI linkedin-api-client 0.3.0) and answers that public connectors recorded, read 2026-12-01.
+client (PyPI linkedin-api-client 0.3.0) and answers that public connectors recorded, read 2026-12-01. Leads of forms
+in ads: …/marketing/lead-sync/leadsync (2026-05) and LinkedIn's public collection of requests for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 from urllib.parse import quote
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors import linkedin
+from b2b_pipeline.connectors import lead_ads, linkedin
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
     Account,
@@ -35,8 +36,8 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.linkedin_ads import rows
-from b2b_pipeline.connectors.rest import Listing, Offsets, probe_accounts
-from b2b_pipeline.errors import PipelineError, SplitError
+from b2b_pipeline.connectors.rest import Listing, Offsets, kept, probe_accounts
+from b2b_pipeline.errors import PipelineError, SplitError, TransientError
 
 MOST = 15_000  # rows of a report
 LISTED = Listing("elements", "metadata.nextPageToken", parameter="pageToken", asked={"q": "search", "pageSize": 1000})
@@ -48,6 +49,11 @@ CAMPAIGN = (
     "id", "name", "campaignGroup", "status", "type", "objectiveType", "costType", "runSchedule.start",
     "changeAuditStamps.lastModified.time",
 )  # fmt: skip
+LEADS, LEADS_KEPT = 100, 365  # of a page; days
+LEAD = (
+    "id,submittedAt,testLead,leadMetadata,associatedEntity,versionedLeadGenFormUrn,formResponse,form:(id,name,content)"
+)
+ANSWERS = {"email": ("WORK_EMAIL", "EMAIL"), "company": ("COMPANY_NAME",)}  # what we keep -> predefined questions
 RESTATE_DAYS, LONGEST_LOOK_BACK = 30, 365  # days; the latter is the longest that LinkedIn lets a conversion look back
 
 
@@ -100,6 +106,46 @@ def _names(client: LinkedIn, account: Account) -> dict[str, str]:
 def read_campaigns(client: LinkedIn, account: Account, window: Window | None) -> Iterator[Page]:
     fields = ",".join(path.partition(".")[0] for path in CAMPAIGN)  # its commas must arrive as they are
     return LISTED.pages(client.session, f"rest/adAccounts/{account.id}/adCampaigns?fields={fields}")
+
+
+def read_leads(client: LinkedIn, account: Account, window: Window) -> Iterator[Page]:
+    """What people left in the forms of ads, newest first; test leads are left out, and all answers but two."""
+    kept("LinkedIn", "leads", window, LEADS_KEPT)
+    owner = f"(sponsoredAccount:{quote(_urn(account), safe='')})"
+    span = f"(start:{int(window.since.timestamp() * 1000)},end:{int(window.until.timestamp() * 1000)})"
+    path = (
+        f"rest/leadFormResponses?q=owner&owner={owner}&leadType=(leadType:SPONSORED)&limitedToTestLeads=false"
+        f"&submittedAtTimeRange={span}&fields={LEAD}"
+    )
+    start, total = 0, None
+    while total is None or start < total:
+        answer = client.session.get(f"{path}&count={LEADS}&start={start}")
+        found, total = answer.rows("elements"), answer.json().get("paging", {}).get("total")
+        if total is None or (not found and start < total):
+            raise TransientError(f"LinkedIn leads of account {account.id}: {start} of {total} came")
+        start += len(found)
+        yield Page([_lead(record) for record in found if not record.get("testLead")], answer.request)
+
+
+def _lead(record: Record) -> Record:
+    form = record.get("form") or {}
+    questions = (form.get("content") or {}).get("questions") or ()
+    asked = {each["questionId"]: each.get("predefinedField") for each in questions}
+    given: dict[str | None, str | None] = {}
+    for answer in (record.get("formResponse") or {}).get("answers") or ():
+        details = (answer.get("answerDetails") or {}).get("textQuestionAnswer") or {}
+        given[asked.get(answer["questionId"])] = details.get("answer")
+    sponsored = (record.get("leadMetadata") or {}).get("sponsoredLeadMetadata") or {}
+    creative = (record.get("associatedEntity") or {}).get("associatedCreative")
+    return {
+        "id": record["id"], "submitted_at": record["submittedAt"], "form_id": form.get("id"),
+        "form_name": form.get("name"), "campaign_id": _number(sponsored.get("campaign")), "ad_id": _number(creative),
+        **{name: next((given[word] for word in words if given.get(word)), None) for name, words in ANSWERS.items()},
+    }  # fmt: skip
+
+
+def _number(urn: str | None) -> str | None:
+    return urn.rpartition(":")[2] if urn else None
 
 
 def _urn(account: Account) -> str:
@@ -156,7 +202,7 @@ def _account(record: Record) -> Account | Skipped:
 def probe(client: LinkedIn, config: Config) -> list[Finding]:
     fix = (
         "agree anew with `b2b connect linkedin_ads`, as a member with a role in the ad accounts: the scopes r_ads and "
-        "r_ads_reporting are needed"
+        "r_ads_reporting are needed; of the stream lead with `--scope r_marketing_leadgen_automation`"
     )
     return probe_accounts(SOURCE, client, config, fix)
 
@@ -184,6 +230,12 @@ SOURCE = Source(
             "campaign", "snapshot", "One row per campaign as it is now.", read_campaigns, day="",
             feeds={"campaign": rows.campaign}, asks=lambda config: CAMPAIGN,
         ),
+        Stream(
+            "lead", "changes", "What people left in the forms of ads: when, in which, and a keyed hash of the address. "
+            "Only where `streams` names it: it takes LinkedIn's product Lead Sync API.",
+            read_leads, day="submitted_at", page_size=LEADS, personal=("email",), feeds=lead_ads.FEEDS, by_name=True,
+            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=90),
+        ),
     ),
     connect=connect,
     accounts=accounts,
@@ -200,7 +252,7 @@ SOURCE = Source(
         "LINKEDIN_ADS_REFRESH_TOKEN": "by `b2b connect linkedin_ads`, if LinkedIn lets the app have refresh tokens; it "
         "ends after a year",
         "LINKEDIN_ADS_ACCESS_TOKEN": "in place of these three: a token with r_ads and r_ads_reporting from "
-        "linkedin.com/developers/tools/oauth; it ends after 60 days",
+        "linkedin.com/developers/tools/oauth (for leads with r_marketing_leadgen_automation); it ends after 60 days",
     },
     optional=frozenset({
         "LINKEDIN_ADS_CLIENT_ID", "LINKEDIN_ADS_CLIENT_SECRET", "LINKEDIN_ADS_REFRESH_TOKEN",

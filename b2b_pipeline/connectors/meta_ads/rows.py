@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
 CHANNEL = "paid_social"
 CONVERSIONS = "lead"  # all leads, of forms at Meta and of the website: the sum that Meta makes of its kinds of them
+# Types of actions that Meta has: of these, what is left out is 0. Custom conversions have types of their own.
+# https://developers.facebook.com/docs/marketing-api/reference/ads-action-stats, and what public connectors recorded.
+KNOWN = {
+    CONVERSIONS, "onsite_conversion.lead_grouped", "leadgen_grouped", "offsite_conversion.fb_pixel_lead",
+    "complete_registration", "omni_complete_registration", "offsite_conversion.fb_pixel_complete_registration",
+    "purchase", "omni_purchase", "offsite_conversion.fb_pixel_purchase", "contact_total", "schedule_total",
+    "submit_application_total", "start_trial_total", "subscribe_total", "link_click",
+}  # fmt: skip
 
 
 def spend(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -51,13 +60,17 @@ def conversions(settings: SourceConfig) -> set[str]:
 
 def _total(records: pd.DataFrame, name: str, types: set[str]) -> pd.Series:
     """What the actions of these types come to. Meta leaves out lists, and types, that have nothing in them: of a type
-    that we know that is 0. One that somebody named and no record has may be misspelt, and is not known.
+    that we know that is 0. One that no record has may be misspelt: then neither it nor a sum with it is known.
     """
     lists = column(records, name)
-    seen = {each.get("action_type") for listed in lists if isinstance(listed, list) for each in listed}
-    if not types & {CONVERSIONS, *seen}:
+    if types - KNOWN - named(lists):
         return pd.Series(None, index=records.index, dtype=object)
     return lists.map(lambda listed: _sum(listed if isinstance(listed, list) else [], types)).astype(object)
+
+
+def named(lists: Iterable[Any]) -> set[str]:
+    """The types of actions in lists of them."""
+    return {each.get("action_type") for listed in lists if isinstance(listed, list) for each in listed}
 
 
 def _sum(listed: list[Any], types: set[str]) -> str:

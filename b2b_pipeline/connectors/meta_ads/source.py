@@ -3,7 +3,7 @@
 Days are those of the account's time zone, money is in its currency. A day changes for 28 days after it. The token goes
 in a header, never into a URL. Facts from the official SDK (PyPI facebook-business 26.0.3),
 https://developers.facebook.com/docs/marketing-api/insights and …/marketing-apis/rate-limiting, and what public
-connectors recorded, read 2026-12-01.
+connectors recorded, read 2026-12-01. Leads of forms in ads: …/marketing-api/guides/lead-ads/retrieving.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,7 @@ import requests
 
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors import lead_ads
 from b2b_pipeline.connectors.auth import StaticToken
 from b2b_pipeline.connectors.base import (
     Account,
@@ -50,7 +51,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.meta_ads import rows
-from b2b_pipeline.connectors.rest import Listing, probe_accounts
+from b2b_pipeline.connectors.rest import Listing, kept, probe_accounts
 from b2b_pipeline.errors import ConfigError, SplitError, TransientError
 
 API = "https://graph.facebook.com"
@@ -63,6 +64,13 @@ METRICS = ("account_id", "account_currency", "spend", "impressions", "clicks", "
            "action_values")  # fmt: skip
 OF_CAMPAIGN = ("campaign_id", "campaign_name")
 CAMPAIGN = ("id", "name", "status", "effective_status", "objective", "created_time", "updated_time")
+# Of ads; of which ad a lead is, its own fields say only to who may advertise for the page.
+AD_STATUSES = (
+    "ACTIVE", "ADSET_PAUSED", "ARCHIVED", "CAMPAIGN_PAUSED", "DELETED", "DISAPPROVED", "IN_PROCESS", "PAUSED",
+    "PENDING_BILLING_INFO", "PENDING_REVIEW", "PREAPPROVED", "WITH_ISSUES",
+)  # fmt: skip
+LEAD, LEADS_KEPT = ("id", "created_time", "form_id", "field_data"), 90  # fields; days
+ANSWERS = {"email": ("email", "work_email"), "company": ("company_name",)}  # what we keep -> names of questions
 ACCOUNT = ("account_id", "name", "currency", "timezone_name")
 # https://developers.facebook.com/docs/marketing-api/error-reference
 THROTTLED = {4, 17, 32, 613, *range(80000, 80015)}
@@ -73,11 +81,13 @@ LOCKED = 2446079  # the account's calls are used up, for up to an hour
 
 @dataclass(frozen=True)
 class Meta:
-    """`proof`: what every call is asked with where the app requires it of its tokens."""
+    """`proof`: what every call is asked with where the app requires it of its tokens. `ads`: account -> its ads and
+    their campaigns, listed once."""
 
     session: Session
     version: str
     proof: Mapping[str, str] = field(default_factory=dict)
+    ads: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def pages(self, path: str, **query: Any) -> Iterator[Page]:
         return PAGED.pages(self.session, f"{self.version}/{path}", **query, **self.proof)
@@ -143,8 +153,36 @@ def read_campaigns(client: Meta, account: Account, window: Window | None) -> Ite
     )
 
 
-def _statuses(name: str) -> str:
-    return json.dumps([{"field": name, "operator": "IN", "value": STATUSES}])
+def _statuses(name: str, statuses: tuple[str, ...] = STATUSES) -> str:
+    return json.dumps([{"field": name, "operator": "IN", "value": statuses}])
+
+
+def read_leads(client: Meta, account: Account, window: Window) -> Iterator[Page]:
+    """What people left in the forms of ads, ad by ad: a call for each ad that there ever was. All answers but two are
+    dropped."""
+    kept("Meta", "leads", window, LEADS_KEPT)
+    if account.id not in client.ads:
+        statuses = _statuses("effective_status", AD_STATUSES)
+        listed = client.listed(f"act_{account.id}/ads", fields="id,campaign_id", filtering=statuses)
+        client.ads[account.id] = {ad["id"]: ad["campaign_id"] for page in listed for ad in page.records}
+    begun = {"field": "time_created", "operator": "GREATER_THAN", "value": int(window.since.timestamp()) - 1}
+    for ad, campaign in client.ads[account.id].items():
+        for page in client.pages(f"{ad}/leads", fields=",".join(LEAD), filtering=json.dumps([begun])):
+            found = [_lead(record, ad, campaign) for record in page.records]
+            yield Page([each for each in found if _in(window, each["submitted_at"])], page.request)
+
+
+def _in(window: Window, at: str) -> bool:
+    return window.since <= datetime.fromisoformat(at) < window.until
+
+
+def _lead(record: Record, ad: str, campaign: str) -> Record:
+    given = {answer.get("name"): next(iter(answer.get("values") or ()), None) for answer in record["field_data"]}
+    return {
+        "id": record["id"], "submitted_at": record["created_time"], "form_id": record.get("form_id"),
+        "form_name": None, "campaign_id": campaign, "ad_id": ad,
+        **{name: next((given[word] for word in words if given.get(word)), None) for name, words in ANSWERS.items()},
+    }  # fmt: skip
 
 
 # -- who we are
@@ -179,8 +217,29 @@ def _account(record: Record) -> Account | Skipped:
 
 
 def probe(client: Meta, config: Config) -> list[Finding]:
-    fix = "give the system user of the token the ad accounts, and the token the permission ads_read"
-    return probe_accounts(SOURCE, client, config, fix)
+    fix = (
+        "give the system user of the token the ad accounts, and the token the permission ads_read; of the stream lead "
+        "the pages too, with leads_retrieval, pages_read_engagement, pages_show_list, pages_manage_ads, ads_management"
+    )
+    found = probe_accounts(SOURCE, client, config, fix)
+    if (asked := rows.conversions(config.sources["meta_ads"]) - rows.KNOWN) and all(finding.ok for finding in found):
+        found += _never_named(client, config, asked)
+    return found
+
+
+def _never_named(client: Meta, config: Config, asked: set[str]) -> Iterator[Finding]:
+    """Types of actions that are to be counted and that no account has had in all the time that Meta keeps."""
+    seen: set[str] = set()
+    for account in accounts(client, config).read:
+        for page in client.pages(
+            f"act_{account.id}/insights", level="account", date_preset="maximum", fields="actions"
+        ):
+            seen |= rows.named(record.get("actions") for record in page.records)
+    for name in sorted(asked - seen):
+        what = f"Meta Ads: no account ever had an action of the type {name}: conversions stay unknown"
+        like = ", ".join(sorted(kind for kind in seen if "conversion" in kind or "lead" in kind)[:12]) or "none like it"
+        fix = f"in sources.meta_ads.options.conversions name one that there is: {like}"
+        yield Finding(False, what, fix)
 
 
 _DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
@@ -205,6 +264,12 @@ SOURCE = Source(
         Stream(
             "campaign", "snapshot", "One row per campaign, archived and deleted ones too, as it is now.",
             read_campaigns, day="", feeds={"campaign": rows.campaign}, asks=lambda config: CAMPAIGN,
+        ),
+        Stream(
+            "lead", "changes", "What people left in the forms of ads: when, in which, and a keyed hash of the address. "
+            "Only where `streams` names it: it takes the permission leads_retrieval.",
+            read_leads, day="submitted_at", page_size=500, personal=("email",), feeds=lead_ads.FEEDS, by_name=True,
+            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=120),
         ),
     ),
     connect=connect,

@@ -1,0 +1,1 @@
+"""Everything of Marketo: source.py is where to begin."""
