@@ -22,6 +22,7 @@ from b2b_sandbox import (
     salesforce,
     tiktok_ads,
     x_ads,
+    youtube,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -40,4 +41,5 @@ VENDORS: dict[str, Vendor] = {
     "discourse": discourse,
     "demandbase": demandbase,
     "linkedin_pages": linkedin_pages,
+    "youtube": youtube,
 }  # fmt: skip

@@ -25,6 +25,7 @@ TOKEN = {
     "google_ads": "GOOGLE_ADS", "hubspot": "HUBSPOT", "linkedin_ads": "LINKEDIN_ADS",
     "linkedin_pages": "LINKEDIN_PAGES", "microsoft_ads": "MICROSOFT_ADS",
     "reddit_ads": "REDDIT_ADS", "salesforce": "SALESFORCE",
+    "youtube": "YOUTUBE",
 }  # fmt: skip
 
 

@@ -46,7 +46,8 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
             "  tiktok_ads: {}\n  x_ads: {}\n"
             "  discourse: {}\n"
             "  demandbase: {}\n"
-            "  linkedin_pages: {}",
+            "  linkedin_pages: {}\n"
+            "  youtube: {}",
         ),
         encoding="utf-8",
     )
