@@ -32,6 +32,7 @@ from b2b_sandbox import (
     tiktok_ads,
     typeform,
     x_ads,
+    youtube,
     zendesk,
     zoho_crm,
 )
@@ -63,4 +64,5 @@ VENDORS: dict[str, Vendor] = {
     "typeform": typeform,
     "zendesk": zendesk, "intercom": intercom,
     "marketo": marketo,
+    "youtube": youtube,
 }  # fmt: skip

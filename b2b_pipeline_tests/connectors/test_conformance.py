@@ -125,6 +125,10 @@ class TestLinkedInPages(OverTheSandbox):
     source = SOURCES["linkedin_pages"]
 
 
+class TestYouTube(OverTheSandbox):
+    source = SOURCES["youtube"]
+
+
 class TestDemandbase(OverTheSandbox):
     source = SOURCES["demandbase"]
     settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}

@@ -39,9 +39,19 @@ VENDORS = (
     "ga4", "search_console",
     "typeform", "zendesk", "intercom",
     "marketo",
+    "youtube",
 )  # fmt: skip
 
-NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
+NAMES = (
+    "results",
+    "records",
+    "data",
+    "elements",
+    "Campaigns",
+    "list",
+    "reports",
+    "items",
+)  # of the member with the rows
 
 
 class Sandbox:
@@ -128,6 +138,8 @@ class Sandbox:
                 headers |= {"LinkedIn-Version": "202607"}
                 url = f"{self.url}/linkedin_pages/rest/organizationAcls"
                 params = {"q": "roleAssignee", **params}
+            case "youtube":
+                url, params = f"{self.url}/youtube/youtube/v3/channels", {"part": "snippet", "mine": "true", **params}
             case "demandbase":
                 url = f"{self.url}/demandbase/data/intent/v1/companies/intent/query"
                 asked = {"keywordSetIds": [7303], "startDate": "2025-12-01", "endDate": "2026-03-11", **params}
