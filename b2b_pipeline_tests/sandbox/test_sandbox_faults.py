@@ -42,16 +42,8 @@ VENDORS = (
     "youtube",
 )  # fmt: skip
 
-NAMES = (
-    "results",
-    "records",
-    "data",
-    "elements",
-    "Campaigns",
-    "list",
-    "reports",
-    "items",
-)  # of the member with the rows
+# Members of an answer that may hold the rows.
+NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports", "items")
 
 
 class Sandbox:
