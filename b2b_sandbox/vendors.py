@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
+    collector,
     ecb,
     google_ads,
     hubspot,
@@ -34,4 +35,5 @@ VENDORS: dict[str, Vendor] = {
     "google_ads": google_ads, "hubspot": hubspot, "salesforce": salesforce, "pipedrive": pipedrive, "ecb": ecb,
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
+    "collector": collector,
 }  # fmt: skip

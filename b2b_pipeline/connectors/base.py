@@ -57,10 +57,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Page:
-    """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets."""
+    """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets.
+
+    doubts: ISO day -> why it is not whole by what the vendor says: sampled, cut off, still being counted.
+    """
 
     records: Sequence[Record]
     request: str = ""
+    doubts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

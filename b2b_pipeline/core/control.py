@@ -26,7 +26,8 @@ class Reconciliation:
 
 
 def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliation:
-    """Compare every day that was over, where the account is, when both its rows and its totals were read."""
+    """Compare every day that was over, where the account is, when both its rows and its totals were read, and of which
+    the vendor did not say that it is not whole."""
     found = Reconciliation()
     accounts = {item.account["id"] for item in landing.slices(source.name, control.stream)}
     for account in sorted(accounts):
@@ -54,13 +55,13 @@ def reconcile(landing: Landing, source: Source, control: Control) -> Reconciliat
 
 
 def _days_read(landing: Landing, source: Source, stream: str, account: str) -> dict[str, bool]:
-    """Day -> whether it was over when it was last read.
+    """Day -> whether it was over when it was last read, and whole by what the vendor said.
 
     Not asked of the slice that holds the records: a day that came out the same once it was over still points to the
     one read while it was not.
     """
     return {
-        day: day not in item.provisional_days
+        day: day not in item.provisional_days and day not in item.doubts
         for item in landing.slices(source.name, stream, account)
         if not item.flaw
         for day in item.covered()

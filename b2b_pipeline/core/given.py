@@ -37,6 +37,7 @@ HINTS = {
     "spend.clicks": "nothing gives clicks: map clicks",
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
+    "web_session": "nothing gives visits one by one: run `b2b collect`, and switch collector on",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }
 
@@ -51,7 +52,7 @@ class Need(NamedTuple):
     def hint(self) -> str:
         """What to do where nobody gives it."""
         if not self.facts:
-            return f"nothing that is switched on gives rows of {self.table}"
+            return HINTS.get(self.table) or f"nothing that is switched on gives rows of {self.table}"
         if hint := HINTS.get(f"{self.table}.{self.facts[0]}"):
             return hint
         if self.table == "stage_event":

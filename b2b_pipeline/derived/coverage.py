@@ -174,6 +174,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     for item in slices:
         for day in item.covered():
             found[day] = _error(item, errors, day)
+            if (doubt := item.doubts.get(day)) and not found[day]:
+                found[day] = f"{item.source}/{item.stream} ({item.account['id']}): {doubt}"
             if day in item.provisional_days:
                 found[day] = f"{item.source}: the day was not over in {item.account.get('time_zone')}"
     return found
@@ -203,6 +205,18 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
         if error := _error(item, errors):
             for day in _whole_days(*_span(item), config):
                 found.setdefault(day, error)
+    for day, doubt in _doubts(slices, config).items():
+        found[day] = found.get(day) or doubt
+    return found
+
+
+def _doubts(slices: list[Slice], config: Config) -> dict[str, str]:
+    """Day of changes -> why it is not whole by what a slice says, unless a newer one has read all of it again."""
+    found: dict[str, str] = {}
+    for item in (item for item in slices if not item.flaw):
+        for day in _whole_days(*_span(item), config) if found else ():
+            found.pop(day, None)
+        found |= {day: f"{item.source}/{item.stream}: {doubt}" for day, doubt in item.doubts.items()}
     return found
 
 

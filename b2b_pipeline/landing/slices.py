@@ -19,12 +19,13 @@ from b2b_pipeline.connectors.base import OF_NOW, Window
 AHEAD = timedelta(minutes=10)  # by which clocks may differ
 FAST = ": the clock was ahead"
 _SEALED = re.compile(rb'(\{.*), "checksum": "([0-9a-f]{64})"\}', re.DOTALL)
-_NOT_JOURNALLED = ("days", "same_as", "body", "flaw")
+_NOT_JOURNALLED = ("days", "same_as", "body", "doubts", "flaw")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each partition day."""
+    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each partition day, `doubts` why
+    the vendor says that a day is not whole."""
 
     slice_id: str
     source: str
@@ -45,6 +46,7 @@ class Slice:
     days: dict[str, list[Any]] = field(default_factory=dict)  # day -> [rows, sha256]
     same_as: dict[str, str] = field(default_factory=dict)  # day -> id of the slice that holds its records; "*" = all
     body: dict[str, Any] | None = None  # name, size, sha256; empty when there is none, None in earlier versions
+    doubts: dict[str, str] = field(default_factory=dict)
     flaw: str = field(default="", compare=False)  # why it cannot be used; found when it is read, not stored
 
     @property

@@ -114,12 +114,14 @@ class Landing:
         folder.mkdir(parents=True, exist_ok=True)
         body = folder / f".{slice_id}.part"
         count, fingerprints, by_day = 0, hashlib.sha256(), {}  # type: ignore[var-annotated]
+        doubts: dict[str, str] = {}
         pages_read = 0
         try:
             with _writer(body) as (out, stored):
                 for page in pages:
                     pages_read += 1
                     fingerprints.update(page.request.encode())
+                    doubts.update(page.doubts)
                     for raw in page.records:
                         record = self.pseudonyms.apply(raw, stream.personal)
                         line = as_line(record)
@@ -138,7 +140,7 @@ class Landing:
                 window.start.isoformat(), window.end.isoformat(), window.since.isoformat(), window.until.isoformat(),
                 began.isoformat(timespec="microseconds"), api_version, run_id, pages_read, count,
                 fingerprints.hexdigest()[:16], sorted(provisional_days), days, {},
-                {"name": f"{slice_id}.jsonl.zst", **stored.told()},
+                {"name": f"{slice_id}.jsonl.zst", **stored.told()}, dict(sorted(doubts.items())),
             )  # fmt: skip
             envelope = self._without_repeats(envelope, body, stream, zone)
             self._commit(envelope, body, folder, forgotten)

@@ -11,9 +11,11 @@ from b2b_pipeline.warehouse.tables import (
     deal,
     email_recipient,
     email_summary,
+    form_event,
     person,
     spend,
     stage_entry,
+    web_session,
 )
 
 _OF_DEALS = {"owner": deal.c.owner, "product": deal.c.product, "region": deal.c.region}
@@ -55,3 +57,11 @@ RECIPIENTS = Dataset(email_recipient, {
 SUMMARIES = Dataset(email_summary, {
     "channel": literal("email"), "campaign": email_summary.c.campaign_id, "source": email_summary.c.source,
 })  # fmt: skip
+VISITS = Dataset(web_session, {
+    "channel": web_session.c.channel, "campaign": web_session.c.campaign_id, "country": web_session.c.country,
+    "landing_page": web_session.c.landing_page, "device": web_session.c.device, "utm_source": web_session.c.utm_source,
+    "utm_medium": web_session.c.utm_medium,
+}, counts=lambda config: web_session.c.is_bot.is_not(True) & web_session.c.is_deleted.is_not(True))  # fmt: skip
+VISIT_FORMS = Dataset(form_event, {
+    "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "form": form_event.c.form_name,
+}, counts=lambda config: form_event.c.session_id.is_not(None) & form_event.c.is_deleted.is_not(True))  # fmt: skip

@@ -47,7 +47,7 @@ Condition = Callable[[Config], ColumnElement[bool]]
 Coefficient = int | Callable[[Config], Decimal | None]
 DESCRIBED = {"person": "lead", "deal": "opportunity"}  # derived table -> the core table whose `dimensions` it has
 STANDARD = ("channel", "campaign", "currency")  # dimensions at which components are stored; any other is computed live
-Unit = Literal["money", "count", "rate", "multiple", "days"]
+Unit = Literal["money", "count", "rate", "multiple", "days", "seconds"]
 Additivity = Literal["additive", "ratio", "cohort", "distinct", "quantile", "level", "fitted"]
 
 

@@ -14,12 +14,16 @@ from b2b_pipeline.metrics.families import (
     lead_generation,
     paid_media,
     pipeline,
+    web_visits,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
 T = TypeVar("T")
 
-_OURS = (paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement)
+_OURS = (
+    paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
+    web_visits,
+)  # fmt: skip
 
 
 def _by_name(items: Iterable[tuple[str, T]], what: str) -> dict[str, T]:

@@ -6,7 +6,7 @@ from b2b_pipeline.metrics.answer import Answer, decimal_text
 
 
 def shown(answer: Answer, currency: str) -> str:
-    """`EUR 1,234.50`, `12.5 %`, `3.2x`, `45 days`, `1,234`, `1,234.5`; `no value` where there is none."""
+    """`EUR 1,234.50`, `12.5 %`, `3.2x`, `45 days`, `75.3 s`, `1,234`, `1,234.5`; `no value` where there is none."""
     value = answer.value
     if value is None:
         return "no value"
@@ -24,4 +24,6 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{text(2)}x"
         case "days":
             return f"{text(0 if value.denominator == 1 else 1)} days"
+        case "seconds":
+            return f"{text(0 if value.denominator == 1 else 1)} s"
     return text(0 if value.denominator == 1 else 1)  # platforms share a conversion out

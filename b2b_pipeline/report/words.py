@@ -70,11 +70,13 @@ def shown(answer: Answer, currency: str) -> str:
         case "money":
             return money(value, currency, 1000 if answer.metric.denominator else 100)
         case "count":
-            return f"{int(value):,}"
+            return f"{int(value):,}" if value.denominator == 1 else _fixed(value, 1)
         case "rate":
             return f"{_fixed(value * 100, 2 if 0 < abs(value) < Fraction(1, 100) else 1)}%"
         case "multiple":
             return f"{_fixed(value, 2)}x"
+        case "seconds":
+            return f"{_fixed(value, 0)} s"
     return f"{_fixed(value, 1)} days"
 
 

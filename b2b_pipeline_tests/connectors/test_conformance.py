@@ -81,6 +81,10 @@ class TestXAds(OverTheSandbox):
     source = SOURCES["x_ads"]
 
 
+class TestCollector(OverTheSandbox):
+    source = SOURCES["collector"]
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -30,6 +30,7 @@ OWNERS = {
     "kpi/paid_media": ["team:marketing"], "kpi/lead_generation": ["team:marketing"], "kpi/pipeline": ["team:sales"],
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"],
+    "kpi/web_visits": ["team:marketing"],
 }  # fmt: skip
 
 
@@ -41,7 +42,8 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
         DEMO.read_text(encoding="utf-8").replace(
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
-            "  tiktok_ads: {}\n  x_ads: {}",
+            "  tiktok_ads: {}\n  x_ads: {}\n"
+            "  collector: {}",
         ),
         encoding="utf-8",
     )

@@ -24,6 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
+    "collector",
 )  # fmt: skip
 
 
@@ -73,6 +74,10 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "collector":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/collector/events"
+                params = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-12T00:00:00Z", **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -110,7 +115,9 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     body = answer.json()
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
-        list(body[name]) for name in ("results", "records", "data", "elements", "Campaigns", "list") if name in body
+        list(body[name])
+        for name in ("results", "records", "data", "elements", "Campaigns", "list", "events")
+        if name in body
     )
 
 
