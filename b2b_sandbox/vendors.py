@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
+    clarity,
     collector,
     ecb,
     google_ads,
@@ -36,4 +37,5 @@ VENDORS: dict[str, Vendor] = {
     "linkedin_ads": linkedin_ads, "meta_ads": meta_ads, "microsoft_ads": microsoft_ads, "reddit_ads": reddit_ads,
     "tiktok_ads": tiktok_ads, "x_ads": x_ads,
     "collector": collector,
+    "clarity": clarity,
 }  # fmt: skip

@@ -27,7 +27,7 @@ TAKEN = {
     "account", "ad_account", "campaign", "campaign_name", "capture_type", "channel", "company", "complete", "country",
     "currency", "date", "day", "denominator", "metric", "model", "month", "numerator", "owner", "platform", "product",
     "quarter", "region", "source", "stage", "status", "type", "value", "week", "year",
-    "device", "form", "landing_page", "utm_medium", "utm_source",
+    "device", "form", "landing_page", "property", "utm_medium", "utm_source",
     # the columns of the queries themselves
     "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
     "sign", "which",

@@ -37,6 +37,7 @@ HINTS = {
     "spend.clicks": "nothing gives clicks: map clicks",
     "spend.conversions_platform": "nothing gives the platform's conversions: map conversions_platform",
     "spend.conv_value_platform": "nothing gives the value of the platform's conversions: map conv_value_platform",
+    "web_behaviour_daily.dead_clicks": "nothing records how visitors fare on the site: switch clarity on",
     "web_session": "nothing gives visits one by one: run `b2b collect`, and switch collector on",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
 }

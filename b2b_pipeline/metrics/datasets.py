@@ -15,6 +15,7 @@ from b2b_pipeline.warehouse.tables import (
     person,
     spend,
     stage_entry,
+    web_behaviour_daily,
     web_session,
 )
 
@@ -65,3 +66,7 @@ VISITS = Dataset(web_session, {
 VISIT_FORMS = Dataset(form_event, {
     "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "form": form_event.c.form_name,
 }, counts=lambda config: form_event.c.session_id.is_not(None) & form_event.c.is_deleted.is_not(True))  # fmt: skip
+SITE_BEHAVIOUR = Dataset(
+    web_behaviour_daily, {"property": web_behaviour_daily.c.property_id},
+    counts=lambda config: web_behaviour_daily.c.level == "property",
+)  # fmt: skip

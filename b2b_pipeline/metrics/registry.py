@@ -14,6 +14,7 @@ from b2b_pipeline.metrics.families import (
     lead_generation,
     paid_media,
     pipeline,
+    web_behaviour,
     web_visits,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     web_visits,
+    web_behaviour,
 )  # fmt: skip
 
 

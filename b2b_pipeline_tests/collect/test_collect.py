@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 import requests
+from typer.testing import CliRunner
 
+from b2b_pipeline.cli import app
 from b2b_pipeline.collect.events import device
 from b2b_pipeline.collect.server import BODY, Doors, doors
 from b2b_pipeline.errors import ConfigError, DamagedError
@@ -370,3 +372,42 @@ def test_an_event_is_one_line_of_json_behind_its_checksum_in_the_file_of_its_hou
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line.partition(" ")[2]) for line in path.read_text().splitlines()]
     assert [line["received_at"] for line in lines if line["type"] != "beat"] == ["2026-06-15T12:00:00.000Z"]
+
+
+# -- the command
+
+
+def test_the_command_receives_and_what_it_said_204_to_outlives_its_being_killed(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.yaml").write_text("start_date: 2026-06-10\nsystem_of_record: files\nsources: {}\n")
+    tokens = {"COLLECTOR_TOKEN": READER, "COLLECTOR_WRITE_KEY": KEY, "COLLECTOR_ORIGINS": ORIGIN}
+    home = {"B2B_HOME": str(tmp_path / "home"), "B2B_CONFIG": str(tmp_path / "pipeline.yaml"), "B2B_HASH_KEY": "k" * 32}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("B2B_", "COLLECTOR_"))}
+    for _ in range(2):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "b2b_pipeline.cli", "collect", "--port", "0"], cwd=tmp_path,
+            env={**kept, **home, **tokens}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert running.stderr is not None
+            told = [running.stderr.readline(), running.stderr.readline()]
+            assert READER not in "".join(told)
+            port = told[1].partition("127.0.0.1:")[2].partition(",")[0]
+            site = Site(f"http://127.0.0.1:{port}", Spool(tmp_path / "home" / "collected"), datetime.now(UTC))
+            event = {**site.event(), "id": f"event-of-{running.pid}"}
+            assert site.post(event).status_code == 204
+        finally:
+            running.kill()
+            running.wait()
+            running.stderr.close() if running.stderr else None
+        assert site.kept()[-1]["id"] == event["id"]
+    assert len(site.kept()) == 2
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("B2B_", "COLLECTOR_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("B2B_HOME", str(tmp_path / "home"))
+    (tmp_path / "pipeline.yaml").write_text("start_date: 2026-06-10\nsystem_of_record: files\nsources: {}\n")
+    found = CliRunner().invoke(app, ["collect"])
+    assert (found.exit_code, "COLLECTOR_TOKEN is not set" in found.stderr) == (2, True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
+import time_machine
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import MappingContext
@@ -83,6 +84,16 @@ class TestXAds(OverTheSandbox):
 
 class TestCollector(OverTheSandbox):
     source = SOURCES["collector"]
+
+
+class TestClarity(OverTheSandbox):
+    source = SOURCES["clarity"]
+
+    @pytest.fixture(autouse=True)
+    def at_night(self) -> Iterator[None]:
+        """Of other times than the night after a day it tells nothing."""
+        with time_machine.travel(datetime(2026, 6, 15, 2, tzinfo=UTC)):
+            yield
 
 
 class TestEcb(OverTheSandbox):

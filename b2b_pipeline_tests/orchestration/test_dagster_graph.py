@@ -31,6 +31,7 @@ OWNERS = {
     "kpi/acquisition": ["team:marketing", "team:revenue-operations"], "kpi/attribution": ["team:marketing"],
     "kpi/email_engagement": ["team:marketing"],
     "kpi/web_visits": ["team:marketing"],
+    "kpi/web_behaviour": ["team:marketing"],
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.Definitions]:
             "  ecb: {}",
             "  ecb: {}\n  linkedin_ads: {}\n  meta_ads: {}\n  microsoft_ads: {}\n  pipedrive: {}\n  reddit_ads: {}\n"
             "  tiktok_ads: {}\n  x_ads: {}\n"
-            "  collector: {}",
+            "  collector: {}\n  clarity: {}",
         ),
         encoding="utf-8",
     )

@@ -24,7 +24,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
     "x_ads", "pipedrive", "ecb",
-    "collector",
+    "collector", "clarity",
 )  # fmt: skip
 
 
@@ -78,6 +78,10 @@ class Sandbox:
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url = f"{self.url}/collector/events"
                 params = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-12T00:00:00Z", **params}
+            case "clarity":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/clarity/export-data/api/v1/project-live-insights"
+                params = {"numOfDays": 1, **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -113,6 +117,8 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
+    if isinstance(body, list) and "metricName" in body[0]:
+        return body
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(
         list(body[name])

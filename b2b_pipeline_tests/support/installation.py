@@ -50,6 +50,7 @@ CREDENTIALS = {
     "REDDIT_ADS_CLIENT_ID": tokens.CLIENT_ID, "REDDIT_ADS_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "REDDIT_ADS_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "COLLECTOR_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "CLARITY_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
