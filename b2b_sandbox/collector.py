@@ -72,7 +72,11 @@ def routes(world: World, page_size: int = 5000) -> list[BaseRoute]:
             raise Refused(_error(400, "since is an instant such as 2026-01-31T12:00:00Z")) from None
         found = [event for event in events() if since <= event["received_at"] < until]
         end = start + min(limit, page_size)
-        following = end if end < len(found) else None
+        following = None
+        if end < len(found):
+            last = found[end - 1]["received_at"]
+            seen = sum(event["received_at"] == last for event in found[:end])
+            following = {"since": last, "from": seen}
         return {"events": found[start:end], "next": following, "until": until, "silent": []}
 
     return [partial(route, world, enter=enter)("/events", listed)]
@@ -192,6 +196,6 @@ DIALECT = Dialect(
     throttled=lambda wait, daily: _error(429, "too many requests", wait or 1),
     broken=lambda: _error(503, "the spool cannot be read: Input/output error", 30),
     cursor=_following,
-    repeat=lambda cursor, answer: answer.update(next=int(cursor)),
+    repeat=lambda cursor, answer: answer.update(next={"since": "2000-01-01T00:00:00.000Z", "from": int(cursor)}),
     rows=("events",),
 )

@@ -138,7 +138,8 @@ class Collector:
         return Response(status_code=204, headers=allowed)
 
     async def events(self, request: Request) -> Response:
-        """A page of the events received in `[since, until)`, in that order; `next` is where the next one begins.
+        """A page of the events received in `[since, until)`, in that order, without the first `from`; `next` is what
+        the following page is asked for with.
 
         `silent`, on the first page: when in that time no process was there that could have received any.
         """
@@ -162,7 +163,11 @@ class Collector:
         every = (event for event in self._spool.read(since, until) if event["type"] != BEAT["type"])
         found = [*islice(every, start, start + limit + 1)]
         silent = [] if start else [[stamp(a), stamp(b)] for a, b in self._spool.silences(since, until)]
-        following = start + limit if len(found) > limit else None
+        following = None
+        if len(found) > limit:  # from the time of the last one on, without those of that time
+            last = found[limit - 1]["received_at"]
+            seen = sum(event["received_at"] == last for event in found[:limit])
+            following = {"since": last, "from": seen + (start if last == stamp(since) else 0)}
         return {"events": found[:limit], "next": following, "until": stamp(until), "silent": silent}
 
     async def healthz(self, request: Request) -> Response:
@@ -275,5 +280,5 @@ def server(app: Starlette, **more: Any) -> uvicorn.Server:
     """No log of requests: it would have addresses of people."""
     return uvicorn.Server(uvicorn.Config(
         app, lifespan="off", ws="none", log_level="warning", access_log=False, timeout_keep_alive=10,
-        timeout_graceful_shutdown=20, server_header=False, **more,
+        limit_concurrency=2000, timeout_graceful_shutdown=20, server_header=False, **more,
     ))  # fmt: skip

@@ -172,8 +172,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     """Day -> why it is not complete, empty when it is; days never read are missing. The newest slice decides."""
     found: dict[str, str] = {}
     for item in slices:
-        for day in item.doubts.keys() - found.keys() - item.days.keys():
-            found[day] = f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}"
+        for day in item.doubts.keys() - item.days.keys():  # what an earlier one said of it stands, but is not whole
+            found[day] = found.get(day) or f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}"
         for day in item.covered():
             found[day] = _error(item, errors, day)
             if (doubt := item.doubts.get(day)) and not found[day]:

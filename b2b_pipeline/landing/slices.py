@@ -24,8 +24,8 @@ _NOT_JOURNALLED = ("days", "same_as", "body", "doubts", "flaw")
 
 @dataclass(frozen=True)
 class Slice:
-    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each partition day, `doubts` why
-    the vendor says that a day is not whole."""
+    """A slice's envelope. Days are ISO dates; `days` holds rows and content hash of each partition day, `doubts` why a
+    day is not whole by what the vendor says."""
 
     slice_id: str
     source: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -147,12 +147,12 @@ class Writer:
                     batch.append(self._waiting.get_nowait())
             try:
                 self._spool.write([event for events, _ in batch for event in events], self._now)
+                failed = None
             except Exception as error:  # noqa: BLE001  # whoever waits is told; the thread lives on
-                for _, done in batch:
-                    done.set_exception(error)
-            else:
-                for _, done in batch:
-                    done.set_result(None)
+                failed = error
+            for _, done in batch:
+                with suppress(InvalidStateError):  # who waits no longer
+                    done.set_exception(failed) if failed else done.set_result(None)
 
 
 def _without_people(event: Event, names: Pseudonyms) -> Event:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ import requests
 from typer.testing import CliRunner
 
 from b2b_pipeline.cli import app
+from b2b_pipeline.collect import server as serving
 from b2b_pipeline.collect.events import device
 from b2b_pipeline.collect.server import BODY, Doors, doors
 from b2b_pipeline.errors import ConfigError, DamagedError
@@ -336,11 +338,11 @@ def test_what_was_received_in_a_window_is_read_in_order_and_page_by_page(site: S
     window = {"since": "2026-06-15T11:00:00Z", "until": "2026-06-15T12:00:00Z"}
     asked = sorted((at, name) for at, name in sent if at >= NOON - timedelta(hours=1))
     assert [event["id"] for event in read(site, **window).json()["events"]] == [name for _, name in asked]
-    pages, start = [], 0
-    while start is not None:
-        body = read(site, **window, **{"from": start, "limit": 2}).json()
+    pages, place = [], {"from": 0}
+    while place is not None:
+        body = read(site, **{**window, **place, "limit": 2}).json()
         pages.append([event["id"] for event in body["events"]])
-        start = body["next"]
+        place = body["next"]
     assert [len(page) for page in pages] == [2, 1]
     assert [name for page in pages for name in page] == [name for _, name in asked]
 
@@ -372,6 +374,35 @@ def test_an_event_is_one_line_of_json_behind_its_checksum_in_the_file_of_its_hou
     assert path.stat().st_mode & 0o077 == 0
     lines = [json.loads(line.partition(" ")[2]) for line in path.read_text().splitlines()]
     assert [line["received_at"] for line in lines if line["type"] != "beat"] == ["2026-06-15T12:00:00.000Z"]
+
+
+def test_events_of_one_moment_are_on_one_page_or_the_next_and_on_none_twice(site: Site) -> None:
+    assert site.post([site.event() for _ in range(7)]).status_code == 204
+    site.now = NOON + timedelta(seconds=1)
+    names, place = [], {"since": "2026-06-15T12:00:00Z", "from": 0}
+    while place is not None:
+        body = read(site, **{**place, "until": "2026-06-15T12:00:01Z", "limit": 3}).json()
+        names.append([event["id"] for event in body["events"]])
+        place = body["next"]
+    assert [len(page) for page in names] == [3, 3, 1]
+    assert len({name for page in names for name in page}) == 7
+
+
+def test_who_waits_no_longer_for_a_slow_disk_is_told_so_and_the_next_one_is_served(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        sleep(0.8)
+        fsync(descriptor)
+
+    monkeypatch.setattr(serving, "PATIENCE", 0.3)
+    monkeypatch.setattr(spooling.os, "fsync", slow)
+    assert site.post(site.event()).status_code == 503
+    sleep(1.0)
+    monkeypatch.undo()
+    assert site.post(site.event()).status_code == 204
 
 
 # -- the command

@@ -365,7 +365,9 @@ def test_what_the_collector_says_is_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"until": "2026-06-15T12:00:00.000Z"}, {"next": 0}, {"events": None}, {"next": -1}]
+    "wrong", [{"until": "2026-06-15T12:00:00.000Z"}, {"events": None},
+     {"next": {"since": "2026-06-15T12:00:00.000Z", "from": 0}},
+     {"next": {"since": "2026-06-15T11:00:00.000Z", "from": 9}}]
 )  # fmt: skip
 def test_a_page_that_is_not_the_one_that_was_asked_for_is_not_taken(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import requests
@@ -90,18 +91,20 @@ def _events(
     client: Collector, since: datetime, until: datetime, silent: list[tuple[datetime, datetime]]
 ) -> Iterator[visits.Event]:
     """Those received in `[since, until)`. Raises TransientError for an answer that is not the one to this question."""
-    start: int | None = 0
-    while start is not None:
-        asked = {"since": visits.text(since), "until": visits.text(until), "from": start}
+    asked: dict[str, Any] = {"since": visits.text(since), "until": visits.text(until), "from": 0}
+    while True:
         answer = client.session.get("events", asked)
         body = answer.json()
         yield from answer.rows("events")
-        if not start:
+        if not asked["from"]:
             silent += [(visits.instant(a), visits.instant(b)) for a, b in body["silent"]]
         following = body["next"]
-        if body["until"] != asked["until"] or (following is not None and following <= start):
+        place_of = asked["since"], asked["from"]
+        if body["until"] != asked["until"] or (following and (following["since"], following["from"]) <= place_of):
             raise TransientError(f"{place(answer.response)}: not the page that was asked for")
-        start = following
+        if following is None:
+            return
+        asked |= following
 
 
 def _doubts(silent: list[tuple[datetime, datetime]], since: datetime, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
