@@ -33,6 +33,7 @@ from b2b_pipeline.landing.spool import BEAT, Spool, Writer, stamp
 
 BODY = 65_536  # bytes of a request
 PATIENCE = 15.0  # seconds for the disk, and for a body
+WELL = 5.0  # seconds for which it is taken for well once it was
 PAGE = 5000  # events of a page that is read
 
 
@@ -97,7 +98,7 @@ class Collector:
 
     def __init__(self, spool: Spool, doors: Doors, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._spool, self._doors, self._now = spool, doors, now
-        self._writer = Writer(spool, now)
+        self._writer, self._well = Writer(spool, now), -WELL
         self._each, self._all = Meter(doors.per_second, doors.burst), Meter(doors.all, doors.all * 2)
         routes = [("/collect", self.collect, "POST"), ("/collect", self.preflight, "OPTIONS"),
                   ("/events", self.events, "GET"), ("/healthz", self.healthz, "GET")]  # fmt: skip
@@ -171,11 +172,14 @@ class Collector:
         return {"events": found[:limit], "next": following, "until": stamp(until), "silent": silent}
 
     async def healthz(self, request: Request) -> Response:
-        """Whether events can be kept."""
+        """Whether events can be kept. Tried once in five seconds, however often it is asked."""
+        if time.monotonic() - self._well < WELL:
+            return JSONResponse({"ok": True})
         try:
             await asyncio.wait_for(asyncio.wrap_future(self._writer.put([BEAT])), PATIENCE)
         except Exception:  # noqa: BLE001
             return Refused(503, "events cannot be kept").answer()
+        self._well = time.monotonic()
         return JSONResponse({"ok": True})
 
     def _enter(self, request: Request) -> bool:

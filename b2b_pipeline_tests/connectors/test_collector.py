@@ -22,6 +22,8 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.errors import PermanentError, TransientError
+from b2b_pipeline.landing.spool import Spool
+from b2b_pipeline.operations.backup import backup, restore
 from b2b_pipeline.operations.forget import forget
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
@@ -221,6 +223,15 @@ def test_a_window_that_is_read_again_does_not_take_back_what_came_later(site: Si
     assert standing([*first, *second, *again]) == standing(second)
 
 
+def test_an_event_of_the_millisecond_in_which_a_read_ended_is_in_the_next_one(site: Site) -> None:
+    """Reads end by the microsecond, events are stamped by the millisecond."""
+    end = NOON + timedelta(milliseconds=123, microseconds=456)
+    site.send(NOON + timedelta(milliseconds=123))
+    told_by = [told(site, stream, *window) for stream in ("visit",)
+               for window in ((NOON - HOUR, end), (end, NOON + HOUR))]  # fmt: skip
+    assert [len(records) for records in told_by] == [0, 1]
+
+
 # -- people, forms, the product
 
 
@@ -348,6 +359,18 @@ def test_a_person_who_is_forgotten_is_gone_from_the_spool_and_from_what_is_sent_
     stored = str(pipeline.warehouse.rows(select(web_session)) + pipeline.warehouse.rows(select(form_event)))
     assert digest not in stored
     assert not gone.left[:-1]
+
+
+def test_a_backup_has_what_was_collected_and_brings_it_back(
+    site: Site, pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated(pipeline.warehouse)
+    event = site.send(NOON)
+    backup(pipeline, tmp_path / "backup")
+    monkeypatch.setenv("B2B_HOME", str(tmp_path / "elsewhere"))
+    assert any("collected" in line for line in restore(tmp_path / "backup"))
+    found = Spool(tmp_path / "elsewhere" / "collected").read(NOON - HOUR, NOON + HOUR)
+    assert [each["id"] for each in found if each["type"] != "beat"] == [event["id"]]
 
 
 # -- what may go wrong on the way

@@ -77,9 +77,10 @@ class Day:
 
 def _days(client: Collector, window: Window) -> Iterator[Day]:
     """A day is told the same in whichever window it is read."""
-    since, read, held = window.since, window.since - visits.BACK, list[visits.Event]()
-    while since < window.until:
-        until = min(datetime(since.year, since.month, since.day, tzinfo=UTC) + timedelta(days=1), window.until)
+    since, end = (visits.instant(visits.text(at)) for at in (window.since, window.until))  # as exact as events are
+    read, held = since - visits.BACK, list[visits.Event]()
+    while since < end:
+        until = min(datetime(since.year, since.month, since.day, tzinfo=UTC) + timedelta(days=1), end)
         held = [event for event in held if visits.instant(event["received_at"]) >= since - visits.BACK]
         silent = list[tuple[datetime, datetime]]()
         held += _events(client, read, until, silent)
