@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
     chargebee,
+    clarity,
+    collector,
     demandbase,
     discourse,
     dynamics,
@@ -65,4 +67,6 @@ VENDORS: dict[str, Vendor] = {
     "zendesk": zendesk, "intercom": intercom,
     "marketo": marketo,
     "youtube": youtube,
+    "collector": collector,
+    "clarity": clarity,
 }  # fmt: skip

@@ -181,6 +181,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     """Day -> why it is not complete, empty when it is; days never read are missing. The newest slice decides."""
     found: dict[str, str] = {}
     for item in slices:
+        for day in item.doubts.keys() - item.days.keys():  # what an earlier one said of it stands, but is not whole
+            found[day] = found.get(day) or f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}"
         for day in item.covered():
             found[day] = _error(item, errors, day)
             if (doubt := item.doubts.get(day)) and not found[day]:
@@ -214,6 +216,18 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
         if error := _error(item, errors):
             for day in _whole_days(*_span(item), config):
                 found.setdefault(day, error)
+    for day, doubt in _doubts(slices, config).items():
+        found[day] = found.get(day) or doubt
+    return found
+
+
+def _doubts(slices: list[Slice], config: Config) -> dict[str, str]:
+    """Day of changes -> why it is not whole by what a slice says, unless a newer one has read all of it again."""
+    found: dict[str, str] = {}
+    for item in (item for item in slices if not item.flaw):
+        for day in _whole_days(*_span(item), config) if found else ():
+            found.pop(day, None)
+        found |= {day: f"{item.source}/{item.stream}: {doubt}" for day, doubt in item.doubts.items()}
     return found
 
 

@@ -20,7 +20,9 @@ from b2b_pipeline.metrics.families import (
     paid_media,
     pipeline,
     recurring_revenue,
+    web_behaviour,
     web_traffic,
+    web_visits,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
@@ -29,7 +31,7 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     recurring_revenue, community, content, web_traffic, organic_search,
-    customer_voice, forms,
+    customer_voice, forms, web_visits, web_behaviour,
 )  # fmt: skip
 
 

@@ -161,6 +161,20 @@ class TestMarketo(OverTheSandbox):
     window = (UNTIL - timedelta(days=28), UNTIL)
 
 
+class TestCollector(OverTheSandbox):
+    source = SOURCES["collector"]
+
+
+class TestClarity(OverTheSandbox):
+    source = SOURCES["clarity"]
+
+    @pytest.fixture(autouse=True)
+    def at_night(self) -> Iterator[None]:
+        """Of other times than the night after a day it tells nothing."""
+        with time_machine.travel(datetime(2026, 6, 15, 2, tzinfo=UTC)):
+            yield
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -40,6 +40,7 @@ VENDORS = (
     "typeform", "zendesk", "intercom",
     "marketo",
     "youtube",
+    "collector", "clarity",
 )  # fmt: skip
 
 # Members of an answer that may hold the rows.
@@ -144,6 +145,14 @@ class Sandbox:
                 url = f"{self.url}/ga4/v1beta/accountSummaries"
             case "search_console":
                 url = f"{self.url}/search_console/webmasters/v3/sites"
+            case "collector":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/collector/events"
+                params = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-12T00:00:00Z", **params}
+            case "clarity":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/clarity/export-data/api/v1/project-live-insights"
+                params = {"numOfDays": 1, **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
@@ -198,6 +207,8 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
+    if isinstance(body, list) and "metricName" in body[0]:
+        return body
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(list(body[name]) for name in NAMES if name in body)
 

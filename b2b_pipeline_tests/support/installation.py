@@ -72,6 +72,8 @@ CREDENTIALS = {
     "MARKETO_CLIENT_ID": tokens.CLIENT_ID, "MARKETO_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "YOUTUBE_CLIENT_ID": tokens.CLIENT_ID, "YOUTUBE_CLIENT_SECRET": tokens.CLIENT_SECRET,
     "YOUTUBE_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
+    "COLLECTOR_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "CLARITY_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
