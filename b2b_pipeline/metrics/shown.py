@@ -26,6 +26,4 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{text(0 if value.denominator == 1 else 1)} {unit}"
         case "seconds":
             return f"{text(0 if value.denominator == 1 else 1)} s"
-        case "seconds":
-            return f"{text(0 if value.denominator == 1 else 1)} s"
     return text(0 if value.denominator == 1 else 1)  # platforms share a conversion out

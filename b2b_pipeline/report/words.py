@@ -80,8 +80,6 @@ def shown(answer: Answer, currency: str) -> str:
             return f"{_fixed(value, 0)} s"
         case "score":
             return _fixed(value, 1)
-        case "seconds":
-            return f"{_fixed(value, 0)} s"
     return f"{_fixed(value, 1)} {answer.metric.unit}"
 
 

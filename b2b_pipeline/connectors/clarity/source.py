@@ -169,11 +169,12 @@ SOURCE = Source(
             "site_daily", "report", "How visitors fared on the site, in the 24 hours before the read.", read_site,
             day="day", policy=_POLICY, page_size=1, feeds={"web_behaviour_daily": rows.site},
             states={"web_behaviour_daily": lambda config: (*rows.COUNTED, "sessions", "users", "scroll_depth_sum")},
+            level="property",
         ),
         Stream(
             "page_daily", "report", "How visitors fared on each page, in the 24 hours before the read.", read_pages,
             day="day", policy=_POLICY, page_size=MOST, feeds={"web_behaviour_daily": rows.pages},
-            states={"web_behaviour_daily": lambda config: ()},
+            states={"web_behaviour_daily": lambda config: ()}, level="page",
         ),
     ),
     connect=connect,

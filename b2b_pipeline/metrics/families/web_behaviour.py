@@ -20,7 +20,7 @@ SIGNS = {
 
 def _of(name: str, description: str, column: str) -> Measure:
     leg = Leg(SITE_BEHAVIOUR, web_behaviour_daily.c.date_day, web_behaviour_daily.c[column],
-              needs=(Need("web_behaviour_daily", (column,)),))  # fmt: skip
+              needs=(Need("web_behaviour_daily", (column,)),), level="property")  # fmt: skip
     return Measure(name, description, (leg,))
 
 
