@@ -63,6 +63,11 @@ DIMENSIONS: set[str] = {
 }  # that every installation has
 
 
+def tables_of(family: Family) -> set[str]:
+    """The tables that its metrics are made of, those of measures that it borrows too."""
+    return family.tables.union(*(COMPONENTS[name].tables for metric in family.metrics for name in metric.components))
+
+
 def borrowed_families(family: Family) -> set[str]:
     """Families that store the components which this one's metrics need beside its own."""
     return {HOME[name] for metric in family.metrics for name in metric.components} - {family.name}
