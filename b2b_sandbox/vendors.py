@@ -34,6 +34,7 @@ from b2b_sandbox import (
     x_ads,
     zendesk,
     zoho_crm,
+    zoom_webinars,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -63,4 +64,5 @@ VENDORS: dict[str, Vendor] = {
     "typeform": typeform,
     "zendesk": zendesk, "intercom": intercom,
     "marketo": marketo,
+    "zoom_webinars": zoom_webinars,
 }  # fmt: skip

@@ -157,6 +157,11 @@ class TestMarketo(OverTheSandbox):
     window = (UNTIL - timedelta(days=28), UNTIL)
 
 
+class TestZoomWebinars(OverTheSandbox):
+    source = SOURCES["zoom_webinars"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -25,6 +25,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 NAMES = (  # of the member of an answer that holds its rows
     "results", "records", "data", "elements", "Campaigns", "list", "value", "campaigns", "accountSummaries",
     "siteEntry", "events", "items", "tickets", "conversations", "result", "reports",
+    "users",
 )  # fmt: skip
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
@@ -39,9 +40,8 @@ VENDORS = (
     "ga4", "search_console",
     "typeform", "zendesk", "intercom",
     "marketo",
+    "zoom_webinars",
 )  # fmt: skip
-
-NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports")  # of the member with the rows
 
 
 class Sandbox:
@@ -140,6 +140,9 @@ class Sandbox:
                 url = f"{self.url}/ga4/v1beta/accountSummaries"
             case "search_console":
                 url = f"{self.url}/search_console/webmasters/v3/sites"
+            case "zoom_webinars":
+                url = f"{self.url}/zoom_webinars/v2/users"
+                params = {"page_size": 1, **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}
