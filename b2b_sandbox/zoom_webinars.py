@@ -166,7 +166,8 @@ def _uuid(webinar: int, start: int) -> str:
 def routes(
     world: World, page_size: int = 300, per_second: int = 100_000, heavy: int = 1_000_000, single: bool = False
 ) -> list[BaseRoute]:
-    """`page_size`: records of a page, the most; `heavy`: such calls of a day; `single`: a new token ends the others."""
+    """`page_size`: records of a page, the most; `heavy`: such calls of a day; `single`: a new token ends the others, as
+    it did in 2022."""
     book = Shapes(world, book_at)
     meter, daily = Meter(per_second, 1.0), Meter(heavy, 86_400.0)
     issued: list[str] = []

@@ -4,13 +4,15 @@ Webinars of users are listed until they expire, which nothing tells the same way
 of users who have left, come from the account's history of meetings. Registrants are listed by webinar and status, all
 of them each time; one that was deleted is in no list any more, which Zoom tells nobody. Who attended is a report by
 instance, kept for six months. Answers to questions of the registration, comments, names, addresses and telephone
-numbers are dropped before anything is kept; an e-mail address stays as a pseudonym. A new token ends the one before it.
-Facts from Zoom's OpenAPI document of the Meeting API, https://developers.zoom.us/docs/api (rate limits, pagination,
-using Zoom APIs), https://devsupport.zoom.us (13343538313101: whose address is shown), support.zoom.us (201362373:
-webinars are deleted after 90 days), answers that devforum.zoom.us and public clients recorded (429 by day and by
-second, 4711, 3001), read 2026-12-01. Not established: of which time zone the days of the history are, and whether its
-last day is within (a day more is asked for at each side), and how long after a webinar its report is whole: three days
-are read again. Of a webinar that nobody began, and that is not listed any more, registrants are not known.
+numbers are dropped before anything is kept; an e-mail address stays as a pseudonym. Who registered and did not come is
+told by both lists; that of absentees is not asked for.
+Facts from Zoom's OpenAPI document of the Meeting API, https://developers.zoom.us/docs (api: rate limits, pagination;
+rooms/s2s-oauth, internal-apps/create: the token), https://devsupport.zoom.us (13343538313101: whose address is shown),
+support.zoom.us (201362373: webinars are deleted after 90 days), answers that devforum.zoom.us and public clients
+recorded (429 by day and by second, 4711, 3001), read 2026-12-01. Not established: of which time zone the days of the
+history are, and whether its last day is within (a day more is asked for at each side), and how long after a webinar its
+report is whole: three days are read again. Of a webinar that nobody began, and that is not listed any more, registrants
+are not known.
 """
 
 from __future__ import annotations
