@@ -52,7 +52,8 @@ def test_only_the_command_sandbox_imports_the_sandbox() -> None:
 # From the ground up: a room may import those before it.
 FLOORS = (
     "errors", "privacy", "failures", "templates", "configuration", "warehouse", "connectors", "landing", "files",
-    "pipeline", "core", "testing", "derived", "metrics", "operations", "report", "orchestration", "definitions", "cli",
+    "pipeline", "core", "testing", "derived", "metrics", "operations", "report", "orchestration", "definitions",
+    "collect", "cli",
 )  # fmt: skip
 
 

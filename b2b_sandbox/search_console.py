@@ -1,8 +1,9 @@
 """Google's Search Console API: sites and searchAnalytics.query, over the days of the world.
 
 From the discovery document (v1, revision 20260805) and https://developers.google.com/webmaster-tools/v1, read
-2026-12-01. The world knows no searches: their numbers are made of a hash of the day. A day is counted to its end 60
-hours after it is over in Pacific time, and told from six hours after its beginning on.
+2026-12-01; words of enumerations are as recorded answers have them. The world knows no searches: their numbers are made
+of a hash of the day. A day is counted to its end 60 hours after it is over in Pacific time, and told from six hours
+after its beginning on.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ PACIFIC = ZoneInfo("America/Los_Angeles")
 COUNTED, TOLD = timedelta(hours=60), timedelta(hours=6)
 MOST = 25_000
 SITES = {
-    "sc-domain:ourcompany.example": "SITE_OWNER", "https://www.ourcompany.example/": "SITE_FULL_USER",
-    "https://shop.partner.example/": "SITE_RESTRICTED_USER", "https://old.example/": "SITE_UNVERIFIED_USER",
+    "sc-domain:ourcompany.example": "siteOwner", "https://www.ourcompany.example/": "siteFullUser",
+    "https://shop.partner.example/": "siteRestrictedUser", "https://old.example/": "siteUnverifiedUser",
 }  # fmt: skip
 QUERIES = ("our company", "b2b pipeline", "überblick kosten", "dagster", '"exact" words', "=formula", "что это", "a")
 PAGES = ("", "pricing", "blog/2026/roi?utm_source=x", "produkt/überblick")
@@ -57,7 +58,7 @@ def routes(world: World, page_size: int = MOST, service_key: str = "") -> list[B
 
     def query(call: Call) -> Shown:
         site = call.path("site")
-        if SITES.get(site, "SITE_UNVERIFIED_USER") == "SITE_UNVERIFIED_USER":
+        if SITES.get(site, "siteUnverifiedUser") == "siteUnverifiedUser":
             raise Refused(_forbidden(site))
         start = date.fromisoformat(world.setting("start"))
         return _answer(google.body(call.body), site, start, call.now, page_size)
@@ -128,7 +129,7 @@ def _answer(asked: dict[str, Any], site: str, start: date, now: int, page_size: 
         for key, (clicks, n, at) in rows[begin : begin + min(limit, page_size)]
     ]
     about = {"metadata": {"firstIncompleteDate": until}} if is_all and "DATE" in dimensions and last >= until else {}
-    by = "BY_PAGE" if "PAGE" in dimensions else "BY_PROPERTY"
+    by = "byPage" if "PAGE" in dimensions else "byProperty"
     return {**({"rows": shown} if shown else {}), "responseAggregationType": by, **about}
 
 

@@ -30,7 +30,8 @@ METRICS: dict[str, Metric] = {
     )},
     "community_active_share": metric("rate", "community_active_days", "community_member_days"),
     **{name: metric("count", name) for name in (
-        "content_impressions", "content_clicks", "content_interactions", "pr_mentions", "pr_estimated_reach",
+        "content_impressions", "content_clicks", "content_interactions", "content_video_views", "pr_mentions",
+        "pr_estimated_reach",
     )},
     "content_engagement_rate": metric("rate", "content_interactions", "content_impressions"),
 }  # fmt: skip

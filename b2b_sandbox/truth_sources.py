@@ -9,12 +9,14 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from b2b_sandbox import (
+    truth_behaviour,
     truth_billing,
     truth_community,
     truth_customer_voice,
     truth_email,
     truth_forms,
     truth_organic_search,
+    truth_web,
     truth_web_traffic,
 )
 from b2b_sandbox.truth_facts import Fact, Money
@@ -29,6 +31,8 @@ METRICS: dict[str, Metric] = {
     **truth_organic_search.METRICS,
     **truth_customer_voice.METRICS,
     **truth_forms.METRICS,
+    **truth_web.METRICS,
+    **truth_behaviour.METRICS,
 }
 # Metric -> the component of which it is a quantile, and which.
 QUANTILES: dict[str, tuple[str, Fraction]] = {**truth_customer_voice.QUANTILES}
@@ -47,4 +51,6 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     "hubspot": truth_forms.hubspot,
     "linkedin_ads/lead": truth_forms.lead_ads("linkedin_ads"),  # a stream that is read only where it is named
     "meta_ads/lead": truth_forms.lead_ads("meta_ads"),
+    "collector": truth_web.facts,
+    "clarity": truth_behaviour.facts,
 }

@@ -9,6 +9,8 @@ from starlette.routing import BaseRoute
 
 from b2b_sandbox import (
     chargebee,
+    clarity,
+    collector,
     demandbase,
     discourse,
     dynamics,
@@ -32,6 +34,7 @@ from b2b_sandbox import (
     tiktok_ads,
     typeform,
     x_ads,
+    youtube,
     zendesk,
     zoho_crm,
     zoom_webinars,
@@ -64,5 +67,8 @@ VENDORS: dict[str, Vendor] = {
     "typeform": typeform,
     "zendesk": zendesk, "intercom": intercom,
     "marketo": marketo,
+    "youtube": youtube,
+    "collector": collector,
+    "clarity": clarity,
     "zoom_webinars": zoom_webinars,
 }  # fmt: skip

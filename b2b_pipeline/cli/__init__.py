@@ -11,6 +11,7 @@ import typer
 from b2b_pipeline.cli import (
     backfill,
     backup,
+    collect,
     connect,
     demo,
     doctor,
@@ -59,6 +60,7 @@ for module in (
     connect,
     demo,
     ui,
+    collect,
     backfill,
     kpi,
     explain,

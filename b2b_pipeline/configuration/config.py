@@ -30,7 +30,7 @@ TAKEN = {
     # of further sources
     "community", "content_type", "form", "landing_page", "network", "outlet", "page", "property", "search_type", "site",
     "subscription_plan", "survey", "ticket_channel", "ticket_priority", "ticket_status", "tone", "topic", "utm_medium",
-    "utm_source",
+    "utm_source", "device",
     # the columns of the queries themselves
     "age", "axis", "component", "date_day", "n_entered", "n_mature", "n_rows", "n_values", "of_axis", "period", "seen",
     "sign", "which",

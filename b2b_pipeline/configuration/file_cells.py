@@ -33,6 +33,7 @@ COUNTED = {
     },
     "content_daily": {
         "impressions": "impressions", "clicks": "clicks", "likes": "likes", "comments": "comments", "shares": "shares",
+        "video_views": "video views",
     },
     "pr_mention": {"estimated_reach": "estimated reach"},
 }  # fmt: skip

@@ -65,6 +65,11 @@ def shared() -> Path:
     return root if root.parent == root.parent.parent else root.parent
 
 
+def collected() -> Path:
+    """Where events that were sent to us are kept until they are read: beside landing, so that machines share it."""
+    return shared() / "collected"
+
+
 def base_url(source: str, default: str) -> str:
     """`<SOURCE>_BASE_URL`, which points a connector elsewhere, or the vendor's own.
 

@@ -60,7 +60,7 @@ class Window:
 class Page:
     """One page of raw records, in the vendor's own words. `request` is the request's fingerprint, without secrets.
 
-    doubts: of a report, ISO day -> why it is not whole by what the vendor says: sampled, cut off, still being counted.
+    doubts: ISO day -> why it is not whole by what the vendor says: sampled, cut off, still being counted.
     """
 
     records: Sequence[Record]

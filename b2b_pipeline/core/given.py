@@ -47,6 +47,8 @@ HINTS = {
     "survey_response.nps": "no survey gives a likelihood to recommend: read one with an NPS question (typeform)",
     "survey_response.csat": "no survey gives a satisfaction: read one with a rating (typeform)",
     "support_ticket.csat": "nothing gives ratings of support: switch on a help desk that has them",
+    "web_behaviour_daily.dead_clicks": "nothing records how visitors fare on the site: switch clarity on",
+    "web_session": "nothing gives visits one by one: run `b2b collect`, and switch collector on",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
     "pr_mention.estimated_reach": "nothing gives the reach of mentions: map estimated_reach",
     "community_daily.members": "nothing gives the members of a community: switch discourse on",
@@ -64,7 +66,7 @@ class Need(NamedTuple):
     def hint(self) -> str:
         """What to do where nobody gives it."""
         if not self.facts:
-            return f"nothing that is switched on gives rows of {self.table}"
+            return HINTS.get(self.table) or f"nothing that is switched on gives rows of {self.table}"
         if hint := HINTS.get(f"{self.table}.{self.facts[0]}"):
             return hint
         if self.table == "stage_event":

@@ -30,6 +30,7 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.write import synchronise
 
 OF_RECORD = ("opportunity", "opp_contact_role")  # of which derived tables take the system of record's rows alone
+COUNTED_LISTS = ("cost_ledger", "email_summary")  # tables that lists feed, and whose rows count on days of theirs
 WAITS = "what was read is not loaded yet"
 FX = "exchange rates"  # the stream under which rows without a rate are reported, with their table as `source_account`
 
@@ -100,15 +101,22 @@ def _of_vendors(landing: Landing, config: Config, books: Books, today: date) -> 
     for name in config.sources:
         for stream in SOURCES[name].switched_on(config):
             if stream.kind in OF_NOW:
-                yield from _of_list(landing, name, stream, days, books)
+                yield from _of_list(landing, config, name, stream, days, books)
             else:
                 yield from _of_stream(landing, config, name, stream, days, books)
 
 
-def _of_list(landing: Landing, source: str, stream: Stream, days: list[date], books: Books) -> Iterator[dict[str, Any]]:
-    """A list has no days of its own: while it is damaged, or a row of its newest is in quarantine, no day is whole."""
-    for items in by_account(landing.slices(source, stream.name)):
-        account = items[-1].account["id"]
+def _of_list(
+    landing: Landing, config: Config, source: str, stream: Stream, days: list[date], books: Books
+) -> Iterator[dict[str, Any]]:
+    """A list has no days of its own: while it is damaged, or a row of its newest is in quarantine, no day is whole.
+
+    What it gives to be counted by day is told of no day since it was last read.
+    """
+    lists = {items[-1].account["id"]: items for items in by_account(landing.slices(source, stream.name))}
+    for table in (name for name in stream.feeds if name in COUNTED_LISTS):
+        yield from _not_listed(landing, config, source, stream, lists, days, table)
+    for account, items in lists.items():
         for table in stream.feeds:
             errors = books.errors.get(table, {})
             reasons = [errors[item.slice_id] for item in items if item.slice_id in errors]
@@ -120,6 +128,25 @@ def _of_list(landing: Landing, source: str, stream: Stream, days: list[date], bo
                     "source": source, "stream": stream.name, "source_account": account, "target_table": table,
                     "date_day": day, "is_complete": False, "reason": reasons[-1],
                 }  # fmt: skip
+
+
+def _not_listed(
+    landing: Landing, config: Config, source: str, stream: Stream, lists: dict[str, list[Slice]], days: list[date],
+    table: str,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    noted = {item.account: item for item in absences(landing.root, source, stream.name) if not item.over}
+    for account in _accounts(config.sources[source].accounts, {*lists, *noted}):
+        items = [item for item in lists.get(account, []) if not item.flaw]
+        read = max((datetime.fromisoformat(item.pulled_at) for item in items), default=None)
+        since = read.astimezone(config.zone).date() + stream.policy.every if read else date.min
+        told = f"was last read on {read.astimezone(config.zone).date()}" if read else "was never read"
+        reason = f"{source}/{stream.name} {told}" + (f": {noted[account]}" if account in noted else "")
+        last = config.last_day(source, account)
+        for day in (day for day in days if day >= since and not (last and day > last)):
+            yield {
+                "source": source, "stream": stream.name, "source_account": account, "target_table": table,
+                "date_day": day, "is_complete": False, "reason": reason,
+            }  # fmt: skip
 
 
 def _of_stream(
@@ -181,6 +208,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     """Day -> why it is not complete, empty when it is; days never read are missing. The newest slice decides."""
     found: dict[str, str] = {}
     for item in slices:
+        for day in item.doubts.keys() - item.days.keys():  # what an earlier one said of it stands, but is not whole
+            found[day] = found.get(day) or f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}"
         for day in item.covered():
             found[day] = _error(item, errors, day)
             if (doubt := item.doubts.get(day)) and not found[day]:
@@ -214,6 +243,18 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
         if error := _error(item, errors):
             for day in _whole_days(*_span(item), config):
                 found.setdefault(day, error)
+    for day, doubt in _doubts(slices, config).items():
+        found[day] = found.get(day) or doubt
+    return found
+
+
+def _doubts(slices: list[Slice], config: Config) -> dict[str, str]:
+    """Day of changes -> why it is not whole by what a slice says, unless a newer one has read all of it again."""
+    found: dict[str, str] = {}
+    for item in (item for item in slices if not item.flaw):
+        for day in _whole_days(*_span(item), config) if found else ():
+            found.pop(day, None)
+        found |= {day: f"{item.source}/{item.stream}: {doubt}" for day, doubt in item.doubts.items()}
     return found
 
 

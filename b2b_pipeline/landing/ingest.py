@@ -222,6 +222,10 @@ def widen(
         return Window.of_days(start, end, config.zone)
     window = Window.of_days(start, end, config.zone)
     since, until = window.since, min(window.until, now - policy.settle)
+    if stream.kind == "changes" and end == now.astimezone(config.zone).date():
+        # A record that was changed again since midnight is found by that change alone: without it the day before, on
+        # which it was made or changed too, would lack it. The next read asks for these hours once more.
+        until = max(until, now - policy.settle)
     read = [
         datetime.fromisoformat(item.until)
         for item in landing.slices(source.name, stream.name, account.id)

@@ -51,7 +51,7 @@ class Journal:
 
     def append(self, entries: Iterable[dict[str, Any]]) -> None:
         known, added = self.entries, list(entries)
-        text = b"".join(map(_line, added))
+        text = b"".join(map(line_of, added))
         if not text:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class Journal:
         if _state(self.path) is None:
             return
         *lines, _ = self.path.read_bytes().split(b"\n")
-        kept = [line for line in lines if (entry := _entry(line)) is None or not gone(entry)]
+        kept = [line for line in lines if (entry := entry_of(line)) is None or not gone(entry)]
         temporary = self.path.with_name(f".{self.path.name}.part")
         with open(temporary, "wb") as file:
             file.writelines(line + b"\n" for line in kept)
@@ -85,7 +85,7 @@ class Journal:
         if seen is None or seen == self._seen:
             return
         *lines, _ = self.path.read_bytes().split(b"\n")
-        found = [_entry(line) for line in lines]
+        found = [entry_of(line) for line in lines]
         self._entries = [entry for entry in found if entry is not None]
         self._seen, self._unreadable = seen, len(found) - len(self._entries)
 
@@ -108,12 +108,16 @@ def _is_torn(file: Any) -> bool:
     return torn
 
 
-def _line(entry: dict[str, Any]) -> bytes:
-    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
-    return _checksum(text) + b" " + text + b"\n"
+def line_of(entry: dict[str, Any]) -> bytes:
+    return line_of_text(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
+def line_of_text(text: str) -> bytes:
+    content = text.encode()
+    return _checksum(content) + b" " + content + b"\n"
+
+
+def entry_of(line: bytes) -> dict[str, Any] | None:
     checksum, _, text = line.partition(b" ")
     return dict(json.loads(text)) if checksum == _checksum(text) else None
 

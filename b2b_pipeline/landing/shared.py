@@ -14,7 +14,9 @@ from typing import Any
 
 from sqlalchemy import delete, insert, inspect, select
 
+from b2b_pipeline.configuration import settings
 from b2b_pipeline.errors import ConfigError, DamagedError
+from b2b_pipeline.landing.spool import Spool
 from b2b_pipeline.landing.store import Landing, as_line, of_line
 from b2b_pipeline.privacy import PREFIX, Pseudonyms, names_somebody, write_private
 from b2b_pipeline.warehouse import tables
@@ -127,6 +129,7 @@ def learn_forgotten(landing: Landing, people: Mapping[str, Mapping[str, Any]]) -
             landing.rewrite(item, change)
         except DamagedError:
             continue  # it is read by nobody, and told
+    Spool(settings.collected()).rewrite(change)
     pseudonyms.learn({token: {**person, "searched": True} for token, person in waiting.items()})
 
 

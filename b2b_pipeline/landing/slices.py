@@ -69,12 +69,17 @@ class Slice:
         return replace(self, flaw=flaw)
 
     def covers(self, day: str) -> bool:
-        return self.start <= day < self.end
+        return self.start <= day < self.end and not self._says_nothing(day)
 
     def covered(self) -> Iterator[str]:
-        """Every ISO day of the window."""
+        """Every ISO day of the window, but for those of which it has no record, and only says that they are not whole:
+        what an earlier slice has of them stands."""
         for ordinal in range(date.fromisoformat(self.start).toordinal(), date.fromisoformat(self.end).toordinal()):
-            yield date.fromordinal(ordinal).isoformat()
+            if not self._says_nothing(day := date.fromordinal(ordinal).isoformat()):
+                yield day
+
+    def _says_nothing(self, day: str) -> bool:
+        return day in self.doubts and day not in self.days
 
 
 def in_time(items: Sequence[Slice]) -> list[Slice]:

@@ -25,6 +25,8 @@ from b2b_pipeline.warehouse.tables import (
     subscription,
     support_ticket,
     survey_response,
+    web_behaviour_daily,
+    web_session,
     web_traffic_daily,
 )
 
@@ -127,3 +129,15 @@ FORM_EVENTS = Dataset(form_event, {
     "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "source": form_event.c.source,
     "capture_type": form_event.c.capture_type, "form": form_event.c.form_name, "page": form_event.c.page,
 }, counts=lambda config: func.coalesce(form_event.c.is_deleted, false()).is_(False))  # fmt: skip
+VISITS = Dataset(web_session, {
+    "channel": web_session.c.channel, "campaign": web_session.c.campaign_id, "country": web_session.c.country,
+    "landing_page": web_session.c.landing_page, "device": web_session.c.device, "utm_source": web_session.c.utm_source,
+    "utm_medium": web_session.c.utm_medium,
+}, counts=lambda config: web_session.c.is_bot.is_not(True) & web_session.c.is_deleted.is_not(True))  # fmt: skip
+VISIT_FORMS = Dataset(form_event, {
+    "channel": form_event.c.channel, "campaign": form_event.c.campaign_id, "form": form_event.c.form_name,
+}, counts=lambda config: form_event.c.session_id.is_not(None) & form_event.c.is_deleted.is_not(True))  # fmt: skip
+SITE_BEHAVIOUR = Dataset(
+    web_behaviour_daily, {"property": web_behaviour_daily.c.property_id},
+    counts=lambda config: web_behaviour_daily.c.level == "property",
+)  # fmt: skip

@@ -20,7 +20,9 @@ from b2b_pipeline.metrics.families import (
     paid_media,
     pipeline,
     recurring_revenue,
+    web_behaviour,
     web_traffic,
+    web_visits,
 )
 from b2b_pipeline.metrics.model import Additivity, Family, Measure, Metric, ModelError
 
@@ -29,7 +31,7 @@ T = TypeVar("T")
 _OURS = (
     paid_media, lead_generation, funnel_conversion, pipeline, acquisition, attribution, email_engagement,
     recurring_revenue, community, content, web_traffic, organic_search,
-    customer_voice, forms,
+    customer_voice, forms, web_visits, web_behaviour,
 )  # fmt: skip
 
 
@@ -59,6 +61,11 @@ DIMENSIONS: set[str] = {
     for leg in component.legs
     for name in (*leg.dataset.dimensions, *([leg.dataset.axis.name] if leg.dataset.axis else []))
 }  # that every installation has
+
+
+def tables_of(family: Family) -> set[str]:
+    """The tables that its metrics are made of, those of measures that it borrows too."""
+    return family.tables.union(*(COMPONENTS[name].tables for metric in family.metrics for name in metric.components))
 
 
 def borrowed_families(family: Family) -> set[str]:

@@ -1,9 +1,9 @@
 """A copy of an embedded installation, and back: warehouse, landing with what lies beside it, key, Dagster's history.
 
-In it: the DuckDB file, landing, credentials that rotated, the hash key, Dagster's home but for compute logs,
-`pipeline.yaml`, and one's own `sources` and `metrics` beside it. Not in it: `.env` and secrets of the environment,
-dropped files (they are their owner's), exports (they are made again). `manifest.json` has size and checksum of every
-file; it is written last.
+In it: the DuckDB file, landing, events that were collected, credentials that rotated, the hash key, Dagster's home but
+for compute logs, `pipeline.yaml`, and one's own `sources` and `metrics` beside it. Not in it: `.env` and secrets of the
+environment, dropped files (they are their owner's), exports (they are made again). `manifest.json` has size and
+checksum of every file; it is written last.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Places:
     warehouse: Path
     landing: Path
     credentials: Path
+    collected: Path
     key: Path
     dagster: Path
     config: Path
@@ -57,7 +58,7 @@ class Places:
             raise ConfigError(SERVER.format(landing=settings.landing_root(), home=home))
         return cls(
             Path(warehouse.url.database or ""), settings.landing_root(), settings.shared() / "credentials",
-            home / "hash.key", Path(os.environ.get("DAGSTER_HOME") or home / "dagster"),
+            settings.collected(), home / "hash.key", Path(os.environ.get("DAGSTER_HOME") or home / "dagster"),
             Path(os.environ.get("B2B_CONFIG") or "pipeline.yaml").absolute(),
         )  # fmt: skip
 
@@ -65,6 +66,7 @@ class Places:
         yield "warehouse.duckdb", self.warehouse
         yield "landing", self.landing
         yield "credentials", self.credentials
+        yield "collected", self.collected
         yield "hash.key", self.key
         yield "dagster", self.dagster
         yield "pipeline.yaml", self.config
@@ -93,7 +95,10 @@ def backup(pipeline: Pipeline, folder: Path) -> int:
             # The warehouse first: what lands in between is loaded from the landing of the copy.
             _copy_warehouse(pipeline.warehouse, staged / "warehouse.duckdb")
             with locked(places.landing / "landing.lock"), locked(places.landing / "ledger.lock"):
-                _copy_tree(places.landing, staged / "landing", skip=("exports", "credentials"))
+                _copy_tree(places.landing, staged / "landing", skip=("exports", "credentials", "collected"))
+            if places.collected.is_dir():
+                with locked(places.collected / "spool.lock"):
+                    _copy_tree(places.collected, staged / "collected")
             _copy_tree(places.credentials, staged / "credentials")
             _copy_tree(places.dagster, staged / "dagster", skip=("compute_logs",))
             for name in OWN[1:]:

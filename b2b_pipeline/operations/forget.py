@@ -17,6 +17,7 @@ from b2b_pipeline.core.load import drop_reload
 from b2b_pipeline.errors import ConfigError, DamagedError
 from b2b_pipeline.files.formats import searchable
 from b2b_pipeline.landing.shared import forgotten_line, tell_forgotten
+from b2b_pipeline.landing.spool import Spool
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.operations.export import export_parquet
 from b2b_pipeline.operations.replay import rebuild
@@ -29,8 +30,8 @@ from b2b_pipeline.warehouse.engine import Warehouse
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What held the person: landed records, rows by table. What still does, and is left to its owner: files in the
-    inbox, and `left`, a line for each other place.
+    """What held the person: landed records and collected events, rows by table. What still does, and is left to its
+    owner: files in the inbox, and `left`, a line for each other place.
     """
 
     records: int
@@ -53,6 +54,7 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
     tell_forgotten(warehouse, pseudonyms.people)
     change = _change(pseudonyms, pseudonym, pseudonyms.forget_token(email))
     records, unread = _rewrite(landing, change)
+    events, damaged = Spool(settings.collected()).rewrite(change)
     landing.remove_leftovers(datetime.now(UTC) - timedelta(days=1))
     for table in tables.CORE:
         # A load that began before landing was rewritten may still bring them; it has ended when the turn comes to us.
@@ -66,7 +68,7 @@ def forget(pipeline: Pipeline, email: str, run_id: str) -> Forgotten:
         _replace(warehouse, marks, pseudonyms.forget_token(email).removeprefix(PREFIX))
     compact(warehouse)
     _export_again(pipeline)
-    return Forgotten(records, rows, _inbox(pipeline, email), [*unread, *_left(warehouse, marks)])
+    return Forgotten(records + events, rows, _inbox(pipeline, email), [*unread, *damaged, *_left(warehouse, marks)])
 
 
 def _rewrite(landing: Landing, change: Callable[[str], str]) -> tuple[int, list[str]]:

@@ -23,7 +23,6 @@ from b2b_pipeline.metrics.leaks import DAYS
 from b2b_pipeline.metrics.leaks import leaks as found_leaks
 from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.query import ask, free_axes
-from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, raw_key
 from b2b_pipeline.orchestration.common import Calendar
@@ -35,11 +34,10 @@ from b2b_pipeline.warehouse import tables
 WATCHED = (tables.spend, tables.lead, tables.opportunity, tables.email_event)  # whose volume is regular enough
 COMPLETENESS_DAYS = 30
 SHOWN = 30  # offenders named in a check's metadata
-KPI_KEYS = {kpi_key(name): family for name, family in FAMILIES.items()}
 
 
 def checks(calendar: Calendar) -> Iterator[dg.AssetChecksDefinition]:
-    for table in tables.CORE:
+    for table in calendar.core:
         yield _of_table(table, calendar)
     for source in (SOURCES[name] for name in calendar.config.sources):
         on = [stream.name for stream in calendar.streams(source.name)]
@@ -288,12 +286,12 @@ def accepted_result(found: Sequence[Trouble], stream: str) -> dg.AssetCheckResul
 # -- KPIs
 
 
-def _of_kpis(name: str, description: str) -> list[dg.AssetCheckSpec]:
-    return [dg.AssetCheckSpec(name, asset=key, description=description) for key in KPI_KEYS]
+def _of_kpis(calendar: Calendar, name: str, description: str) -> list[dg.AssetCheckSpec]:
+    return [dg.AssetCheckSpec(name, asset=kpi_key(family), description=description) for family in calendar.families]
 
 
 def _freshness(calendar: Calendar) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(name="kpi_freshness", specs=_of_kpis(FRESHNESS, ABOUT_FRESHNESS), can_subset=True)
+    @dg.multi_asset_check(name="kpi_freshness", specs=_of_kpis(calendar, FRESHNESS, ABOUT_FRESHNESS), can_subset=True)
     def freshness(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         now = calendar.now()
         for key in sorted(check.asset_key for check in context.selected_asset_check_keys):
@@ -307,7 +305,7 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
     name = "completeness"
     about = f"Every source behind these KPIs was read for each of the last {COMPLETENESS_DAYS} days."
 
-    @dg.multi_asset_check(name="kpi_completeness", specs=_of_kpis(name, about), can_subset=True)
+    @dg.multi_asset_check(name="kpi_completeness", specs=_of_kpis(calendar, name, about), can_subset=True)
     def completeness(
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
@@ -315,7 +313,8 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
         start = max(calendar.config.start_date, end - timedelta(days=COMPLETENESS_DAYS - 1))
         keys = sorted(check.asset_key for check in context.selected_asset_check_keys)
         with pipeline.warehouse.read():
-            found = {key: _incomplete(pipeline, calendar, KPI_KEYS[key], start, end) for key in keys}
+            families = {key: calendar.families[key.path[-1]] for key in keys}
+            found = {key: _incomplete(pipeline, calendar, family, start, end) for key, family in families.items()}
         for key, reasons in found.items():
             yield dg.AssetCheckResult(
                 asset_key=key,

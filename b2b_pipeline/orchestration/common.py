@@ -12,10 +12,15 @@ from sqlalchemy import Table
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.core.feeds import feeds
+from b2b_pipeline.derived.registry import DERIVED, behind, inputs
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
 from b2b_pipeline.failures import explained
+from b2b_pipeline.metrics.model import Family
+from b2b_pipeline.metrics.registry import FAMILIES, tables_of
 from b2b_pipeline.orchestration.versions import Versions, code_versions
 from b2b_pipeline.privacy import mask
+from b2b_pipeline.warehouse import tables
 
 OWNER = "team:revenue-operations"
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL)
@@ -25,8 +30,23 @@ AGAIN = "b2b/again"  # tag of a run that asks again: the runs before it
 EARLY = "b2b/early"  # tag of a run that reads snapshots before it is their turn
 
 
+def families_of(config: Config) -> dict[str, Family]:
+    """The families of metrics that something feeds: of the others there is nothing to see, day by day."""
+    fed = {table.name for table in tables.CORE if feeds(table.name, config)}
+    found = {
+        name: family
+        for name, family in FAMILIES.items()
+        if not fed.isdisjoint(part for table in tables_of(family) for part in inputs(table))
+    }
+    return found or dict(FAMILIES)
+
+
 class Calendar:
-    """The shared partitions and backfill policy; assets share a run only when these are the very same."""
+    """The shared partitions and backfill policy; assets share a run only when these are the very same.
+
+    And what of it all an installation has: its families of metrics, and the core tables that these, or derived tables,
+    are made of, or that something feeds.
+    """
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -36,6 +56,16 @@ class Calendar:
     def streams(self, source: str) -> list[Stream]:
         """The streams of a source that are switched on."""
         return SOURCES[source].switched_on(self.config)
+
+    @cached_property
+    def families(self) -> dict[str, Family]:
+        return families_of(self.config)
+
+    @cached_property
+    def core(self) -> list[Table]:
+        made = [*DERIVED, *(table for family in self.families.values() for table in tables_of(family))]
+        read = {part for table in made for part in behind(table)}
+        return [table for table in tables.CORE if table.name in read or feeds(table.name, self.config)]
 
     @cached_property
     def versions(self) -> Versions:

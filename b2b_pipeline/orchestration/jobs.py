@@ -8,7 +8,6 @@ import dagster as dg
 from dagster import AssetSelection
 
 from b2b_pipeline.connectors.registry import SOURCES
-from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import raw_key
 from b2b_pipeline.orchestration.common import Calendar
@@ -36,7 +35,7 @@ def jobs(calendar: Calendar) -> Iterator[Any]:  # Dagster does not export the ty
             tags={READS: source},
         )
     # In any other job these would judge days that it is not about.
-    freshness = AssetSelection.checks(*(dg.AssetCheckKey(kpi_key(family), FRESHNESS) for family in FAMILIES))
+    freshness = AssetSelection.checks(*(dg.AssetCheckKey(kpi_key(family), FRESHNESS) for family in calendar.families))
     yield dg.define_asset_job(
         DERIVE,
         AssetSelection.all() - raw - freshness,

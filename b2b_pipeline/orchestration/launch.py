@@ -14,10 +14,9 @@ import dagster as dg
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
-from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions, raw_key
-from b2b_pipeline.orchestration.common import EARLY
+from b2b_pipeline.orchestration.common import EARLY, families_of
 from b2b_pipeline.orchestration.freshness import FRESHNESS
 from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.pipeline import Pipeline
@@ -80,7 +79,7 @@ class Launcher:
         return self._gaps(keys, start, end)
 
     def underived(self, start: date, end: date) -> list[tuple[date, date]]:
-        return self._gaps([kpi_key(family) for family in FAMILIES], start, end)
+        return self._gaps([kpi_key(family) for family in families_of(self._pipeline.config)], start, end)
 
     def _gaps(self, keys: Sequence[dg.AssetKey], start: date, end: date) -> list[tuple[date, date]]:
         done = set.intersection(*(set(self._instance.get_materialized_partitions(key)) for key in keys))

@@ -11,7 +11,6 @@ from dagster import DagsterRunStatus
 
 from b2b_pipeline.files.inbox import Trouble, decide_files, held, list_inbox, note_ambiguous, troubles
 from b2b_pipeline.files.source import file_streams
-from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.operations.alerts import tell
 from b2b_pipeline.orchestration.again import again_sensor, wait_of
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
@@ -249,7 +248,8 @@ def _state_sensor(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) ->
     )
     def tell_state_changes(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now, here = datetime.now(UTC), calendar.now()
-        there = {kpi_key(family): context.instance.get_materialized_partitions(kpi_key(family)) for family in FAMILIES}
+        keys = [kpi_key(family) for family in calendar.families]
+        there = {key: context.instance.get_materialized_partitions(key) for key in keys}
         cursor = json.loads(context.cursor or "{}")
         before, since = cursor.get("state", {}), cursor.get("looked", (now - LOOK_BACK).isoformat())
         state = {

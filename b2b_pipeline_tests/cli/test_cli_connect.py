@@ -31,6 +31,7 @@ TOKEN = {
     "klaviyo": "KLAVIYO",
     "ga4": "GA4", "search_console": "SEARCH_CONSOLE",
     "typeform": "TYPEFORM", "zendesk": "ZENDESK",
+    "youtube": "YOUTUBE",
 }  # fmt: skip
 
 

@@ -23,9 +23,11 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.orchestration.common import families_of
 from b2b_pipeline_tests.support.postgres import free_port
 
 pytestmark = pytest.mark.browser
@@ -56,6 +58,10 @@ expect.set_options(timeout=30_000)
 
 
 # -- the installation
+
+
+# Those of the demo; of the others there is nothing to see.
+FAMILIES = families_of(Config.model_validate(yaml.safe_load((TOP / "examples/demo/pipeline.yaml").read_text())))
 
 
 @pytest.fixture(scope="module")

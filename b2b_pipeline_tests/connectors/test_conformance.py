@@ -125,6 +125,10 @@ class TestLinkedInPages(OverTheSandbox):
     source = SOURCES["linkedin_pages"]
 
 
+class TestYouTube(OverTheSandbox):
+    source = SOURCES["youtube"]
+
+
 class TestDemandbase(OverTheSandbox):
     source = SOURCES["demandbase"]
     settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}
@@ -155,6 +159,20 @@ class TestMarketo(OverTheSandbox):
     source = SOURCES["marketo"]
     settings: ClassVar[dict[str, Any]] = {"options": {"currency": "USD"}}
     window = (UNTIL - timedelta(days=28), UNTIL)
+
+
+class TestCollector(OverTheSandbox):
+    source = SOURCES["collector"]
+
+
+class TestClarity(OverTheSandbox):
+    source = SOURCES["clarity"]
+
+    @pytest.fixture(autouse=True)
+    def at_night(self) -> Iterator[None]:
+        """Of other times than the night after a day it tells nothing."""
+        with time_machine.travel(datetime(2026, 6, 15, 2, tzinfo=UTC)):
+            yield
 
 
 class TestZoomWebinars(OverTheSandbox):

@@ -87,7 +87,7 @@ def answers(vendor: responses.RequestsMock, *shown: list[Record]) -> None:
     """The rows of the pages, and one without any; whoever asks again has that once more."""
     for each in shown:
         vendor.post(QUERY, json={"rows": each})
-    vendor.post(QUERY, json={"responseAggregationType": "BY_PROPERTY"})
+    vendor.post(QUERY, json={"responseAggregationType": "byProperty"})
 
 
 def mapped(stream: str, records: list[Record]) -> Enforced:
@@ -143,7 +143,7 @@ def test_the_question_is_as_documented_and_pages_end_with_one_that_has_no_rows(v
         ("2026-07-02", "2026-07-02", 0),
     ]  # fmt: skip
     assert {name: asked[0][name] for name in ("dimensions", "type", "dataState", "rowLimit")} == {
-        "dimensions": ["DATE", "QUERY"], "type": "WEB", "dataState": "ALL", "rowLimit": 25_000,
+        "dimensions": ["date", "query"], "type": "web", "dataState": "all", "rowLimit": 25_000,
     }  # fmt: skip
     conforms("searchconsole.v1", "SearchAnalyticsQueryRequest", asked[0])
 
@@ -208,10 +208,12 @@ def test_where_google_does_not_say_the_last_days_are_not_whole_nor_one_of_which_
 
 
 def test_what_the_first_page_says_holds_though_the_last_one_says_nothing(vendor: responses.RequestsMock) -> None:
-    vendor.post(QUERY, json={"rows": [row("2026-07-01")], "metadata": {"firstIncompleteDate": "2026-07-02"}})
-    answers(vendor)
-    with time_machine.travel(LATER):
-        assert doubts("site_daily", JULY) == {"2026-07-02": "Google is still counting it"}
+    for name in ("firstIncompleteDate", "first_incomplete_date"):
+        vendor.post(QUERY, json={"rows": [row("2026-07-01")], "metadata": {name: "2026-07-02"}})
+        answers(vendor)
+        with time_machine.travel(LATER):
+            assert doubts("site_daily", JULY) == {"2026-07-02": "Google is still counting it"}
+        vendor.remove(responses.POST, QUERY)
 
 
 def test_a_day_with_as_many_rows_as_are_told_is_not_whole(vendor: responses.RequestsMock) -> None:

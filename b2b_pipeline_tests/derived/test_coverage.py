@@ -381,3 +381,31 @@ def test_what_landed_and_is_not_loaded_yet_makes_no_day_complete(books: Books) -
         books.land(stream, 6, 6, loaded=False)
         waits = f"{'/'.join(stream)}: what was read is not loaded yet"
         assert set(books.gaps(stream).items()) == {("1/6", waits)}
+
+
+def test_costs_that_a_list_gives_are_unknown_of_days_since_it_was_last_read(tmp_path: Path) -> None:
+    books = Books(tmp_path)
+    sources = {"marketo": {"options": {"currency": "EUR"}}}
+    config = Config.model_validate({"start_date": START, "system_of_record": "marketo", "sources": sources})
+
+    def gaps() -> dict[int, str]:
+        update_coverage(books.warehouse, books.landing, config, TODAY)
+        rows = books.warehouse.rows(coverage.select().where(coverage.c.target_table == "cost_ledger"))
+        return {row["date_day"].day: row["reason"] for row in rows if not row["is_complete"]}
+
+    assert gaps() == dict.fromkeys(range(1, 7), "marketo/program was never read")
+    refused = Skipped("1", "status 403")
+    note_absences(books.landing.root, "marketo", "program", [refused], (), datetime(2026, 5, 2, 6, tzinfo=UTC), START)
+    assert "marketo/program was never read: 1: status 403" in gaps()[6]
+    note_absences(books.landing.root, "marketo", "program", [], {"1"}, datetime(2026, 5, 4, 6, tzinfo=UTC), START)
+    stream, window = (
+        SOURCES["marketo"].stream("program"),
+        Window.of_days(date(2026, 5, 3), date(2026, 5, 4), config.zone),
+    )
+    landed = books.landing.write(
+        "marketo", stream, Account("1"), window, [Page([])], zone=config.zone, api_version="v1", run_id="run",
+        now=datetime(2026, 5, 4, 6, tzinfo=UTC),
+    )  # fmt: skip
+    for table in stream.feeds:
+        books.fill(load_audit, target_table=table, source="marketo", slice_id=landed.slice_id)
+    assert gaps() == dict.fromkeys((4, 5, 6), "marketo/program was last read on 2026-05-04")

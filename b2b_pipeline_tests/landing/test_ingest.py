@@ -117,9 +117,17 @@ def test_days_that_are_not_over_where_the_account_is_are_provisional() -> None:
 def test_changes_look_back_by_the_overlap_and_keep_away_from_now(landing: Landing) -> None:
     what = stream("changes", overlap=timedelta(minutes=10), settle=timedelta(minutes=5))
     late = window_of(landing, what, YESTERDAY, TODAY)
-    assert (late.since, late.until) == (datetime(2026, 5, 19, 23, 50, tzinfo=UTC), datetime(2026, 5, 21, tzinfo=UTC))
+    assert (late.since, late.until) == (datetime(2026, 5, 19, 23, 50, tzinfo=UTC), NOW - timedelta(minutes=5))
     soon = window_of(landing, what, YESTERDAY, TODAY, datetime(2026, 5, 21, 0, 2, tzinfo=UTC))
     assert soon.until == datetime(2026, 5, 20, 23, 57, tzinfo=UTC)
+
+
+def test_what_was_changed_again_since_midnight_is_read_with_the_day_before(landing: Landing) -> None:
+    """An invoice of yesterday that was paid tonight is found by tonight's change alone."""
+    read = window_of(landing, stream("changes"), YESTERDAY, TODAY)
+    assert (read.start, read.end, read.until) == (YESTERDAY, TODAY, NOW)
+    past = window_of(landing, stream("changes"), YESTERDAY, TODAY, NOW + timedelta(days=1))
+    assert past.until == datetime(2026, 5, 21, tzinfo=UTC), "the days after it have a read of their own"
 
 
 def test_a_gap_that_an_outage_or_an_early_start_left_is_read_with_the_next_window(landing: Landing) -> None:

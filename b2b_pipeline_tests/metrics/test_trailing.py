@@ -20,6 +20,7 @@ from b2b_pipeline_tests.support.installation import UNTIL
     [
         ("spend", "1234.5", "EUR 1,234.50"), ("spend", "-0.5", "EUR -0.50"), ("spend", "0", "EUR 0.00"),
         ("ctr", "0.125", "12.5 %"), ("ctr", "0.0012", "0.12 %"), ("roas", "3.2", "3.20x"),
+        ("time_on_site", "75.3", "75.3 s"),
         ("cycle_days_mean", "45", "45 days"), ("cycle_days_mean", "45.5", "45.5 days"), ("leads", "1234", "1,234"),
     ],
 )  # fmt: skip

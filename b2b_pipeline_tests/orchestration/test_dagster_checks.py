@@ -15,6 +15,7 @@ from sqlalchemy import delete, update
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.orchestration.checks import sunset_result
+from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support import dagster_home
 from b2b_pipeline_tests.support.dagster_home import MORNING, Orchestra, checked, memory_folder, values
@@ -184,7 +185,7 @@ def test_an_outage_of_one_source_is_named_and_stops_nobody_and_heals(
     finished: Orchestra, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(Session.__init__.__kwdefaults__, "sleep", lambda seconds: None)
-    books = [table.name for table in (*tables.CORE, *tables.DERIVED)]
+    books = [table.name for table in (*Calendar(finished.pipeline.config).core, *tables.DERIVED)]
     loaded = (*books, "coverage", "kpi/paid_media", "kpi/lead_generation")
     advance(finished.installation.world)
     with time_machine.travel(MORNING + timedelta(days=1)):

@@ -32,6 +32,8 @@ OWNERS = {
     "kpi/email_engagement": ["team:marketing"], "kpi/customer_voice": ["team:marketing"],
     "kpi/community": ["team:marketing"], "kpi/content": ["team:marketing"], "kpi/web_traffic": ["team:marketing"],
     "kpi/organic_search": ["team:marketing"], "kpi/forms": ["team:marketing"],
+    "kpi/web_visits": ["team:marketing"],
+    "kpi/web_behaviour": ["team:marketing"],
 }  # fmt: skip
 
 

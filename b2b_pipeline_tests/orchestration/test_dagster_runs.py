@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import func, select
 
 from b2b_pipeline.metrics.query import ask, free_axes
-from b2b_pipeline.metrics.registry import FAMILIES, METRICS
+from b2b_pipeline.metrics.registry import METRICS
 from b2b_pipeline.operations.replay import fingerprints
-from b2b_pipeline.orchestration.common import RESTATED
+from b2b_pipeline.orchestration.common import RESTATED, Calendar, families_of
 from b2b_pipeline.orchestration.pictures import headline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support import dagster_home
@@ -22,7 +22,6 @@ from b2b_pipeline_tests.support.installation import START, UNTIL
 from b2b_sandbox.world import World
 
 DAYS = [(START + timedelta(days=n)).isoformat() for n in range((UNTIL - START).days + 1)]
-TABLES = (*tables.CORE, *tables.DERIVED, tables.quarantine, tables.coverage)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,8 @@ def test_a_range_run_materialises_every_day_of_every_asset_in_one_run_per_job(fi
 
 def test_each_day_of_a_table_has_its_own_row_count_and_none_is_zero(finished: Orchestra) -> None:
     warehouse = finished.pipeline.warehouse
-    for table in TABLES:
+    core = Calendar(finished.pipeline.config).core
+    for table in (*core, *tables.DERIVED, tables.quarantine, tables.coverage):
         told = finished.metadata(table.name)
         total = warehouse.rows(select(func.count().label("n")).select_from(table))[0]["n"]
         assert {metadata["dagster/row_count"] for metadata in told.values()} == {total}, table.name
@@ -83,7 +83,7 @@ def test_each_day_of_a_stream_has_its_own_row_count_with_the_slices_and_the_wate
 
 def test_each_day_of_a_kpi_has_its_own_right_numbers(finished: Orchestra) -> None:
     pipeline = finished.pipeline
-    for family in FAMILIES.values():
+    for family in families_of(finished.pipeline.config).values():
         told = finished.metadata(f"kpi/{family.name}")
         names = [metric.name for metric in family.metrics if not free_axes(metric)]
         for length in family.trailing:
@@ -106,7 +106,7 @@ def test_each_day_of_a_kpi_has_its_own_right_numbers(finished: Orchestra) -> Non
 
 
 def test_a_kpi_page_shows_value_change_and_sparkline_without_a_click(finished: Orchestra) -> None:
-    for family in FAMILIES.values():
+    for family in families_of(finished.pipeline.config).values():
         told = finished.metadata(f"kpi/{family.name}")
         for day, metadata in told.items():
             text = metadata["at_a_glance"]

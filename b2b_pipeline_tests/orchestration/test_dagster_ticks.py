@@ -19,7 +19,7 @@ from sqlalchemy import delete, insert
 
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.metrics.registry import FAMILIES
+from b2b_pipeline.orchestration.common import families_of
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.orchestration.sensors import _failed_runs
 from b2b_pipeline.warehouse import tables
@@ -361,7 +361,7 @@ def test_the_check_of_freshness_says_at_once_what_people_are_told(orchestra: Orc
         }
 
     cursor, results = told()
-    assert results == dict.fromkeys((f"kpi/{family}" for family in FAMILIES), False)
+    assert results == dict.fromkeys((f"kpi/{family}" for family in families_of(orchestra.pipeline.config)), False)
     assert told(cursor)[1] == {}, "once for each change"
     orchestra.materialise("kpi/pipeline", start=UNTIL)
     cursor, results = told(cursor)

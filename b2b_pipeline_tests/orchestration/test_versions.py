@@ -16,9 +16,9 @@ import pytest
 import b2b_pipeline
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.orchestration import versions
 from b2b_pipeline.orchestration.build import build_defs
+from b2b_pipeline.orchestration.common import Calendar, families_of
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support.installation import DEMO
@@ -99,7 +99,7 @@ def specs(pipeline: Pipeline) -> dict[str, dg.AssetSpec]:
 
 def test_every_asset_that_is_made_by_code_of_its_own_has_a_version(pipeline: Pipeline) -> None:
     without = {name for name, spec in specs(pipeline).items() if not spec.code_version}
-    unfed = {table.name for table in tables.CORE if not feeds(table.name, pipeline.config)}
+    unfed = {table.name for table in Calendar(pipeline.config).core if not feeds(table.name, pipeline.config)}
     assert without == {"quarantine", "coverage", "export/parquet", *unfed}
     assert "email_summary" in unfed
     for name in pipeline.config.sources:
@@ -150,7 +150,13 @@ def test_from_the_page_of_an_asset_one_gets_to_the_file_that_one_would_edit(pipe
     assert {name: places[name][0][0] for name in ("person", "credit")} == {
         "person": "b2b_pipeline/derived/person.py", "credit": "b2b_pipeline/derived/credit.py",
     }  # fmt: skip
-    for family in FAMILIES:
+    for family in families_of(pipeline.config):
         assert places[f"kpi/{family}"] == [(f"metrics/families/{family}.py", None)]
     unfed = {table.name for table in tables.CORE} - places.keys()
     assert unfed == {table.name for table in tables.CORE if not feeds(table.name, pipeline.config)}
+
+
+def test_an_installation_shows_the_families_and_tables_that_something_feeds(pipeline: Pipeline) -> None:
+    shown = specs(pipeline).keys()
+    assert {"kpi/paid_media", "kpi/email_engagement", "spend", "email_summary"} <= shown
+    assert not {"kpi/web_traffic", "kpi/recurring_revenue", "web_traffic_daily", "invoice", "pr_mention"} & shown

@@ -40,6 +40,8 @@ VENDORS = (
     "ga4", "search_console",
     "typeform", "zendesk", "intercom",
     "marketo",
+    "youtube",
+    "collector", "clarity",
     "zoom_webinars",
 )  # fmt: skip
 
@@ -128,6 +130,8 @@ class Sandbox:
                 headers |= {"LinkedIn-Version": "202607"}
                 url = f"{self.url}/linkedin_pages/rest/organizationAcls"
                 params = {"q": "roleAssignee", **params}
+            case "youtube":
+                url, params = f"{self.url}/youtube/youtube/v3/channels", {"part": "snippet", "mine": "true", **params}
             case "demandbase":
                 url = f"{self.url}/demandbase/data/intent/v1/companies/intent/query"
                 asked = {"keywordSetIds": [7303], "startDate": "2025-12-01", "endDate": "2026-03-11", **params}
@@ -140,6 +144,14 @@ class Sandbox:
                 url = f"{self.url}/ga4/v1beta/accountSummaries"
             case "search_console":
                 url = f"{self.url}/search_console/webmasters/v3/sites"
+            case "collector":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/collector/events"
+                params = {"since": "2026-03-01T00:00:00Z", "until": "2026-03-12T00:00:00Z", **params}
+            case "clarity":
+                headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
+                url = f"{self.url}/clarity/export-data/api/v1/project-live-insights"
+                params = {"numOfDays": 1, **params}
             case "zoom_webinars":
                 url = f"{self.url}/zoom_webinars/v2/users"
                 params = {"page_size": 1, **params}
@@ -197,6 +209,8 @@ def rows(answer: requests.Response) -> list[dict[str, Any]]:
     if "csv" in answer.headers["content-type"]:
         return list(csv.DictReader(io.StringIO(answer.text)))
     body = answer.json()
+    if isinstance(body, list) and "metricName" in body[0]:
+        return body
     body = body["data"] if "list" in body.get("data", ()) else body
     return next(list(body[name]) for name in NAMES if name in body)
 

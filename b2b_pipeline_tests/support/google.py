@@ -31,7 +31,9 @@ def _holds(schemas: dict[str, Any], schema: dict[str, Any], value: Any, path: st
     if schema.get("format") == "int64":
         int(value)
     if "enum" in schema:
-        assert value in schema["enum"], f"{path}: {value}"
+        # Search Console writes `byProperty` where its document has BY_PROPERTY.
+        known = {str(word).replace("_", "").lower() for word in schema["enum"]}
+        assert str(value).replace("_", "").lower() in known, f"{path}: {value}"
     for number, item in enumerate(value if schema["type"] == "array" else ()):
         _holds(schemas, schema["items"], item, f"{path}[{number}]")
 

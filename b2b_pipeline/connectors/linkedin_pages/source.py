@@ -142,7 +142,9 @@ SOURCE = Source(
             "share_daily", "report", "One row per day of a page: impressions, clicks, likes, comments and shares of "
             "all its posts, unpaid.",
             read_days, day="day", policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=90), page_size=90,
-            feeds={"content_daily": rows.content}, asks=lambda config: [f"totalShareStatistics.{n}" for n in COUNTS],
+            feeds={"content_daily": rows.content},
+            states={"content_daily": lambda config: ("impressions", "clicks", "likes", "comments", "shares")},
+            asks=lambda config: [f"totalShareStatistics.{n}" for n in COUNTS],
         ),
     ),
     connect=connect,

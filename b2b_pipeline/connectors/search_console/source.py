@@ -68,7 +68,7 @@ def _report(*by: str) -> Callable[[Session, Account, Window], Iterator[Page]]:
             for page, answer in _pages(session, account, of, names):
                 told |= {record["date"] for record in page}
                 found += len(page)
-                since = since or answer.json().get("metadata", {}).get("firstIncompleteDate", "")
+                since = since or _first_incomplete(answer.json().get("metadata", {}))
                 yield Page(page, answer.request)
             doubts = _doubts(since, of, told)
             if by and found >= OF_A_DAY:
@@ -83,8 +83,8 @@ def _pages(
 ) -> Iterator[tuple[list[Record], Answer]]:
     """Until a page without rows, as Google says. Raises TransientError for one that is the one before once more."""
     asked = {
-        "startDate": str(days[0]), "endDate": str(days[-1]), "dimensions": [name.upper() for name in names],
-        "type": "WEB", "dataState": "ALL", "rowLimit": SIZE,
+        "startDate": str(days[0]), "endDate": str(days[-1]), "dimensions": [*names],
+        "type": "web", "dataState": "all", "rowLimit": SIZE,
     }  # fmt: skip
     start, before = 0, None
     while True:
@@ -104,6 +104,11 @@ def _record(answer: Answer, row: Record, names: tuple[str, ...]) -> Record:
     if len(keys) != len(names):
         raise TransientError(f"{place(answer.response)}: a row with {len(keys)} keys, {len(names)} were asked for")
     return {**dict(zip(names, keys, strict=True)), **{name: row.get(name) for name in COUNTS}}
+
+
+def _first_incomplete(about: Record) -> str:
+    """The document and recorded answers spell it in one way, the page of the reference in another."""
+    return str(about.get("firstIncompleteDate") or about.get("first_incomplete_date") or "")
 
 
 def _doubts(since: str, days: Iterable[date], told: set[str]) -> dict[str, str]:
@@ -139,12 +144,15 @@ def authorization() -> Authorization:
 classify = google.classify
 
 
+_UNVERIFIED = ("siteUnverifiedUser", "SITE_UNVERIFIED_USER")  # as answers have it, and as the document does
+
+
 def accounts(session: Session, config: Config) -> Accounts:
     """The properties of which the user is a verified one, or those that are configured: one within another one, and one
     that the user is not verified for, only there."""
     chosen = config.sources["search_console"]
     listed = {item["siteUrl"]: item.get("permissionLevel") for item in session.get(f"{PATH}/sites").rows("siteEntry")}
-    read = {site for site, level in listed.items() if level not in ("SITE_UNVERIFIED_USER", "siteUnverifiedUser")}
+    read = {site for site, level in listed.items() if level not in _UNVERIFIED}
     wanted = chosen.accounts or [site for site in read if not any(_lies_within(site, other) for other in read)]
     found = [
         Account(site, site, None, ZONE) if site in read else Skipped(site, "the user is not verified for this site")

@@ -41,6 +41,7 @@ FAMILY = Family(
     components=(
         _content("content_impressions", "times a post was shown", _AT.impressions, ("impressions",)),
         _content("content_clicks", "clicks on posts", _AT.clicks, ("clicks",)),
+        _content("content_video_views", "views of videos", _AT.video_views, ("video_views",)),
         _content("content_interactions", "likes, comments and shares of posts", _INTERACTIONS, _PARTS),
         _content(
             "content_rated_interactions", "interactions where impressions are told, too", _INTERACTIONS,
@@ -61,6 +62,7 @@ FAMILY = Family(
             "content_impressions", "times a post was shown", "count", Linear({"content_impressions": 1}), "awareness"
         ),
         _count("content_clicks", "clicks on posts"),
+        _count("content_video_views", "views of videos"),
         _count("content_interactions", "likes + comments + shares of posts"),
         Metric(
             "content_engagement_rate", "interactions / impressions of posts (not: of reach, or of followers)", "rate",

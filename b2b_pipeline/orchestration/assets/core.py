@@ -38,11 +38,11 @@ def core_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
 def _core(calendar: Calendar) -> dg.AssetsDefinition:
     """All core tables in one step, or those of them that are selected: a slice is read once for all that it feeds."""
 
-    @calendar.assets([_core_spec(table, calendar) for table in tables.CORE], name="core")
+    @calendar.assets([_core_spec(table, calendar) for table in calendar.core], name="core")
     def core(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], config: LoadConfig
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        wanted = [table for table in tables.CORE if dg.AssetKey(table.name) in context.selected_asset_keys]
+        wanted = [table for table in calendar.core if dg.AssetKey(table.name) in context.selected_asset_keys]
         keep_versions(pipeline.config)
         with pipeline.warehouse.read():
             before = {table.name: _rows_by_day(pipeline, table) for table in wanted}
@@ -114,7 +114,12 @@ def _derived(table: Table, calendar: Calendar) -> dg.AssetsDefinition:
 def _quarantine(calendar: Calendar) -> dg.AssetsDefinition:
     table = tables.quarantine
 
-    @calendar.asset(**_about(table, calendar), group_name="books", kinds={"table", "sql"}, deps=_CORE)
+    @calendar.asset(
+        **_about(table, calendar),
+        group_name="books",
+        kinds={"table", "sql"},
+        deps=[table.name for table in calendar.core],
+    )
     def quarantine(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         # The loaders fill the table in the transaction that loads a slice; here its days are counted.
         _report(context, table, _rows_by_day(pipeline, table))
@@ -127,7 +132,7 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
 
     about = _about(table, calendar, [place_of(update_coverage, "the query of coverage")])
 
-    @calendar.asset(**about, group_name="books", kinds={"table", "sql"}, deps=_CORE)
+    @calendar.asset(**about, group_name="books", kinds={"table", "sql"}, deps=[table.name for table in calendar.core])
     def coverage(context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline]) -> None:
         with translated():
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
@@ -135,9 +140,6 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
         _report(context, table, _rows_by_day(pipeline, table))
 
     return coverage
-
-
-_CORE = [dg.AssetDep(table.name) for table in tables.CORE]
 
 
 def _about(table: Table, calendar: Calendar, places: Iterable[Place | None] = ()) -> dict[str, Any]:

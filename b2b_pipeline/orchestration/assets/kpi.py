@@ -15,7 +15,7 @@ from b2b_pipeline.metrics.answer import Answer, whole_or_float
 from b2b_pipeline.metrics.definitions import publish_definitions
 from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.query import ask, free_axes
-from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, borrowed_families
+from b2b_pipeline.metrics.registry import borrowed_families, tables_of
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
 from b2b_pipeline.operations.export import KPI_DAILY, export_parquet
@@ -30,7 +30,7 @@ TREND_DAYS = 30
 
 
 def kpi_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
-    for family in FAMILIES.values():
+    for family in calendar.families.values():
         yield _kpi_asset(family, calendar)
     yield _export(calendar)
 
@@ -40,13 +40,11 @@ def kpi_key(family: str) -> dg.AssetKey:
 
 
 def _kpi_asset(family: Family, calendar: Calendar) -> dg.AssetsDefinition:
-    inputs = set(family.tables)
-    inputs |= {table for metric in family.metrics for name in metric.components for table in COMPONENTS[name].tables}
-    lenders = (kpi_key(name) for name in borrowed_families(family))
+    lenders = (kpi_key(name) for name in borrowed_families(family) & calendar.families.keys())
 
     @calendar.asset(
         key=kpi_key(family.name),
-        deps=[*sorted(inputs), *sorted(lenders), tables.coverage.name],
+        deps=[*sorted(tables_of(family)), *sorted(lenders), tables.coverage.name],
         description=_description(family),
         group_name="kpi",
         kinds={"table", "sql"},
@@ -208,7 +206,7 @@ def _number(answer: Answer) -> int | float:
 def _export(calendar: Calendar) -> dg.AssetsDefinition:
     @calendar.asset(
         key=["export", "parquet"],
-        deps=[kpi_key(name) for name in FAMILIES],
+        deps=[kpi_key(name) for name in calendar.families],
         description="Every table and the view `kpi_daily` as Parquet files in `exports` beside landing, for BI tools: "
         "they know nothing of the DuckDB lock.",
         group_name="export",

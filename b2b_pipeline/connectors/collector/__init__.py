@@ -1,0 +1,1 @@
+"""Our own collector of web events."""
