@@ -37,6 +37,7 @@ from b2b_sandbox import (
     youtube,
     zendesk,
     zoho_crm,
+    zoom_webinars,
 )
 from b2b_sandbox.toolkit import Dialect
 
@@ -69,4 +70,5 @@ VENDORS: dict[str, Vendor] = {
     "youtube": youtube,
     "collector": collector,
     "clarity": clarity,
+    "zoom_webinars": zoom_webinars,
 }  # fmt: skip

@@ -25,7 +25,7 @@ class Listing:
     rows: the member of an answer that holds them. cursor: dotted path of the next page's cursor, null on the last one,
     or absent; parameter: how it is sent. size: records of a full page, where the cursor is absent only on a page that
     is not full. more: dotted path of what is there only before the last page, where the cursor always is; asked: what
-    else every page is asked with.
+    else every page is asked with. total: dotted path of how many records all pages have, where an answer says so.
     """
 
     rows: str
@@ -34,13 +34,21 @@ class Listing:
     more: str = ""
     parameter: str = "cursor"
     asked: Mapping[str, Any] = field(default_factory=dict)
+    total: str = ""
 
     def pages(self, session: Session, path: str, **query: Any) -> Iterator[Page]:
-        """Every page. Raises TransientError for one that has no records' member, for a cursor that repeats, and for a
-        full page that does not say whether another one follows."""
-        asked = {**self.asked, **query}
+        """Every page. Raises TransientError for one that has no records' member, for a cursor that repeats, for a full
+        page that does not say whether another one follows, and where fewer records come than the last one says."""
+        asked, received = {**self.asked, **query}, 0
         for answer in follow(lambda at: session.get(path, {**asked, self.parameter: at}), self._next):
-            yield Page(answer.rows(self.rows), answer.request)
+            found = answer.rows(self.rows)
+            received += len(found)
+            yield Page(found, answer.request)
+            if self.total and not self._next(answer):
+                announced = _at(answer, self.total)[1]
+                if isinstance(announced, int) and received < announced:
+                    where = place(answer.response)
+                    raise TransientError(f"{where}: {received} records came, {announced} were announced")
 
     def records(self, session: Session, path: str, **query: Any) -> Iterator[Record]:
         for page in self.pages(session, path, **query):

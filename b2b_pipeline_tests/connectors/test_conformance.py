@@ -175,6 +175,11 @@ class TestClarity(OverTheSandbox):
             yield
 
 
+class TestZoomWebinars(OverTheSandbox):
+    source = SOURCES["zoom_webinars"]
+    settings: ClassVar[dict[str, Any]] = {"options": {"leads": "all"}}
+
+
 class TestEcb(OverTheSandbox):
     source = SOURCES["ecb"]
 

@@ -25,6 +25,7 @@ CAMPAIGNS = {"query": "SELECT campaign.id, campaign.name FROM campaign"}
 NAMES = (  # of the member of an answer that holds its rows
     "results", "records", "data", "elements", "Campaigns", "list", "value", "campaigns", "accountSummaries",
     "siteEntry", "events", "items", "tickets", "conversations", "result", "reports",
+    "users",
 )  # fmt: skip
 VENDORS = (
     "google_ads", "hubspot", "salesforce", "linkedin_ads", "meta_ads", "microsoft_ads", "reddit_ads", "tiktok_ads",
@@ -41,10 +42,8 @@ VENDORS = (
     "marketo",
     "youtube",
     "collector", "clarity",
+    "zoom_webinars",
 )  # fmt: skip
-
-# Members of an answer that may hold the rows.
-NAMES = ("results", "records", "data", "elements", "Campaigns", "list", "reports", "items")
 
 
 class Sandbox:
@@ -153,6 +152,9 @@ class Sandbox:
                 headers = {"Authorization": f"Bearer {token or tokens.PRIVATE_APP_TOKEN}"}
                 url = f"{self.url}/clarity/export-data/api/v1/project-live-insights"
                 params = {"numOfDays": 1, **params}
+            case "zoom_webinars":
+                url = f"{self.url}/zoom_webinars/v2/users"
+                params = {"page_size": 1, **params}
             case _:
                 url = f"{self.url}/ecb/service/data/EXR/D.USD.EUR.SP00.A"
                 params = {"format": "csvdata"}

@@ -23,7 +23,7 @@ from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.migrated import migrated
-from b2b_sandbox import tokens
+from b2b_sandbox import tokens, zoom_webinars
 from b2b_sandbox.drops import drop_files
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.generate_ads import MANAGER
@@ -74,6 +74,8 @@ CREDENTIALS = {
     "YOUTUBE_REFRESH_TOKEN": tokens.REFRESH_TOKEN,
     "COLLECTOR_TOKEN": tokens.PRIVATE_APP_TOKEN,
     "CLARITY_API_TOKEN": tokens.PRIVATE_APP_TOKEN,
+    "ZOOM_WEBINARS_ACCOUNT_ID": zoom_webinars.ACCOUNT, "ZOOM_WEBINARS_CLIENT_ID": tokens.CLIENT_ID,
+    "ZOOM_WEBINARS_CLIENT_SECRET": tokens.CLIENT_SECRET,
 }  # fmt: skip
 DEMO = Path(__file__).parents[2] / "examples" / "demo" / "pipeline.yaml"
 
