@@ -16,6 +16,7 @@ from b2b_pipeline.connectors.configured import load_config
 from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.derived.made_of import EVERY, KPI_DAILY, Loads
 from b2b_pipeline.derived.registry import ANY
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.gaps import FoundGaps
 from b2b_pipeline.metrics.kinds import Cohort, Quantile
 from b2b_pipeline.metrics.known import LOCATED, Known
@@ -44,19 +45,24 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
         days, gaps = _days(connection, config), FoundGaps(connection, config)
         defined = _definitions(known, gaps, config)
         written = {
-            metric_def: defined, metric_gap: _gaps(connection, known),
+            metric_def: defined, metric_gap: _gaps(connection, config, known),
             metric_day_gap: list(_day_gaps(connection, config, known, gaps, days)),
-            component_day_gap: list(_component_gaps(gaps, days)),
+            component_day_gap: list(_component_gaps(config, gaps, days)),
         }  # fmt: skip
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
-        refresh_view(connection, config, {row["metric"]: row["version"] for row in defined})
+        refresh_view(connection, config, _versions(config))
         for table, rows in written.items():
             serialise(connection, table.name)
             with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
                 synchronise(connection, table, select(incoming))
 
 
-def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
+def _metrics(config: Config) -> list[Metric]:
+    """Of the families that something feeds."""
+    return [metric for family in families_of(config).values() for metric in family.metrics]
+
+
+def _gaps(connection: Connection, config: Config, known: Known) -> list[dict[str, Any]]:
     """Rows of `metric_gap`: the channels and campaigns of each metric in which what was bought for it is unknown."""
     stored = kpi_component_daily.c
     query = select(stored.component, stored.channel, stored.campaign_id).distinct()
@@ -68,7 +74,7 @@ def _gaps(connection: Connection, known: Known) -> list[dict[str, Any]]:
             "metric": metric.name, "channel": channel, "campaign_id": campaign,
             "because": next(iter(missing.values())), "is_left_out": channel in unfed,
         }
-        for metric in METRICS.values()
+        for metric in _metrics(config)
         if metric.denominator
         for unfed in [known.unfed(metric)]
         for channel, campaign in set.union(*(places[name] for name in metric.components))
@@ -80,7 +86,7 @@ def make_view(warehouse: Warehouse) -> None:
     """The view as the first derive will fill it, so that a BI tool can be tied to it before."""
     config = load_config() if config_path().is_file() else ANY
     with warehouse.write() as connection:
-        refresh_view(connection, config, versions(config))
+        refresh_view(connection, config, _versions(config))
 
 
 def _days(connection: Connection, config: Config) -> dict[str, set[date]]:
@@ -90,8 +96,8 @@ def _days(connection: Connection, config: Config) -> dict[str, set[date]]:
     query = select(stored.component, stored.date_day).where(stored.date_day.is_not(None)).distinct()
     for component, day in connection.execute(query):
         days[component].add(day)
-    for name, measure in COMPONENTS.items():
-        if not measure.is_stored:
+    for name in {name for metric in _metrics(config) for name in metric.components}:
+        if not (measure := COMPONENTS[name]).is_stored:
             day = measure.rows(config, ()).c.date_day
             days[name] |= {*connection.execute(select(day).where(day.is_not(None)).distinct()).scalars()}
     return days
@@ -102,16 +108,16 @@ def _day_gaps(
 ) -> Iterator[dict[str, Any]]:
     """Rows of `metric_day_gap`: of each metric the days with a component that are not complete."""
     asked = {
-        metric.name: sorted(set().union(*(days[name] for name in metric.components))) for metric in METRICS.values()
+        metric.name: sorted(set().union(*(days[name] for name in metric.components))) for metric in _metrics(config)
     }
     for name, day, reasons in why_incomplete(connection, config, known, gaps, asked):
         yield {"metric": name, "date_day": day, "because": "; ".join(reasons)}
 
 
-def _component_gaps(gaps: FoundGaps, days: Days) -> Iterator[dict[str, Any]]:
+def _component_gaps(config: Config, gaps: FoundGaps, days: Days) -> Iterator[dict[str, Any]]:
     """Rows of `component_day_gap`."""
     every = sorted(set().union(*days.values()))
-    for name in COMPONENTS:
+    for name in sorted({name for metric in _metrics(config) for name in metric.components}):
         of = gaps.of([name])
         yield from ({"component": name, "date_day": day} for day in every if of.nothing_whole(day, day))
 
@@ -120,6 +126,12 @@ def versions(config: Config) -> dict[str, str]:
     """Metric -> a digest of all that it is computed by."""
     digests = definitions(config)
     return {name: _version(metric, config, digests) for name, metric in METRICS.items()}
+
+
+def _versions(config: Config) -> dict[str, str]:
+    """Those of metrics that something feeds."""
+    found = versions(config)
+    return {metric.name: found[metric.name] for metric in _metrics(config)}
 
 
 def _version(metric: Metric, config: Config, digests: Mapping[str, str]) -> str:

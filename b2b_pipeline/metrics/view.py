@@ -30,12 +30,13 @@ from sqlalchemy.schema import CreateView
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.core.fingerprint import digest
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.kinds import Cohort
 from b2b_pipeline.metrics.known import LOCATED
 from b2b_pipeline.metrics.model import Metric, Terms
 from b2b_pipeline.metrics.plan import Asked, plan
 from b2b_pipeline.metrics.query import free_axes
-from b2b_pipeline.metrics.registry import ADDITIVITY, FAMILIES
+from b2b_pipeline.metrics.registry import ADDITIVITY
 from b2b_pipeline.metrics.when import PERIOD
 from b2b_pipeline.warehouse.dialects import ratio
 from b2b_pipeline.warehouse.tables import component_day_gap, made_of, metric_day_gap, metric_def, metric_gap
@@ -61,7 +62,7 @@ def refresh_view(connection: Connection, config: Config, versions: Mapping[str, 
 
 
 def kpi_daily(config: Config) -> Select[Any]:
-    """One row per metric, day, channel and campaign: numerator, denominator and their ratio.
+    """One row per metric that something feeds, day, channel and campaign: numerator, denominator and their ratio.
 
     For any coarser grain sum numerators and denominators, then divide: a ratio is never averaged. What does not add up,
     a quantile or a distinct count, has a value and no numerator. Levels, and what is told once per attribution model,
@@ -71,7 +72,7 @@ def kpi_daily(config: Config) -> Select[Any]:
     `complete`, and of which cohorts some have no outcome yet; `unit` is money (in the reporting currency, which
     `installation` has), count, rate, multiple or days.
     """
-    metrics = [(family.name, metric) for family in FAMILIES.values() for metric in family.metrics]
+    metrics = [(family.name, metric) for family in families_of(config).values() for metric in family.metrics]
     part = union_all(*(_rows(name, metric, config) for name, metric in metrics if _is_of_a_day(metric))).subquery().c
     about, gap, day = metric_def.c, metric_gap.c, metric_day_gap.c
     same_place = and_(

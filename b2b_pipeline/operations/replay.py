@@ -15,6 +15,7 @@ from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.definitions import publish_definitions
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.registry import FAMILIES
 from b2b_pipeline.metrics.store import publish_family
 from b2b_pipeline.pipeline import Pipeline
@@ -63,8 +64,9 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
             rebuilt.derived[table.name] = derive_table(warehouse, config, table)
     ledger.restore(warehouse, landing.root)
     with warehouse.kept_open():
-        for family in FAMILIES.values():
-            rebuilt.families[family.name] = publish_family(warehouse, config, family, run_id)
+        stored = {row["family"] for row in warehouse.rows(select(tables.kpi_component_daily.c.family).distinct())}
+        for name in (name for name in FAMILIES if name in stored or name in families_of(config)):
+            rebuilt.families[name] = publish_family(warehouse, config, FAMILIES[name], run_id)
     ledger.keep(warehouse, landing.root, whole=replay)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
     publish_definitions(warehouse, config)

@@ -13,11 +13,12 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Stream
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.feeds import feeds
-from b2b_pipeline.derived.registry import DERIVED, behind, inputs
+from b2b_pipeline.derived.registry import DERIVED, behind
 from b2b_pipeline.errors import PipelineError, QuotaError, TransientError
 from b2b_pipeline.failures import explained
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.model import Family
-from b2b_pipeline.metrics.registry import FAMILIES, tables_of
+from b2b_pipeline.metrics.registry import tables_of
 from b2b_pipeline.orchestration.versions import Versions, code_versions
 from b2b_pipeline.privacy import mask
 from b2b_pipeline.warehouse import tables
@@ -28,17 +29,6 @@ RESTATED = "changed by a run of other days"
 WAIT_UNTIL = "wait_until"  # in a failure's metadata: when the vendor may be asked again
 AGAIN = "b2b/again"  # tag of a run that asks again: the runs before it
 EARLY = "b2b/early"  # tag of a run that reads snapshots before it is their turn
-
-
-def families_of(config: Config) -> dict[str, Family]:
-    """The families of metrics that something feeds: of the others there is nothing to see, day by day."""
-    fed = {table.name for table in tables.CORE if feeds(table.name, config)}
-    found = {
-        name: family
-        for name, family in FAMILIES.items()
-        if not fed.isdisjoint(part for table in tables_of(family) for part in inputs(table))
-    }
-    return found or dict(FAMILIES)
 
 
 class Calendar:

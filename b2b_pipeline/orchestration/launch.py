@@ -14,9 +14,10 @@ import dagster as dg
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.files.inbox import decide_files, held, note_ambiguous, standing
 from b2b_pipeline.files.refusals import Refusal, Refusals
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions, raw_key
-from b2b_pipeline.orchestration.common import EARLY, families_of
+from b2b_pipeline.orchestration.common import EARLY
 from b2b_pipeline.orchestration.freshness import FRESHNESS
 from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
 from b2b_pipeline.pipeline import Pipeline

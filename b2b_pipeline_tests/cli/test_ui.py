@@ -27,7 +27,7 @@ import yaml
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.orchestration.common import families_of
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline_tests.support.postgres import free_port
 
 pytestmark = pytest.mark.browser

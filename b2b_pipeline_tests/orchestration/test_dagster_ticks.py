@@ -19,7 +19,7 @@ from sqlalchemy import delete, insert
 
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.orchestration.common import families_of
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.orchestration.sensors import _failed_runs
 from b2b_pipeline.warehouse import tables

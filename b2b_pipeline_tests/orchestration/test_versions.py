@@ -16,9 +16,10 @@ import pytest
 import b2b_pipeline
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.feeds import feeds
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.orchestration import versions
 from b2b_pipeline.orchestration.build import build_defs
-from b2b_pipeline.orchestration.common import Calendar, families_of
+from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline_tests.support.installation import DEMO
