@@ -36,6 +36,7 @@ FORM, PROGRESSION, DELETED, MERGED, CLICKED = 2, 104, 37, 32, 11
 EVENTS = {
     6: "sent", 7: "delivered", 8: "bounce", 27: "bounce", 9: "unsubscribe", 10: "open", CLICKED: "click",
 }  # fmt: skip
+SENDINGS = (6, 7)  # kept for a shorter time than the rest
 TYPES = (*EVENTS, FORM, PROGRESSION)  # ten are the most that may be asked for at once
 UNMAPPED = "unmapped"  # a status that `stages.marketo` does not name: reported, not guessed
 STANDARD = {"company": "company", "country": "country", "region": "state", "status": "leadStatus", "owner": ""}
@@ -128,23 +129,16 @@ def _stage(words: pd.Series, context: MappingContext) -> pd.Series:
 
 
 def email_events(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per event of an e-mail. Of when it was sent only the sending tells: the others are dated by it where the
-    same pull has it, and by `email_recipient` where another one had."""
+    """One row per event of an e-mail. Of when it was sent only the sending tells: the others are dated by themselves,
+    and by the sending in `email_recipient`."""
     kind = column(records, "activityTypeId").map(EVENTS)
     rows = records[kind.notna() & column(records, "about").notna()]
     kind, at = kind[rows.index], utc(column(rows, "activityDate"))
     send = text(column(rows, "about"))
-    recipient = _key(rows["leadId"])
-    pair = send + " " + recipient
-    sendings = (
-        at[kind == "sent"].groupby(pair[kind == "sent"]).min() if (kind == "sent").any() else pd.Series(dtype=object)
-    )
-    sent = pair.map(sendings).where(kind != "sent", at)
-    sent = sent.where(sent.notna() & (sent <= at), at) if len(rows) else at
     return core_rows(
         rows, context, rows["id"], event_id=rows["id"], send_id=send, campaign_id="email:" + send,
-        recipient_hash=recipient, event_type=kind, event_at=at, sent_at=sent,
-        date_day=local_day(sent, context.config.zone), is_machine=_says(rows, "isBot"), updated_at=at,
+        recipient_hash=_key(rows["leadId"]), event_type=kind, event_at=at, sent_at=at,
+        date_day=local_day(at, context.config.zone), is_machine=_says(rows, "isBot"), updated_at=at,
     )  # fmt: skip
 
 
