@@ -20,7 +20,7 @@ from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Reco
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Stop, Wait
 from b2b_pipeline.connectors.marketo.source import SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
 from b2b_pipeline.landing.ingest import ingest
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
@@ -315,11 +315,28 @@ def test_programs_end_with_a_warning_and_have_times_that_only_marketo_writes(ven
     assert "Ada" not in json.dumps(records)
     (row,) = mapped("program", "campaign", records)
     assert (str(row["updated_at"])[:19], row["channel"]) == ("2015-05-21 22:45:13", "display")
-    rows = mapped("program", "cost_ledger", records, options={"currency": "USD"})
+    rows = mapped("program", "cost_ledger", records, options={"currency": "USD", "paid_costs": "all"})
     assert len(rows) == 28
     assert sum(row["amount"] for row in rows) == 100
     assert {(row["category"], row["currency"]) for row in rows} == {("ads", "USD")}
     assert mapped("program", "cost_ledger", records) == [], "nobody said of which currency they are"
+
+
+def test_costs_of_paid_channels_are_left_to_the_ad_platforms_unless_it_is_said_that_none_has_them() -> None:
+    """Else an ad would be paid twice: marketing cost is ad spend and the ledger."""
+    costs = [{"startDate": "2026-05-01", "cost": 310}]
+    programs = [{"id": n, "name": "P", "createdAt": "2026-05-01T00:00:00Z+0000", "channel": channel, "costs": costs}
+                for n, channel in enumerate(("Online Advertising", "Webinar", "Content"))]  # fmt: skip
+
+    def categories(**options: str) -> tuple[set[str], list[str]]:
+        given = {"currency": "USD", **options}
+        stated = [*SOURCE.stream("program").states["cost_ledger"](config(options=given))]
+        return {row["category"] for row in mapped("program", "cost_ledger", programs, options=given)}, stated
+
+    assert categories() == categories(paid_costs="none") == ({"event", "content"}, ["event", "content"])
+    assert categories(paid_costs="all") == ({"ads", "event", "content"}, ["ads", "event", "content"])
+    with pytest.raises(ConfigError, match="paid_costs: 'yes' is neither all nor none"):
+        categories(paid_costs="yes")
 
 
 # -- who we are

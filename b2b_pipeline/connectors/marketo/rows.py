@@ -28,6 +28,7 @@ from b2b_pipeline.connectors.columns import (
     utc,
 )
 from b2b_pipeline.connectors.visits import channel_of_visit
+from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
@@ -185,9 +186,16 @@ def campaigns(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def costs(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """A period's cost, which Marketo has by month, evenly over the days of its month; the last has what is left."""
+    """A period's cost, which Marketo has by month, evenly over the days of its month; the last has what is left.
+
+    What a program in a paid channel cost is what an ad platform was paid, and counts by its ad spend, unless
+    `options: {paid_costs: all}` says that no platform that is read has it.
+    """
     currency = context.settings.options.get("currency")
-    rows = records.assign(cost=column(records, "costs"), channel_=_channel(records, context)).explode("cost")
+    rows = records.assign(cost=column(records, "costs"), channel_=_channel(records, context))
+    if not _with_paid(context.config):
+        rows = rows[~rows["channel_"].isin(context.config.channels.paid)]
+    rows = rows.explode("cost")
     rows = rows[rows["cost"].notna()] if currency else rows[:0]
     nth = rows.groupby(level=0).cumcount()
     rows = rows.assign(cost_id=text(rows["id"]).astype("string") + ":" + nth.astype("string"))
@@ -219,8 +227,16 @@ def _category(channel: str | None, config: Config) -> str:
     return "event" if channel == "events" else "content"
 
 
+def _with_paid(config: Config) -> bool:
+    given = config.sources["marketo"].options.get("paid_costs", "none")
+    if given not in ("all", "none"):
+        raise ConfigError(f"sources.marketo.options.paid_costs: {given!r} is neither all nor none")
+    return given == "all"
+
+
 def states_costs(config: Config) -> list[str]:
-    return ["ads", "event", "content"] if config.sources["marketo"].options.get("currency") else []
+    ads = ["ads"] if _with_paid(config) else []
+    return [*ads, "event", "content"] if config.sources["marketo"].options.get("currency") else []
 
 
 def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:

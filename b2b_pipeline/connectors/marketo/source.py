@@ -2,6 +2,8 @@
 
 An error comes with HTTP status 200 and `success: false`. Activities are read on from a moment, all types mixed; leads
 by a job that writes a file, or, where the subscription has no filter by update, by the changes of their fields.
+Costs of programs in paid channels are what ad platforms tell as spend: they count only with `options: {paid_costs:
+all}`, where no platform that is read has them.
 Facts from Adobe's specifications (github.com/AdobeDocs/marketo-apis, 3d7e817) and documentation
 (github.com/AdobeDocs/marketo-developer.en, c631b7c), of activity types and their attributes from Adobe Experience
 Platform's pages on the Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
@@ -432,7 +434,7 @@ SOURCE = Source(
         ),
         Stream(
             "program", "snapshot", "Programs as they are now; with their costs where options.currency names the "
-            "currency of these.", read_programs, day="", page_size=1,
+            "currency of these; of paid channels only with options.paid_costs.", read_programs, day="", page_size=1,
             feeds={"campaign": rows.campaigns, "cost_ledger": rows.costs},
             states={"cost_ledger": rows.states_costs},
         ),
