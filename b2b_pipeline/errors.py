@@ -40,7 +40,9 @@ class QuotaError(PipelineError):
 
 
 class PermanentError(PipelineError):
-    """It will fail the same way again until somebody changes something."""
+    """It will fail the same way again until somebody changes something. `status`: that of a vendor's refusal."""
+
+    status = 0
 
 
 class AuthError(PermanentError):

@@ -301,7 +301,7 @@ class Session:
                     raise SkippedError(told, closed)
                 case Fatal(_, auth, fix):
                     error = (AuthError if auth else PermanentError)(told)
-                    error.fix = fix
+                    error.fix, error.status = fix, response.status_code
                     raise error
 
     def _send(

@@ -729,6 +729,21 @@ def test_a_form_whose_submissions_are_refused_fails_and_an_archived_one_does_not
         fetch("form_submission")
 
 
+def test_of_an_archived_form_only_that_it_is_gone_is_no_error(vendor: responses.RequestsMock) -> None:
+    """Half of a list is none, and another refusal says nothing of what there is."""
+    gone = refusal("resource not found", "OBJECT_NOT_FOUND")
+    vendor.get(FORMS, json={"results": []})
+    vendor.get(FORMS, json={"results": [{**fixture("forms")["results"][0], "archived": True}]})
+    vendor.get(f"{SUBMISSIONS}/f0a1", json=refusal("Invalid input", "VALIDATION_ERROR"), status=400)
+    with pytest.raises(PermanentError, match="VALIDATION_ERROR"):
+        fetch("form_submission")
+    vendor.replace(responses.GET, f"{SUBMISSIONS}/f0a1", json=fixture("submissions_1"))
+    vendor.get(f"{SUBMISSIONS}/f0a1", json=gone, status=404)
+    vendor.replace(responses.GET, FORMS, json={"results": [{**fixture("forms")["results"][0], "archived": True}]})
+    with pytest.raises(PermanentError, match="OBJECT_NOT_FOUND"):
+        fetch("form_submission")
+
+
 def test_campaigns_are_as_many_as_announced(vendor: responses.RequestsMock) -> None:
     serve_campaigns(vendor)
     assert_rows(

@@ -334,13 +334,28 @@ def test_nobody_is_a_lead_by_a_newsletter_alone_unless_it_is_said_who(sandbox: W
     gone = everybody[everybody["is_deleted"].astype(bool)]["lead_id"]
     assert set(gone) == {row["contact_id"] for row in members if row["status"] == "archived"}
     tagged = mapped(lead, "member", members, options={"leads": "Demo request"}).rows
-    assert 0 < len(tagged) < len(everybody)
+    assert 0 < (~tagged["is_deleted"].astype(bool)).sum() < len(everybody) - len(gone)
     present = SOURCE.stream("present").fetch
     [page] = present(connect(config(options={"leads": "all"})), ACCOUNT, WINDOW)
     assert {row["id"] for row in page.records} >= {row["contact_id"] for row in members}, "the archive too"
     assert [*present(connect(config()), ACCOUNT, WINDOW)] == [], "nobody is missed who is no lead"
-    waits = [{**members[0], "status": "pending"}]
-    assert mapped(lead, "member", waits, options={"leads": "all"}).rows.empty, "they have not confirmed yet"
+
+
+def test_who_loses_the_tag_or_has_to_confirm_anew_is_a_lead_no_more() -> None:
+    """What changed is merged by its key: a row that is left out would leave the lead as it was."""
+    tagged = {
+        "contact_id": "c1", "email_address": "ada@customer.example", "status": "subscribed",
+        "last_changed": "2026-06-01T10:00:00+00:00", "tags": [{"id": 1, "name": "Demo request"}],
+    }  # fmt: skip
+    changes: list[dict[str, Any]] = [{}, {"tags": []}, {"tags": None}, {"status": "pending"}, {"status": "archived"}]
+
+    def is_deleted(wanted: str) -> list[bool]:
+        stored = [mapped(lead, "member", [{**tagged, **each}], options={"leads": wanted}) for each in changes]
+        return [bool(deleted) for each in stored for deleted in each.rows["is_deleted"]]
+
+    assert is_deleted("Demo request") == [False, True, True, True, True]
+    assert is_deleted("all") == [False, False, False, True, True]
+    assert mapped(lead, "member", [tagged]).rows.empty, "nobody said who is one"
 
 
 def test_leads_are_unknown_where_nobody_is_said_to_be_one(tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ import responses
 import time_machine
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Stop, Wait
 from b2b_pipeline.connectors.marketo.source import SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, QuotaError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
+from b2b_pipeline.landing.ingest import ingest
+from b2b_pipeline.landing.store import Landing
+from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_pipeline_tests.support.installation import served
@@ -185,7 +188,7 @@ def test_nothing_of_a_person_is_kept_of_what_was_filled_out(vendor: responses.Re
     assert (row["channel"], row["campaign_id"], row["record_key"]) == ("paid_search", "42", "marketo:lead:7")
 
 
-def test_an_open_is_dated_by_its_send_where_the_pull_has_it_and_machines_are_told() -> None:
+def test_an_event_of_an_e_mail_is_dated_by_itself_and_machines_are_told() -> None:
     bot = {"isBot": True}
     records = [
         {"id": "1", "leadId": 7, "activityDate": "2026-06-01T23:30:00Z", "activityTypeId": 6, "about": 71},
@@ -195,7 +198,7 @@ def test_an_open_is_dated_by_its_send_where_the_pull_has_it_and_machines_are_tol
     ]
     rows = mapped("activity", "email_event", records)
     assert [(str(row["date_day"])[:10], row["event_type"], bool(row["is_machine"])) for row in rows] == [
-        ("2026-06-01", "sent", False), ("2026-06-01", "open", True), ("2026-06-02", "open", False),
+        ("2026-06-01", "sent", False), ("2026-06-02", "open", True), ("2026-06-02", "open", False),
         ("2026-06-02", "bounce", False),
     ]  # fmt: skip
 
@@ -203,18 +206,58 @@ def test_an_open_is_dated_by_its_send_where_the_pull_has_it_and_machines_are_tol
 def test_merges_are_read_however_their_list_is_written() -> None:
     def losers(given: Any) -> list[str]:
         record = {"id": "1", "leadId": 7, "activityDate": "2026-06-01T10:00:00Z", "activityTypeId": 32}
-        return [row["from_key"] for row in mapped("removed", "identity_link", [{**record, "mergeIds": given}])]
+        return [row["from_key"] for row in mapped("merged", "identity_link", [{**record, "mergeIds": given}])]
 
     for given in ("[8, 9]", "8,9", [8, 9], "[7,8,9]"):
         assert losers(given) == ["marketo:lead:8", "marketo:lead:9"], given
     assert losers("8") == ["marketo:lead:8"]
 
 
-def test_changes_that_marketo_does_not_keep_any_more_are_not_taken_for_none(vendor: responses.RequestsMock) -> None:
-    vendor.assert_all_requests_are_fired = False
-    with pytest.raises(PermanentError, match="for 90 days") as caught:
-        fetch("status", Window.of_days(date(2026, 2, 1), date(2026, 3, 1), ZoneInfo("UTC")))
-    assert "b2b backfill --from 2026-03-18" in caught.value.fix
+@pytest.mark.parametrize(("stream", "days"), [("status", 90), ("sending", 90), ("activity", 760), ("merged", 760)])
+def test_what_marketo_does_not_keep_any_more_is_not_taken_for_nothing(
+    vendor: responses.RequestsMock, stream: str, days: int
+) -> None:
+    oldest = NOW.date() - timedelta(days=days)
+    path = "/leadchanges" if stream == "status" else ""
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False}, path=path)
+    assert fetch(stream, Window.of_days(oldest, oldest + timedelta(days=1), ZoneInfo("UTC"))) == []
+    with pytest.raises(PermanentError, match=f"for {days} days") as caught:
+        fetch(stream, Window.of_days(oldest - timedelta(days=28), oldest, ZoneInfo("UTC")))
+    assert f"b2b backfill --from {oldest + timedelta(days=1)}" in caught.value.fix
+
+
+def test_opens_and_forms_are_read_where_sends_are_kept_no_more(vendor: responses.RequestsMock) -> None:
+    spring = Window.of_days(date(2026, 2, 1), date(2026, 3, 1), ZoneInfo("UTC"))
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False,
+                       "result": [activity(1, 10, "2026-02-03T10:00:00Z")]})  # fmt: skip
+    assert [record["id"] for record in fetch("activity", spring)] == ["1"]
+    asked = dict(vendor.calls[-1].request.params)["activityTypeIds"]  # type: ignore[attr-defined]
+    assert {"6", "7"}.isdisjoint(asked.split(","))
+
+
+def test_deletions_that_an_outage_has_lost_stay_a_gap(vendor: responses.RequestsMock, tmp_path: Path) -> None:
+    """Who was deleted in it still counts: no earlier day is whole. What was before the first pull concerns nobody."""
+    landing, stream = Landing(tmp_path, Pseudonyms(b"key", tmp_path / "gone.json")), SOURCE.stream("removed")
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False}, path="/deletedleads")
+    client = connect(config())
+
+    def spans(run: str, start: date, end: date) -> list[tuple[str, str]]:
+        with time_machine.travel(now, tick=False):
+            report = ingest(
+                SOURCE, stream, client, Accounts([OURS]), start, end, config=config(), landing=landing, run_id=run
+            )
+        assert not report.failed
+        return [(item.since[:16], item.until[:16]) for item in report.slices]
+
+    now = datetime(2026, 6, 15, 6, tzinfo=UTC)
+    first = spans("1", date(2026, 1, 1), date(2026, 6, 15))
+    assert (first[0][0], first[-1][1]) == ("2025-12-31T22:00", "2026-06-15T00:00"), "a new installation asks for all"
+    now = datetime(2026, 7, 20, 6, tzinfo=UTC)
+    before, after = ("2026-06-14T22:00", "2026-06-15T06:00"), ("2026-07-07T06:00", "2026-07-20T00:00")
+    assert spans("2", date(2026, 7, 19), date(2026, 7, 20)) == [before, after]
+    assert spans("3", date(2026, 6, 20), date(2026, 7, 1)) == [], "a backfill does not close the gap"
+    assert spans("4", date(2025, 12, 1), date(2026, 1, 1)) == [("2025-11-30T22:00", "2026-01-01T00:00")]
+    assert spans("5", date(2026, 6, 15), date(2026, 7, 20)) == [before, after]
 
 
 # -- leads and programs
@@ -272,11 +315,28 @@ def test_programs_end_with_a_warning_and_have_times_that_only_marketo_writes(ven
     assert "Ada" not in json.dumps(records)
     (row,) = mapped("program", "campaign", records)
     assert (str(row["updated_at"])[:19], row["channel"]) == ("2015-05-21 22:45:13", "display")
-    rows = mapped("program", "cost_ledger", records, options={"currency": "USD"})
+    rows = mapped("program", "cost_ledger", records, options={"currency": "USD", "paid_costs": "all"})
     assert len(rows) == 28
     assert sum(row["amount"] for row in rows) == 100
     assert {(row["category"], row["currency"]) for row in rows} == {("ads", "USD")}
     assert mapped("program", "cost_ledger", records) == [], "nobody said of which currency they are"
+
+
+def test_costs_of_paid_channels_are_left_to_the_ad_platforms_unless_it_is_said_that_none_has_them() -> None:
+    """Else an ad would be paid twice: marketing cost is ad spend and the ledger."""
+    costs = [{"startDate": "2026-05-01", "cost": 310}]
+    programs = [{"id": n, "name": "P", "createdAt": "2026-05-01T00:00:00Z+0000", "channel": channel, "costs": costs}
+                for n, channel in enumerate(("Online Advertising", "Webinar", "Content"))]  # fmt: skip
+
+    def categories(**options: str) -> tuple[set[str], list[str]]:
+        given = {"currency": "USD", **options}
+        stated = [*SOURCE.stream("program").states["cost_ledger"](config(options=given))]
+        return {row["category"] for row in mapped("program", "cost_ledger", programs, options=given)}, stated
+
+    assert categories() == categories(paid_costs="none") == ({"event", "content"}, ["event", "content"])
+    assert categories(paid_costs="all") == ({"ads", "event", "content"}, ["ads", "event", "content"])
+    with pytest.raises(ConfigError, match="paid_costs: 'yes' is neither all nor none"):
+        categories(paid_costs="yes")
 
 
 # -- who we are
@@ -318,5 +378,7 @@ def test_doctor_names_fields_that_are_not_there_and_what_is_not_mapped(sandbox: 
     assert "lifecycleStage__c" in bad.what
     add_fault(sandbox, "marketo", "missing_scope", path_contains="activities", scope="Read-Only Activity")
     refusals = [finding for finding in probe(connect(config()), config()) if not finding.ok]
-    assert {finding.what.split()[1].rstrip(":") for finding in refusals} == {"activity", "status", "removed"}
+    assert {finding.what.split()[1].rstrip(":") for finding in refusals} == {
+        "sending", "activity", "status", "removed", "merged",
+    }  # fmt: skip
     assert all("Read-Only Activity" in finding.fix for finding in refusals)

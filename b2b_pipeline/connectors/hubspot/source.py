@@ -51,7 +51,7 @@ from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.connectors.visits import visit
-from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SkippedError, TransientError
+from b2b_pipeline.errors import ConfigError, PermanentError, SkippedError, TransientError
 
 VERSION = "2026-03"
 BASE_URL = "https://api.hubapi.com"
@@ -234,17 +234,17 @@ def read_form_submissions(client: HubSpot, account: Account, window: Window) -> 
     since, until = _ms(window.since), _ms(window.until)
     click_ids = [*client.config.channels.click_ids]
     for form in _forms(client):
-        path = f"/form-integrations/v1/submissions/forms/{form['id']}"
+        path, is_begun = f"/form-integrations/v1/submissions/forms/{form['id']}", False
         try:
             for answer in _listing(client, path, {"limit": SUBMITTED}):
-                found = _results(answer)
+                found, is_begun = _results(answer), True
                 mine = [record for record in found if since <= record["submittedAt"] < until]
                 yield Page([_submission(record, form, click_ids) for record in mine], answer.request)
                 if found and max(record["submittedAt"] for record in found) < since:
                     break  # a whole page of what is older
         except PermanentError as error:
-            if not form["archived"] or isinstance(error, AuthError):
-                raise  # what was submitted to an archived form is lost with it, at HubSpot
+            if not form["archived"] or error.status != 404 or is_begun:
+                raise  # what was submitted to an archived form may be lost with it, at HubSpot: it is not found
 
 
 def _forms(client: HubSpot) -> Iterator[Record]:

@@ -128,19 +128,19 @@ def _action_id(records: pd.DataFrame) -> pd.Series:
 
 
 def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per member of an audience who counts as a lead: of all, or of those with a tag, as `options` says.
+    """One row per member of an audience, where `options` says who counts as a lead: all, or those with a tag.
 
-    Who has been put into the archive is deleted; who never confirmed that they want to be one is none.
+    Who does not, or not any more, is deleted: in the archive, without the tag, or not confirmed (yet).
     """
-    wanted, status = leads_wanted(context.config, context.source), column(records, "status")
-    tags = column(records, "tags").map(_names, na_action="ignore")
+    wanted = leads_wanted(context.config, context.source)
+    rows = records if wanted else records[:0]
+    status, tags = column(rows, "status"), column(rows, "tags").map(_names, na_action="ignore")
     chosen = tags.map(lambda names: isinstance(names, list) and wanted in names) | (wanted == "all")
-    rows = records[chosen.astype(bool) & status.ne("pending")]
     opted = column(rows, "timestamp_signup").fillna(column(rows, "timestamp_opt"))
     return lead_rows(
         rows, context, rows["contact_id"], STANDARD, email=column(rows, "email_address"),
         created=opted.fillna(column(rows, "last_changed")), updated=column(rows, "last_changed"),
-        is_deleted=column(rows, "status").eq("archived"),
+        is_deleted=~chosen.astype(bool) | status.isin(["archived", "pending"]),
     )  # fmt: skip
 
 

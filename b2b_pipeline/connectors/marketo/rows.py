@@ -28,6 +28,7 @@ from b2b_pipeline.connectors.columns import (
     utc,
 )
 from b2b_pipeline.connectors.visits import channel_of_visit
+from b2b_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
@@ -36,6 +37,7 @@ FORM, PROGRESSION, DELETED, MERGED, CLICKED = 2, 104, 37, 32, 11
 EVENTS = {
     6: "sent", 7: "delivered", 8: "bounce", 27: "bounce", 9: "unsubscribe", 10: "open", CLICKED: "click",
 }  # fmt: skip
+SENDINGS = (6, 7)  # kept for a shorter time than the rest
 TYPES = (*EVENTS, FORM, PROGRESSION)  # ten are the most that may be asked for at once
 UNMAPPED = "unmapped"  # a status that `stages.marketo` does not name: reported, not guessed
 STANDARD = {"company": "company", "country": "country", "region": "state", "status": "leadStatus", "owner": ""}
@@ -128,23 +130,16 @@ def _stage(words: pd.Series, context: MappingContext) -> pd.Series:
 
 
 def email_events(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """One row per event of an e-mail. Of when it was sent only the sending tells: the others are dated by it where the
-    same pull has it, and by `email_recipient` where another one had."""
+    """One row per event of an e-mail. Of when it was sent only the sending tells: the others are dated by themselves,
+    and by the sending in `email_recipient`."""
     kind = column(records, "activityTypeId").map(EVENTS)
     rows = records[kind.notna() & column(records, "about").notna()]
     kind, at = kind[rows.index], utc(column(rows, "activityDate"))
     send = text(column(rows, "about"))
-    recipient = _key(rows["leadId"])
-    pair = send + " " + recipient
-    sendings = (
-        at[kind == "sent"].groupby(pair[kind == "sent"]).min() if (kind == "sent").any() else pd.Series(dtype=object)
-    )
-    sent = pair.map(sendings).where(kind != "sent", at)
-    sent = sent.where(sent.notna() & (sent <= at), at) if len(rows) else at
     return core_rows(
         rows, context, rows["id"], event_id=rows["id"], send_id=send, campaign_id="email:" + send,
-        recipient_hash=recipient, event_type=kind, event_at=at, sent_at=sent,
-        date_day=local_day(sent, context.config.zone), is_machine=_says(rows, "isBot"), updated_at=at,
+        recipient_hash=_key(rows["leadId"]), event_type=kind, event_at=at, sent_at=at,
+        date_day=local_day(at, context.config.zone), is_machine=_says(rows, "isBot"), updated_at=at,
     )  # fmt: skip
 
 
@@ -191,9 +186,16 @@ def campaigns(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 def costs(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """A period's cost, which Marketo has by month, evenly over the days of its month; the last has what is left."""
+    """A period's cost, which Marketo has by month, evenly over the days of its month; the last has what is left.
+
+    What a program in a paid channel cost is what an ad platform was paid, and counts by its ad spend, unless
+    `options: {paid_costs: all}` says that no platform that is read has it.
+    """
     currency = context.settings.options.get("currency")
-    rows = records.assign(cost=column(records, "costs"), channel_=_channel(records, context)).explode("cost")
+    rows = records.assign(cost=column(records, "costs"), channel_=_channel(records, context))
+    if not _with_paid(context.config):
+        rows = rows[~rows["channel_"].isin(context.config.channels.paid)]
+    rows = rows.explode("cost")
     rows = rows[rows["cost"].notna()] if currency else rows[:0]
     nth = rows.groupby(level=0).cumcount()
     rows = rows.assign(cost_id=text(rows["id"]).astype("string") + ":" + nth.astype("string"))
@@ -225,8 +227,16 @@ def _category(channel: str | None, config: Config) -> str:
     return "event" if channel == "events" else "content"
 
 
+def _with_paid(config: Config) -> bool:
+    given = config.sources["marketo"].options.get("paid_costs", "none")
+    if given not in ("all", "none"):
+        raise ConfigError(f"sources.marketo.options.paid_costs: {given!r} is neither all nor none")
+    return given == "all"
+
+
 def states_costs(config: Config) -> list[str]:
-    return ["ads", "event", "content"] if config.sources["marketo"].options.get("currency") else []
+    ads = ["ads"] if _with_paid(config) else []
+    return [*ads, "event", "content"] if config.sources["marketo"].options.get("currency") else []
 
 
 def _channel(records: pd.DataFrame, context: MappingContext) -> pd.Series:

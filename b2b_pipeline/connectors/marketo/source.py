@@ -2,9 +2,13 @@
 
 An error comes with HTTP status 200 and `success: false`. Activities are read on from a moment, all types mixed; leads
 by a job that writes a file, or, where the subscription has no filter by update, by the changes of their fields.
+Costs of programs in paid channels are what ad platforms tell as spend: they count only with `options: {paid_costs:
+all}`, where no platform that is read has them.
 Facts from Adobe's specifications (github.com/AdobeDocs/marketo-apis, 3d7e817) and documentation
 (github.com/AdobeDocs/marketo-developer.en, c631b7c), of activity types and their attributes from Adobe Experience
-Platform's pages on the Marketo source, read 2026-12-01. For how long changes of values are kept: Marketo's policy.
+Platform's pages on the Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
+Retention Policy (nation.marketo.com/docs/DOC-1294): deletions 14 days; changes of values, sends and deliveries 90; the
+rest that is read 25 months. What is older is in no answer, and so is not taken for nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import csv
 import io
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -67,7 +71,7 @@ KEPT = {  # attributes of activities that say nothing of anybody -> as we call t
     "Is Bot Activity": "isBot", "New Status": "newStatus", "Success": "success", "Merge IDs": "mergeIds",
     "Campaign Run ID": "campaignRunId",
 }  # fmt: skip
-VALUES_KEPT, DELETIONS_KEPT = 90, 14  # days
+DELETIONS_KEPT, MANY_KEPT, KEPT_ELSE = 14, 90, 760  # days: of deletions, of what there is much of, of the rest
 CENTRAL = ZoneInfo("America/Chicago")  # where the day of the quotas ends
 PASSING = {"604", "608", "611", "614", "713", "719"}
 
@@ -145,10 +149,18 @@ def _seconds(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"  # without milliseconds, as filters of jobs want them
 
 
+def read_sendings(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
+    """E-mails sent and delivered."""
+    kept("Marketo", "sends and deliveries", window, MANY_KEPT)
+    for page in _activities(client, "", window, activityTypeIds=",".join(map(str, rows.SENDINGS))):
+        yield Page([_activity(each) for each in page.records], page.request)
+
+
 def read_activities(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """What leads did with e-mails, forms and programs. Of attributes only those that say nothing of anybody."""
+    kept("Marketo", "activities", window, KEPT_ELSE)
     click_ids = [*client.config.channels.click_ids]
-    types = ",".join(map(str, rows.TYPES))
+    types = ",".join(map(str, (kind for kind in rows.TYPES if kind not in rows.SENDINGS)))
     for page in _activities(client, "", window, activityTypeIds=types):
         yield Page([_with_program(client, _activity(each, click_ids)) for each in page.records], page.request)
 
@@ -177,7 +189,7 @@ def _with_program(client: Marketo, activity: Record) -> Record:
 
 def read_statuses(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """Changes of the field that says how far a lead is. Marketo keeps them for so many days."""
-    kept("Marketo", "changes of values", window, VALUES_KEPT)
+    kept("Marketo", "changes of values", window, MANY_KEPT)
     name = fields(client.config)["status"]
     for page in _activities(client, "/leadchanges", window, fields=name):
         changes = [each for each in page.records if each["activityTypeId"] == CHANGED]
@@ -189,10 +201,16 @@ def read_statuses(client: Marketo, account: Account, window: Window) -> Iterator
 
 
 def read_removed(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
-    """Leads that were deleted, and those that were merged into another."""
-    for path, query in (("/deletedleads", {}), ("", {"activityTypeIds": str(MERGED)})):
-        for page in _activities(client, path, window, **query):
-            yield Page([_activity(each) for each in page.records], page.request)
+    """Leads that were deleted. What was before the first pull concerns nobody: that is why older days are no error."""
+    for page in _activities(client, "/deletedleads", window):
+        yield Page([_activity(each) for each in page.records], page.request)
+
+
+def read_merged(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
+    """Leads that were merged into another."""
+    kept("Marketo", "merges", window, KEPT_ELSE)
+    for page in _activities(client, "", window, activityTypeIds=str(MERGED)):
+        yield Page([_activity(each) for each in page.records], page.request)
 
 
 # -- leads
@@ -255,7 +273,7 @@ def _download(client: Marketo, identifier: str, done: jobs.Done) -> Iterator[Pag
 
 def _changed_leads(client: Marketo, window: Window) -> Iterator[Page]:
     """Leads that are new, or of which a field that we ask for has changed, as they are now."""
-    kept("Marketo", "changes of values", window, VALUES_KEPT)
+    kept("Marketo", "changes of values", window, MANY_KEPT)
     names = ",".join(name for name in asked(client.config) if name not in ("id", "createdAt", "updatedAt"))
     pages = _activities(client, "/leadchanges", window, fields=names)
     ids = sorted({int(each["leadId"]) for page in pages for each in page.records})
@@ -348,9 +366,11 @@ def probe(client: Marketo, config: Config) -> list[Finding]:
     now = Window.of_days(datetime.now(UTC).date(), datetime.now(UTC).date() + timedelta(days=1), config.zone)
     calls: dict[str, Callable[[], object]] = {
         "lead": partial(_leads, client, [1]),
+        "sending": lambda: next(read_sendings(client, Account(""), now), None),
         "activity": lambda: next(read_activities(client, Account(""), now), None),
         "status": lambda: next(read_statuses(client, Account(""), now), None),
         "removed": lambda: next(read_removed(client, Account(""), now), None),
+        "merged": lambda: next(read_merged(client, Account(""), now), None),
         "program": partial(client.session.get, PROGRAM_LIST, {"maxReturn": 1}),
     }
     fix = "give the role of the API user Read-Only Lead, Read-Only Activity and Read-Only Assets"
@@ -372,6 +392,8 @@ def probe(client: Marketo, config: Config) -> list[Finding]:
 
 
 _ACTIVITIES = WindowPolicy(overlap=timedelta(hours=2), settle=timedelta(minutes=10), max_days=31)
+_MANY = replace(_ACTIVITIES, told=timedelta(days=MANY_KEPT - 1))
+_DELETIONS = replace(_ACTIVITIES, told=timedelta(days=DELETIONS_KEPT - 1))
 
 SOURCE = Source(
     name="marketo",
@@ -385,26 +407,34 @@ SOURCE = Source(
             personal=("email",), feeds={"lead": rows.leads, "identity_link": rows.identity_links}, asks=asked,
         ),
         Stream(
-            "activity", "changes", "E-mails sent, delivered, opened, clicked, bounced and unsubscribed from; forms "
-            "filled out; statuses reached in programs.", read_activities, day="activityDate", policy=_ACTIVITIES,
-            page_size=LISTED,
+            "sending", "changes", "E-mails sent and delivered, which Marketo keeps for 90 days.", read_sendings,
+            day="activityDate", policy=_MANY, page_size=LISTED, feeds={"email_event": rows.email_events},
+            states={"email_event": lambda config: ("sent", "delivered")},
+        ),
+        Stream(
+            "activity", "changes", "E-mails opened, clicked, bounced and unsubscribed from; forms filled out; statuses "
+            "reached in programs.", read_activities, day="activityDate", policy=_ACTIVITIES, page_size=LISTED,
             feeds={
                 "email_event": rows.email_events, "form_event": rows.form_events, "touchpoint": rows.touchpoints,
             },
+            states={"email_event": lambda config: ("bounce", "unsubscribe", "open", "click")},
         ),
         Stream(
             "status", "changes", "Changes of the status of leads, which Marketo keeps for 90 days.", read_statuses,
-            day="activityDate", policy=_ACTIVITIES, page_size=LISTED, feeds={"stage_event": rows.stages},
+            day="activityDate", policy=_MANY, page_size=LISTED, feeds={"stage_event": rows.stages},
             states={"stage_event": lambda config: config.stages.of("marketo").values()},
         ),
         Stream(
-            "removed", "changes", "Leads that were deleted (told for 14 days), or merged into others.", read_removed,
-            day="activityDate", policy=_ACTIVITIES, page_size=LISTED,
-            feeds={"lead": rows.deleted, "identity_link": rows.merged},
+            "removed", "changes", "Leads that were deleted, which Marketo tells for 14 days.", read_removed,
+            day="activityDate", policy=_DELETIONS, page_size=LISTED, feeds={"lead": rows.deleted},
+        ),
+        Stream(
+            "merged", "changes", "Leads that were merged into others.", read_merged, day="activityDate",
+            policy=_ACTIVITIES, page_size=LISTED, feeds={"identity_link": rows.merged},
         ),
         Stream(
             "program", "snapshot", "Programs as they are now; with their costs where options.currency names the "
-            "currency of these.", read_programs, day="", page_size=1,
+            "currency of these; of paid channels only with options.paid_costs.", read_programs, day="", page_size=1,
             feeds={"campaign": rows.campaigns, "cost_ledger": rows.costs},
             states={"cost_ledger": rows.states_costs},
         ),
