@@ -153,6 +153,9 @@ def test_the_world_has_what_is_odd_in_accounts(book: twin.Book) -> None:
     assert max(Counter((join.registrant, join.at // 86_400_000) for join in joins if join.registrant).values()) > 1
     assert any(held.webinar.host == twin.LEFT for held in book.held), "who is no user any more"
     assert {each.status for each in book.registrants} == {"approved", "pending", "denied"}
+    first_read = datetime(FIRST_UNTIL.year, FIRST_UNTIL.month, FIRST_UNTIL.day, tzinfo=UTC).timestamp() * 1000
+    at = [each.at for each in book.registrants if each.status == "denied"]
+    assert any(first_read - 86_400_000 <= each < first_read for each in at), "who was approved when first read"
 
 
 def test_who_attends_without_an_address_is_whom_their_registration_names(shop: Pipeline, book: twin.Book) -> None:
