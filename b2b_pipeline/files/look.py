@@ -51,6 +51,7 @@ WESTERN = frozenset(
 _CODE = re.compile("(%[A-Za-z])")
 _COUNT = re.compile(r"[0-9]+|[1-9][0-9]{0,2}([.,'\u2019 \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*")
 _PARENTHESES = re.compile(r"[(\[\uff08](.*?)[)\]\uff09]")
+PART = "attendee details"  # of Zoom's report of a webinar, after host and panelists: who registered, and who came
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def look(content: bytes) -> Export:
     width = _width(rows)
     if width < 2:
         raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
-    first = next((row for row in rows if _is_header(row.cells, width)), rows[0])
+    first = _of_part(rows) or next((row for row in rows if _is_header(row.cells, width)), rows[0])
     header = first.cells
     below = (row for row in islice(grid.rows(len(header)), SAMPLE) if row.line > first.line and row.problem is None)
     body = [row.cells for row in below if sum(map(bool, row.cells)) > 1]  # a footer has one cell
@@ -226,6 +227,12 @@ def _width(rows: list[Row]) -> int:
     """How many columns most rows have."""
     widths = Counter(len(row.cells) for row in rows)
     return max(widths, key=lambda width: (widths[width], width), default=0)
+
+
+def _of_part(rows: list[Row]) -> Row | None:
+    """The header of the part that is meant, of a report in parts that each have their title."""
+    titled = ([cell.strip().lower() for cell in row.cells if cell.strip()] for row in rows)
+    return next((below for title, below in zip(titled, rows[1:], strict=False) if title == [PART]), None)
 
 
 def _is_header(row: list[str], width: int) -> bool:
