@@ -157,12 +157,12 @@ class Export:
 def look(content: bytes) -> Export:
     """Raises ContractError when the file cannot be read as a table at all."""
     encoding, seen = _grids(content)
-    grid = max(seen, key=lambda item: _width(item.head()))
-    rows = grid.head()
+    grid = max(seen, key=lambda item: _width(_part(item.head())))
+    rows = _part(grid.head())
     width = _width(rows)
     if width < 2:
         raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
-    first = _of_part(rows) or next((row for row in rows if _is_header(row.cells, width)), rows[0])
+    first = next((row for row in rows if _is_header(row.cells, width)), rows[0])
     header = first.cells
     below = (row for row in islice(grid.rows(len(header)), SAMPLE) if row.line > first.line and row.problem is None)
     body = [row.cells for row in below if sum(map(bool, row.cells)) > 1]  # a footer has one cell
@@ -229,10 +229,10 @@ def _width(rows: list[Row]) -> int:
     return max(widths, key=lambda width: (widths[width], width), default=0)
 
 
-def _of_part(rows: list[Row]) -> Row | None:
-    """The header of the part that is meant, of a report in parts that each have their title."""
-    titled = ([cell.strip().lower() for cell in row.cells if cell.strip()] for row in rows)
-    return next((below for title, below in zip(titled, rows[1:], strict=False) if title == [PART]), None)
+def _part(rows: list[Row]) -> list[Row]:
+    """Of a report in parts that each have their title the rows below that of the one that is meant; else all."""
+    titles = [[cell.strip().lower() for cell in row.cells if cell.strip()] for row in rows[:-1]]
+    return rows[titles.index([PART]) + 1 :] if [PART] in titles else rows
 
 
 def _is_header(row: list[str], width: int) -> bool:
