@@ -136,6 +136,92 @@ def test_a_report_is_whole_only_when_the_loader_ran_after_the_accounts_own_day(
         records(through(SOURCES["google_ads"], given), given, "campaign_daily", today)
 
 
+def changed(url: str, *statements: str) -> None:
+    with duckdb.connect(url.removeprefix("duckdb:///")) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_report_whose_own_table_is_not_loaded_any_more_is_not_vouched_for_by_another(
+    world: World, now: datetime, url: str
+) -> None:
+    Loader("fivetran", url, "theirs", [now]).land("google_ads", world)
+    changed(url, "update theirs.campaign_stats set _fivetran_synced = _fivetran_synced - interval 5 day")
+    given = config("google_ads", "fivetran")
+    with pytest.raises(TransientError, match="not there yet"):
+        records(through(SOURCES["google_ads"], given), given, "campaign_daily", window(now, days=2))
+
+
+def test_days_since_a_table_was_last_written_are_in_doubt_when_that_is_long_ago(
+    world: World, now: datetime, url: str
+) -> None:
+    Loader("fivetran", url, "theirs", [now]).land("salesforce", world)
+    changed(url, "update theirs.lead set _fivetran_synced = _fivetran_synced - interval 9 day")
+    given, at = config("salesforce", "fivetran"), window(now)
+    source = through(SOURCES["salesforce"], given)
+    client = source.connect(given)
+    account = source.accounts(client, given).read[0]
+    doubts = {stream: next(source.stream(stream).fetch(client, account, at)).doubts for stream in ("lead", "contact")}
+    assert sorted(doubts["lead"]) == [str(UNTIL - timedelta(days=n)) for n in range(7, -1, -1)]
+    assert "fivetran has written nothing of lead since 2026-06-07" in doubts["lead"][str(UNTIL)]
+    assert doubts["contact"] == {}
+
+
+def test_what_dlt_does_not_tell_of_deletions_leaves_its_days_in_doubt(world: World, now: datetime, url: str) -> None:
+    Loader("dlt", url, "theirs", [now]).land("salesforce", world)
+    given, at = config("salesforce", "dlt"), window(now, days=3)
+    source = through(SOURCES["salesforce"], given)
+    client = source.connect(given)
+    page = next(source.stream("opportunity").fetch(client, source.accounts(client, given).read[0], at))
+    assert set(page.doubts) == {day.isoformat() for day in at.days()}
+
+
+def test_loads_of_another_source_in_the_same_dataset_do_not_count(world: World, now: datetime, url: str) -> None:
+    Loader("dlt", url, "theirs", [now - timedelta(days=4)]).land("salesforce", world)
+    changed(url, f"insert into theirs._dlt_loads values ('hubspot', 'theirs', 0, '{now.isoformat()}')")  # noqa: S608
+    given = config("salesforce", "dlt")
+    with pytest.raises(TransientError, match="not there yet"):
+        records(through(SOURCES["salesforce"], given), given, "lead", window(now))
+
+
+def test_two_accounts_whose_rows_do_not_say_whose_they_are_are_refused(world: World, now: datetime, url: str) -> None:
+    Loader("airbyte", url, "theirs", [now]).land("google_ads", world)
+    changed(url, """update theirs.customer set "customer.id" = 7 where "segments.date" = (
+        select max("segments.date") from theirs.customer)""", "insert into theirs.customer by name "
+        """select * replace (8 as "customer.id") from theirs.customer""")  # fmt: skip
+    given = config("google_ads", "airbyte")
+    source = through(SOURCES["google_ads"], given)
+    with pytest.raises(ConfigError, match="holds 2 accounts, and rows do not say whose they are"):
+        source.accounts(source.connect(given), given)
+
+
+def test_of_rows_that_a_loader_appended_again_the_newest_counts(world: World, now: datetime, url: str) -> None:
+    Loader("airbyte", url, "theirs", [now]).land("google_ads", world)
+    given = config("google_ads", "airbyte")
+
+    def micros() -> dict[tuple[Any, ...], Any]:
+        _, found = records(through(SOURCES["google_ads"], given), given, "campaign_daily", window(now))
+        return {(each["campaign"]["id"], each["segments"]["date"]): each["metrics"]["costMicros"] for each in found}
+
+    before = micros()
+    changed(url, """insert into theirs.campaign by name select * replace (
+        _airbyte_extracted_at - interval 1 day as _airbyte_extracted_at, 1 as "metrics.cost_micros")
+        from theirs.campaign""")  # fmt: skip
+    assert micros() == before
+
+
+def test_a_deal_that_was_merged_into_another_is_deleted(world: World, now: datetime, url: str) -> None:
+    Loader("fivetran", url, "theirs", [now]).land("hubspot", world)
+    changed(url, "insert into theirs.merged_deal by name select 1 as deal_id, min(deal_id) as merged_deal_id "
+                 "from theirs.deal where not is_deleted")  # fmt: skip
+    given = config("hubspot", "fivetran")
+    found = mapped("hubspot", given, "deal", records(through(SOURCES["hubspot"], given), given, "deal", window(now)))
+    with duckdb.connect(url.removeprefix("duckdb:///")) as connection:
+        (merged,) = connection.execute("select max(merged_deal_id) from theirs.merged_deal").fetchone() or (None,)
+    (loser,) = [row for row in found["opportunity"] if row[1] == str(merged)]
+    assert "True" in loser
+
+
 def test_loads_of_dlt_that_did_not_finish_do_not_count(world: World, now: datetime, url: str) -> None:
     Loader("dlt", url, "theirs", [now]).land("salesforce", world)
     with duckdb.connect(url.removeprefix("duckdb:///")) as connection:

@@ -47,7 +47,9 @@ class StreamTable(_Part):
     day: of a report, the column of the day. account: of several accounts in one table, the column.
     of_account: path -> what of the account stands there, where rows do not say it.
     joined: name -> a row of another table. lists: path -> rows of another table, as a list; of one column named "",
-    its values alone. gone: path -> the column that says, too, that a row was deleted at the vendor.
+    its values alone. gone: path -> columns that say, too, that a row was deleted at the vendor: true, or an id.
+    grain: the columns that tell the loader's rows apart, where it may append what was restated: the newest counts.
+    doubt: why what it gives is never whole.
     """
 
     table: str
@@ -62,7 +64,9 @@ class StreamTable(_Part):
     of_account: dict[str, Literal["id", "currency", "time_zone"]] = {}
     joined: dict[str, Rows] = {}
     lists: dict[str, Rows] = {}
-    gone: dict[str, str] = {}
+    gone: dict[str, tuple[str, ...]] = {}
+    grain: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 class Swept(_Part):

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -61,7 +61,8 @@ from b2b_pipeline.connectors.warehouse.presets import Preset, Rows, StreamTable,
 from b2b_pipeline.errors import ConfigError, PermanentError, PipelineError, TransientError
 
 PAGE = 5_000  # rows at once
-OVERLAP = timedelta(hours=1)  # the stamp of a row may be that of the beginning of its load
+OVERLAP = timedelta(days=3)  # the stamp of a row may be that of the beginning of its load, which may be long
+QUIET = timedelta(days=7)  # after which nobody knows whether nothing changes in a table, or nothing loads it
 RESTATED = 90  # days of reports that are read again each time: it costs the vendor nothing
 LATE = timedelta(hours=26)
 
@@ -90,7 +91,7 @@ def through(source: Source, config: Config) -> Source:
 
 @dataclass(frozen=True)
 class Client:
-    """The tables of one source in a warehouse. `tables`: those that were looked at, by name."""
+    """The tables of one source in a warehouse. `tables`: those that were looked at; `stamps`: when each was written."""
 
     source: Source
     preset: Preset
@@ -98,6 +99,7 @@ class Client:
     schema: str
     config: Config
     tables: dict[str, Table] = field(default_factory=dict)
+    stamps: dict[str, datetime | None] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -145,19 +147,27 @@ class Client:
         with self.asking() as connection:
             yield from connection.execution_options(yield_per=PAGE).execute(query)
 
-    @cached_property
+    def written_last(self, name: str) -> datetime | None:
+        """When the loader last wrote a row of a table, in a load that came to its end where it tells that."""
+        if name not in self.stamps:
+            stamp = self.needed(self.table(name), self.preset.synced)
+            query = select(func.max(_instant(stamp)))
+            if self.preset.loads:
+                loads = self.table(self.preset.loads)
+                ours = self.needed(loads, "load_id").in_(select(stamp))  # a dataset may have those of other sources
+                query = select(func.max(_instant(self.needed(loads, "inserted_at")))).where(ours, self._ended(loads))
+            with self.asking() as connection:
+                found = connection.execute(query).scalar_one()
+            self.stamps[name] = found and _aware(found)
+        return self.stamps[name]
+
     def last_load(self) -> datetime | None:
         """When the loader last wrote anything of this source. What happened after it is not there."""
-        preset = self.preset
-        if preset.loads:
-            loads = self.table(preset.loads)
-            done = self.needed(loads, "status") == 0
-            queries = [select(func.max(_instant(self.needed(loads, "inserted_at")))).where(done)]
-        else:
-            read = (self.table(layout.table) for layout in preset.streams.values() if self.has(layout.table))
-            queries = [select(func.max(_instant(self.needed(table, preset.synced)))) for table in read]
-        found = [row[0] for query in queries for row in self.rows(query) if row[0] is not None]
-        return max(map(_aware, found), default=None)
+        read = {layout.table for layout in self.preset.streams.values() if self.has(layout.table)}
+        return max((at for name in read if (at := self.written_last(name))), default=None)
+
+    def _ended(self, loads: FromClause) -> ColumnElement[bool]:
+        return self.needed(loads, "status") == 0
 
     def has(self, table: str) -> bool:
         try:
@@ -172,7 +182,8 @@ class Client:
         if not preset.loads:
             return _instant(self.needed(table, preset.synced)) >= since
         loads = self.table(preset.loads)
-        late = select(self.needed(loads, "load_id")).where(_instant(self.needed(loads, "inserted_at")) >= since)
+        since_then = _instant(self.needed(loads, "inserted_at")) >= since
+        late = select(self.needed(loads, "load_id")).where(since_then, self._ended(loads))
         return self.needed(table, preset.synced).in_(late)
 
     def newest(self, table: FromClause) -> list[ColumnElement[bool]]:
@@ -222,6 +233,9 @@ def _accounts(client: Client, config: Config) -> Accounts:
     names = {"id": listed.id, "name": listed.name, "currency": listed.currency, "time_zone": listed.time_zone}
     columns = [client.needed(table, name).label(key) for key, name in names.items() if name]
     found = [Account(**{**row._mapping, "id": str(row.id)}) for row in client.rows(select(*columns))]  # type: ignore[attr-defined]
+    if len(found) > 1 and not all(layout.account for layout in client.preset.streams.values()):
+        what = f"{client.label}: {listed.table} holds {len(found)} accounts, and rows do not say whose they are"
+        raise ConfigError(f"{what}: let {client.preset.loader} load each into a schema of its own")
     return choose(found, settings.accounts, where, settings.ended)
 
 
@@ -229,7 +243,7 @@ def _probe(client: Client, config: Config) -> list[Finding]:
     """The loader's last run, tables and columns that lack, whether the user could write, what is never told."""
     loader, found = client.preset.loader, list[Finding]()
     try:
-        last = client.last_load
+        last = client.last_load()
         late = last is None or datetime.now(UTC) - last > LATE
         when = "has never run" if last is None else f"last wrote {last:%Y-%m-%d %H:%M} UTC"
         fix = f"see in {loader} why it does not run: days after that stay incomplete"
@@ -261,23 +275,29 @@ def _probe(client: Client, config: Config) -> list[Finding]:
 
 def _fetch(stream: Stream, client: Client, account: Account, window: Window) -> Iterator[Page]:
     """The stream's records, as the vendor would give them. Raises TransientError while the loader has not run yet."""
-    _has_run(client, _known_until(client, stream, account, window))
     if stream.name == "present":
         yield from _present(client)
         return
+    doubts = _doubts(client, stream, account, window)
     layout, laid = client.preset.streams[stream.name], _laid(client, stream)
     there = {path: column for path, column in laid.paths.items() if column is not None}
-    marks = {path: mark for path, name in layout.gone.items() if (mark := client.column(laid.table, name)) is not None}
+    marks = [
+        (path, mark)
+        for path, names in layout.gone.items()
+        for name in names
+        if (mark := laid.column(client, name)) is not None
+    ]
     keys = {name: client.needed(laid.table, name) for rows in layout.lists.values() for name in rows.by.values()}
     added = [_added(layout, path, column) for path, column in there.items()]
-    columns = [column.label(f"c{n}") for n, column in enumerate([*added, *marks.values(), *keys.values()])]
+    columns = [column.label(f"c{n}") for n, column in enumerate([*added, *(mark for _, mark in marks), *keys.values()])]
     query = select(*columns).select_from(laid.source).where(*_asked(client, stream, laid.table, account, window))
     if layout.keys:
         query = query.group_by(*(there[path] for path in layout.keys))
+    yield Page([], f"{client.preset.loader} {laid.table.description}", doubts)
     for batch in _batches(client.rows(query)):
         records = [_record(client.preset, there, row) for row in batch]
         for record, row in zip(records, batch, strict=True):
-            for path, is_gone in zip(marks, row[len(there) :], strict=False):
+            for (path, _), is_gone in zip(marks, row[len(there) :], strict=False):
                 _put(record, path, bool(_at(record, path)) or bool(is_gone))
         owners = [dict(zip(keys, row[len(there) + len(marks) :], strict=True)) for row in batch]
         for path, rows in layout.lists.items():
@@ -294,17 +314,33 @@ def _added(layout: StreamTable, path: str, column: ColumnElement[Any]) -> Column
     return func.sum(column) if path in layout.sums else func.max(column)
 
 
-def _known_until(client: Client, stream: Stream, account: Account, window: Window) -> datetime | None:
-    """What the loader must have run after; None for a list of now."""
+def _doubts(client: Client, stream: Stream, account: Account, window: Window) -> dict[str, str]:
+    """Days of a window of which not all is there, and why. Raises TransientError while the loader has not run since.
+
+    A report is written by every load, so its own table tells. What changes now and then does not: the loader has run
+    when it wrote anything of the source; of a table that it has not written for long nobody knows.
+    """
+    layout, own = client.preset.streams[stream.name], client.written_last(client.preset.streams[stream.name].table)
     if stream.kind == "report":
         zone = ZoneInfo(account.time_zone) if account.time_zone else client.config.zone
-        return datetime.combine(window.end, time(), zone)
-    return window.until if stream.kind == "changes" else None
+        _has_run(client, own, datetime.combine(window.end, time(), zone))
+        return {}
+    if stream.kind != "changes":
+        return {}
+    _has_run(client, client.last_load(), window.until)
+    days = [day.isoformat() for day in window.days()]
+    found = dict.fromkeys(days, layout.doubt) if layout.doubt else {}
+    if own is None or window.until - own > QUIET:
+        when = f"since {own:%Y-%m-%d}" if own else "ever"
+        why = f"{client.preset.loader} has written nothing of {layout.table} {when}: it may not load it any more"
+        found |= {
+            day: why for day in days if own is None or day > own.astimezone(client.config.zone).date().isoformat()
+        }
+    return found
 
 
-def _has_run(client: Client, until: datetime | None) -> None:
-    last = client.last_load
-    if last is None or (until is not None and last < until):
+def _has_run(client: Client, last: datetime | None, until: datetime) -> None:
+    if last is None or last < until:
         told = "has never run" if last is None else f"last wrote {last:%Y-%m-%d %H:%M} UTC"
         raise TransientError(f"{client.label}: the loader {told}: what happened after that is not there yet")
 
@@ -342,11 +378,18 @@ def _asked(
 
 @dataclass(frozen=True)
 class _Laid:
-    """Where a stream is: its table, the same with the rows of others, and of each path its column, if it is there."""
+    """Where a stream is: its table, those of others, both together, and of each path its column, if it is there."""
 
     table: FromClause
+    joined: dict[str, FromClause]
     source: FromClause
     paths: dict[str, ColumnElement[Any] | None]
+
+    def column(self, client: Client, name: str, needed: bool = False) -> ColumnElement[Any] | None:
+        """A column of the stream's own table, or `joined.column`."""
+        place, _, rest = name.partition(".")
+        of, name = (self.joined[place], rest) if place in self.joined else (self.table, name)
+        return client.needed(of, name) if needed else client.column(of, name)
 
 
 def _laid(client: Client, stream: Stream) -> _Laid:
@@ -355,6 +398,9 @@ def _laid(client: Client, stream: Stream) -> _Laid:
     table: FromClause = client.table(layout.table)
     if layout.newest:
         table = _newest(client, table, layout.newest[:1], layout.newest[1])
+    if layout.grain:  # a loader that appends keeps what was restated, too
+        grain = [name for name in layout.grain if client.column(table, name) is not None]
+        table = _newest(client, table, grain, client.preset.synced)
     source = table
     others: dict[str, FromClause] = {}
     for name, rows in layout.joined.items():
@@ -362,13 +408,11 @@ def _laid(client: Client, stream: Stream) -> _Laid:
         others[name] = _newest(client, other, [*rows.by], rows.newest) if rows.newest else other.alias(name)
         on = [client.needed(others[name], theirs) == client.needed(table, ours) for theirs, ours in rows.by.items()]
         source = source.outerjoin(others[name], and_(*on))
-    paths: dict[str, ColumnElement[Any] | None] = {}
+    laid = _Laid(table, others, source, {})
     for path in dict.fromkeys([*layout.columns, *stream.asks(client.config)]):
         name = layout.columns.get(path) or _prefixed(path, layout.prefix)
-        place, _, rest = name.partition(".")
-        of, name = (others[place], rest) if place in others else (table, name)
-        paths[path] = client.needed(of, name) if path in layout.needs else client.column(of, name)
-    return _Laid(table, source, paths)
+        laid.paths[path] = laid.column(client, name, path in layout.needs)
+    return laid
 
 
 def _prefixed(path: str, prefix: Mapping[str, str]) -> str:
