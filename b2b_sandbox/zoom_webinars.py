@@ -116,7 +116,7 @@ def _webinar(week: int, now: int) -> Webinar:
 
 
 def _registrations(contact: Contact, now: int, webinars: dict[int, Webinar]) -> list[Registrant]:
-    """For the next Tuesday's, and for the series; one of nine is denied two days later, one of eight waits."""
+    """For the next Tuesday's, and for the series; one of five is denied two days later, one of eight waits."""
     dice, found = voices.drawn("webinar", contact.id), []
     for wanted, webinar in ((dice % 2 == 0, None), (dice // 2 % 4 == 0, SERIES)):
         at = voices.daytime(contact, dice // 8 % 4, "webinar", webinar)
@@ -124,7 +124,7 @@ def _registrations(contact: Contact, now: int, webinars: dict[int, Webinar]) -> 
         if not wanted or at > now or of not in webinars or not webinars[of].has_registration:
             continue
         odd = dice // 32 % 72
-        status = "denied" if odd % 9 == 0 and at + 2 * DAY <= now else "pending" if odd % 8 == 0 else "approved"
+        status = "denied" if odd % 5 == 0 and at + 2 * DAY <= now else "pending" if odd % 8 == 0 else "approved"
         found.append(Registrant(of, _id(of, contact.id), contact, at, status))
     return found
 

@@ -51,6 +51,7 @@ WESTERN = frozenset(
 _CODE = re.compile("(%[A-Za-z])")
 _COUNT = re.compile(r"[0-9]+|[1-9][0-9]{0,2}([.,'\u2019 \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*")
 _PARENTHESES = re.compile(r"[(\[\uff08](.*?)[)\]\uff09]")
+PART = "attendee details"  # of Zoom's report of a webinar, after host and panelists: who registered, and who came
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ class Export:
 def look(content: bytes) -> Export:
     """Raises ContractError when the file cannot be read as a table at all."""
     encoding, seen = _grids(content)
-    grid = max(seen, key=lambda item: _width(item.head()))
-    rows = grid.head()
+    grid = max(seen, key=lambda item: _width(_part(item.head())))
+    rows = _part(grid.head())
     width = _width(rows)
     if width < 2:
         raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
@@ -226,6 +227,12 @@ def _width(rows: list[Row]) -> int:
     """How many columns most rows have."""
     widths = Counter(len(row.cells) for row in rows)
     return max(widths, key=lambda width: (widths[width], width), default=0)
+
+
+def _part(rows: list[Row]) -> list[Row]:
+    """Of a report in parts that each have their title the rows below that of the one that is meant; else all."""
+    titles = [[cell.strip().lower() for cell in row.cells if cell.strip()] for row in rows[:-1]]
+    return rows[titles.index([PART]) + 1 :] if [PART] in titles else rows
 
 
 def _is_header(row: list[str], width: int) -> bool:
