@@ -123,7 +123,7 @@ class WindowPolicy:
     `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
     is for how many days after it a day may change: so many and one more are read again on every pull. `max_days` is the
     longest window one conversation may ask for. What has no days and is younger than `every` is not read again.
-    `told` is for how long the vendor tells of it, if it ends: from the first pull on, what is older stays a gap.
+    `told` is for how long the vendor tells of it, if it ends: from the source's first pull on, what is older is a gap.
     """
 
     overlap: timedelta = timedelta(0)

@@ -128,8 +128,9 @@ class _Pull:
             source, stream, self.client, account, start, end,
             config=self.config, landing=landing, now=self.now,
         )  # fmt: skip
-        told = _told(window, stream, slices, self.now, zone)
-        waiting = deque(part for each in told for part in chunks(each, stream.policy.max_days, zone))
+        waiting = deque(
+            part for each in self._told(window, account) for part in chunks(each, stream.policy.max_days, zone)
+        )
         while waiting:
             part = waiting.popleft()
             if landed := next((item for item in done if _covers(item, part)), None):
@@ -145,6 +146,24 @@ class _Pull:
                 if part.end - part.start <= timedelta(days=1):
                     raise
                 waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, zone))))
+
+    def _told(self, window: Window, account: Account) -> Iterator[Window]:
+        """The window without what came after the source's first pull and is told no more: an empty answer would close
+        that gap."""
+        zone, source = self.config.zone, self.source
+        oldest = self.now - self.stream.policy.told if self.stream.policy.told is not None else window.since
+        if window.since >= oldest:
+            yield window
+            return
+        landed = (item for each in source.streams for item in self.landing.slices(source.name, each.name, account.id))
+        first = min((datetime.fromisoformat(item.pulled_at) for item in landed), default=self.now)
+        if min(window.until, oldest) <= first:
+            yield window
+            return
+        if window.since < first:
+            yield Window(window.start, first.astimezone(zone).date() + timedelta(days=1), window.since, first)
+        if oldest < window.until:
+            yield Window(oldest.astimezone(zone).date(), window.end, oldest, window.until)
 
     def _still_changes(self, account: Account, end: date) -> bool:
         """Whether the days of an account that ended, of which `end` is the first without it, may still be restated."""
@@ -236,19 +255,6 @@ def widen(
         since = max(read)
         start = since.astimezone(config.zone).date()
     return Window(start, end, since - policy.overlap, until)
-
-
-def _told(window: Window, stream: Stream, slices: Sequence[Slice], now: datetime, zone: ZoneInfo) -> Iterator[Window]:
-    """The window without what came after the first pull and is told no more: an empty answer would close that gap."""
-    first = min((datetime.fromisoformat(item.pulled_at) for item in slices if not item.flaw), default=now)
-    oldest = now - stream.policy.told if stream.policy.told is not None else window.since
-    if window.since >= oldest or min(window.until, oldest) <= first:
-        yield window
-        return
-    if window.since < first:
-        yield Window(window.start, first.astimezone(zone).date() + timedelta(days=1), window.since, first)
-    if oldest < window.until:
-        yield Window(oldest.astimezone(zone).date(), window.end, oldest, window.until)
 
 
 def _last_read(landed: list[Slice], restate: int, zone: ZoneInfo) -> date | None:

@@ -260,6 +260,25 @@ def test_deletions_that_an_outage_has_lost_stay_a_gap(vendor: responses.Requests
     assert spans("5", date(2026, 6, 15), date(2026, 7, 20)) == [before, after]
 
 
+def test_deletions_that_are_read_for_the_first_time_long_after_the_leads_leave_a_gap(
+    vendor: responses.RequestsMock, tmp_path: Path
+) -> None:
+    """As when the role of the API user did not let them be read at first: leads of then may be gone since."""
+    landing = Landing(tmp_path, Pseudonyms(b"key", tmp_path / "gone.json"))
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False}, path="/deletedleads")
+    march = Window.of_days(date(2026, 3, 1), date(2026, 3, 2), ZoneInfo("UTC"))
+    landing.write(
+        "marketo", SOURCE.stream("lead"), OURS, march, [], zone=ZoneInfo("UTC"), api_version="v1", run_id="0",
+        now=datetime(2026, 3, 2, tzinfo=UTC),
+    )  # fmt: skip
+    given = {"config": config(), "landing": landing, "run_id": "1"}
+    days = date(2026, 3, 1), date(2026, 6, 15)
+    report = ingest(SOURCE, SOURCE.stream("removed"), connect(config()), Accounts([OURS]), *days, **given)  # type: ignore[arg-type]
+    assert [(item.since[:16], item.until[:16]) for item in report.slices] == [
+        ("2026-02-28T22:00", "2026-03-02T00:00"), ("2026-06-02T06:00", "2026-06-15T00:00"),
+    ]  # fmt: skip
+
+
 # -- leads and programs
 
 
