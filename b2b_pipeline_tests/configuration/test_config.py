@@ -122,7 +122,7 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         (
             "  hubspot:",
             "  zzz:",
-            "7: sources.zzz: unknown source: known are clarity, ",
+            "7: sources.zzz: unknown source: known are ",
         ),
         (": salesforce", ": pipedrive", "4: system_of_record: 'pipedrive' is not switched on: choose one of files, "),
         ("2026-01-01", "2026-02-30", "3: start_date: Input should be a valid date or datetime, day value is outside"),

@@ -251,9 +251,9 @@ def test_deletions_that_an_outage_has_lost_stay_a_gap(vendor: responses.Requests
 
     now = datetime(2026, 6, 15, 6, tzinfo=UTC)
     first = spans("1", date(2026, 1, 1), date(2026, 6, 15))
-    assert (first[0][0], first[-1][1]) == ("2025-12-31T22:00", "2026-06-15T00:00"), "a new installation asks for all"
+    assert (first[0][0], first[-1][1]) == ("2025-12-31T22:00", "2026-06-15T05:50"), "a new installation asks for all"
     now = datetime(2026, 7, 20, 6, tzinfo=UTC)
-    before, after = ("2026-06-14T22:00", "2026-06-15T06:00"), ("2026-07-07T06:00", "2026-07-20T00:00")
+    before, after = ("2026-06-15T03:50", "2026-06-15T06:00"), ("2026-07-07T06:00", "2026-07-20T05:50")
     assert spans("2", date(2026, 7, 19), date(2026, 7, 20)) == [before, after]
     assert spans("3", date(2026, 6, 20), date(2026, 7, 1)) == [], "a backfill does not close the gap"
     assert spans("4", date(2025, 12, 1), date(2026, 1, 1)) == [("2025-11-30T22:00", "2026-01-01T00:00")]
@@ -275,7 +275,7 @@ def test_deletions_that_are_read_for_the_first_time_long_after_the_leads_leave_a
     days = date(2026, 3, 1), date(2026, 6, 15)
     report = ingest(SOURCE, SOURCE.stream("removed"), connect(config()), Accounts([OURS]), *days, **given)  # type: ignore[arg-type]
     assert [(item.since[:16], item.until[:16]) for item in report.slices] == [
-        ("2026-02-28T22:00", "2026-03-02T00:00"), ("2026-06-02T06:00", "2026-06-15T00:00"),
+        ("2026-02-28T22:00", "2026-03-02T00:00"), ("2026-06-02T06:00", "2026-06-15T05:50"),
     ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def land_nightly(landing: Landing, source: str, stream: str, rows: int) -> None:
         ("google_ads", ["1"], 3 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),
         ("google_ads", ["1", "2"], 3 * 3 * (2 + 2) + 1 * 3 * (2 + 4 * 2)),
         ("google_ads", [], 3 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),
-        ("hubspot", [], 4 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),  # e-mail events: 30 days at once
+        ("hubspot", [], 6 * 3 * (2 + 1) + 1 * 3 * (2 + 4)),  # e-mail events: 30 days at once
     ],
 )
 def test_without_history_it_is_the_least_that_must_be_asked(

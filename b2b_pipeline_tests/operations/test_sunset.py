@@ -59,7 +59,7 @@ def test_a_version_that_is_spelt_wrong_is_refused_by_its_place() -> None:
 def test_these_have_announced_an_end() -> None:
     assert {name: source.sunset for name, source in SOURCES.items() if source.sunset} == {
         "hubspot": date(2027, 9, 30), "linkedin_ads": date(2027, 7, 15),
-        "klaviyo": date(2028, 7, 15),
+        "klaviyo": date(2028, 7, 15), "linkedin_pages": date(2027, 7, 15),
     }  # fmt: skip
 
 
