@@ -257,7 +257,7 @@ def test_deletions_that_an_outage_has_lost_stay_a_gap(vendor: responses.Requests
     assert spans("2", date(2026, 7, 19), date(2026, 7, 20)) == [before, after]
     assert spans("3", date(2026, 6, 20), date(2026, 7, 1)) == [], "a backfill does not close the gap"
     assert spans("4", date(2025, 12, 1), date(2026, 1, 1)) == [("2025-11-30T22:00", "2026-01-01T00:00")]
-    assert spans("5", date(2026, 6, 15), date(2026, 7, 20)) == [before, after]
+    assert spans("5", date(2026, 6, 15), date(2026, 7, 20)) == [("2026-06-14T22:00", before[1]), after]
 
 
 def test_deletions_that_are_read_for_the_first_time_long_after_the_leads_leave_a_gap(
