@@ -125,8 +125,9 @@ def test_a_check_of_a_range_run_is_planned_and_judged_once_whatever_the_number_o
     no_file = dg.AssetKey(["raw", "files", "lead"])  # of which none was dropped
     for key in finished.defs.resolve_asset_graph().asset_check_keys:
         records = finished.instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
+        judged = "FAILED" if key.name == "leaks" else "SUCCEEDED"  # the demo reads no paid social
         assert [(record.status.value, record.partition) for record in records] == (
-            [] if key.name == "freshness" or key.asset_key == no_file else [("SUCCEEDED", None)]
+            [] if key.name == "freshness" or key.asset_key == no_file else [(judged, None)]
         ), key
 
 
