@@ -87,24 +87,26 @@ def load_tables(
         for first in (True, False):  # amounts are converted as they are loaded
             some = [table for table in wanted if (table is tables.fx_rate) is first]
             loads = [_Load(warehouse, config, table, run_id) for table in some]
-            _load(landing, loads, replay)
+            _load(warehouse, landing, loads, replay)
             reports |= {load.table.name: load.report for load in loads}
     return reports
 
 
-def _load(landing: Landing, loads: Sequence[_Load], replay: bool) -> None:
+def _load(warehouse: Warehouse, landing: Landing, loads: Sequence[_Load], replay: bool) -> None:
     takers: dict[tuple[str, str], list[tuple[_Load, Feed]]] = {}
     for load in loads:
         for feed in load.versions:
             takers.setdefault((feed.source, feed.stream), []).append((load, feed))
     landed = {stream: landing.slices(*stream) for stream in takers}
-    for load in loads:
-        load.unless_broken(partial(load.begin, landed, replay))
+    with warehouse.kept_open():
+        for load in loads:
+            load.unless_broken(partial(load.begin, landed, replay))
     for stream in sorted(takers, key=lambda stream: takers[stream][0][1].kind == "collection"):  # they are kept: last
         for items in by_account(landed[stream]):
             _read(landing, [_Take(load, feed, items) for load, feed in takers[stream] if load.takes(feed, items)])
-    for load in loads:
-        load.unless_broken(load.end)
+    with warehouse.kept_open():
+        for load in loads:
+            load.unless_broken(load.end)
 
 
 def _read(landing: Landing, takes: Sequence[_Take]) -> None:
