@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -112,16 +113,11 @@ class FoundGaps:
         return _Behind(tuple(sorted(streams)), tuple(sorted(amounts)), tuple(sorted(columns)))
 
     def _find(self, behind: _Behind) -> Gaps:
-        streams, columns = {*behind.streams}, {*behind.columns}
+        streams = {*behind.streams}
         # A count stays whole when an amount has no exchange rate, and so does a sum of another table's money.
-        amounts = {*behind.amounts}
-        incomplete = [
-            (row.date_day, row.reason, row.is_complete is None)
-            for row in self._lacking
-            if (row.source, row.stream, row.target_table) in streams
-            or (row.stream == FX and (row.source, row.source_account) in amounts)
-            or (row.stream == BLANK and row.source_account in columns)
-        ]
+        keys = [*streams, *((FX, *amount) for amount in behind.amounts), *((BLANK, name) for name in behind.columns)]
+        rows = (row for key in keys for row in self._lacking.get(key, ()))
+        incomplete = sorted((row.date_day, row.reason or "", row.is_complete is None) for row in rows)
         spans = [self._spans[stream] for stream in streams if stream in self._spans]
         first, last = min((a for a, _ in spans), default=None), max((b for _, b in spans), default=None)
         start = self._config.start_date
@@ -136,12 +132,17 @@ class FoundGaps:
         )
 
     @cached_property
-    def _lacking(self) -> Sequence[Any]:
-        """What coverage says of days that are not complete, in the order of the days."""
+    def _lacking(self) -> dict[tuple[str, ...], list[Any]]:
+        """What coverage says of days that are not complete, by what it is of: a stream and its table, amounts that have
+        no exchange rate, a column with empty cells."""
         c = coverage.c
         told = select(c.source, c.stream, c.source_account, c.target_table, c.date_day, c.reason, c.is_complete)
-        query = told.where(c.is_complete.is_(None) | ~c.is_complete).order_by(c.date_day, c.reason)
-        return self._connection.execute(query).all()
+        found: dict[tuple[str, ...], list[Any]] = defaultdict(list)
+        for row in self._connection.execute(told.where(c.is_complete.is_(None) | ~c.is_complete)):
+            of_rates, of_cells = (FX, row.source, row.source_account), (BLANK, row.source_account)
+            key = {FX: of_rates, BLANK: of_cells}.get(row.stream, (row.source, row.stream, row.target_table))
+            found[key].append(row)
+        return found
 
     @cached_property
     def _spans(self) -> dict[tuple[str, str, str], tuple[date, date]]:
