@@ -23,6 +23,8 @@ THOROUGH = (
     "test_files_load", "test_files_options", "test_files_private", "test_kill", "test_kinds", "test_power_loss",
     "test_purged", "test_reload", "test_retention", "test_sandbox_world", "test_setup", "test_shared",
     "test_sweep", "test_trial_", "test_unknown", "test_versions",
+    "test_cli_doctor", "test_cli_explain", "test_collector", "test_compare", "test_demandbase", "test_fitted",
+    "test_report", "test_targets", "test_trailing", "test_warehouse", "test_zoom_webinars",
 )  # fmt: skip
 
 # What a shell puts into the background ignores Ctrl-C, and children inherit that; tests interrupt theirs.
