@@ -167,13 +167,20 @@ def test_days_since_a_table_was_last_written_are_in_doubt_when_that_is_long_ago(
     assert doubts["contact"] == {}
 
 
-def test_what_dlt_does_not_tell_of_deletions_leaves_its_days_in_doubt(world: World, now: datetime, url: str) -> None:
-    Loader("dlt", url, "theirs", [now]).land("salesforce", world)
-    given, at = config("salesforce", "dlt"), window(now, days=3)
+@pytest.mark.parametrize(
+    ("loader", "stream", "is_told"),
+    [("dlt", "opportunity", False), ("dlt", "account", False), ("dlt", "lead", True), ("airbyte", "lead", False),
+     ("airbyte", "campaign_member", False), ("fivetran", "opportunity", True)],
+)  # fmt: skip
+def test_days_are_in_doubt_where_a_loader_does_not_tell_of_deletions(
+    world: World, now: datetime, url: str, loader: str, stream: str, is_told: bool
+) -> None:
+    Loader(loader, url, "theirs", [now]).land("salesforce", world)
+    given, at = config("salesforce", loader), window(now, days=3)
     source = through(SOURCES["salesforce"], given)
     client = source.connect(given)
-    page = next(source.stream("opportunity").fetch(client, source.accounts(client, given).read[0], at))
-    assert set(page.doubts) == {day.isoformat() for day in at.days()}
+    page = next(source.stream(stream).fetch(client, source.accounts(client, given).read[0], at))
+    assert set(page.doubts) == (set() if is_told else {day.isoformat() for day in at.days()})
 
 
 def test_loads_of_another_source_in_the_same_dataset_do_not_count(world: World, now: datetime, url: str) -> None:

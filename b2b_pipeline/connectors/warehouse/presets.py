@@ -49,7 +49,6 @@ class StreamTable(_Part):
     joined: name -> a row of another table. lists: path -> rows of another table, as a list; of one column named "",
     its values alone. gone: path -> columns that say, too, that a row was deleted at the vendor: true, or an id.
     grain: the columns that tell the loader's rows apart, where it may append what was restated: the newest counts.
-    doubt: why what it gives is never whole.
     """
 
     table: str
@@ -66,7 +65,6 @@ class StreamTable(_Part):
     lists: dict[str, Rows] = {}
     gone: dict[str, tuple[str, ...]] = {}
     grain: tuple[str, ...] = ()
-    doubt: str = ""
 
 
 class Swept(_Part):
@@ -96,6 +94,7 @@ class Preset(_Part):
     text: paths that begin so are text, as the vendor gives them. dates: paths of days without a time. split: path ->
     what stands between the parts of what is a list to us. json: paths of lists and objects that may come as text.
     limits: what the loader does not tell, a line each: `b2b doctor` repeats them.
+    doubt: why no table is whole but those of `present`, which tell by an id that is there no more that it is gone.
     """
 
     loader: Literal["fivetran", "airbyte", "dlt"]
@@ -109,6 +108,7 @@ class Preset(_Part):
     split: dict[str, str] = {}
     json_: tuple[str, ...] = Field(default=(), alias="json")
     limits: tuple[str, ...] = ()
+    doubt: str = ""
     accounts: AccountsTable | None = None
     streams: dict[str, StreamTable]
     present: tuple[Swept, ...] = ()

@@ -329,7 +329,8 @@ def _doubts(client: Client, stream: Stream, account: Account, window: Window) ->
         return {}
     _has_run(client, client.last_load(), window.until)
     days = [day.isoformat() for day in window.days()]
-    found = dict.fromkeys(days, layout.doubt) if layout.doubt else {}
+    swept = {each.table for each in client.preset.present}
+    found = dict.fromkeys(days, client.preset.doubt) if client.preset.doubt and layout.table not in swept else {}
     if own is None or window.until - own > QUIET:
         when = f"since {own:%Y-%m-%d}" if own else "ever"
         why = f"{client.preset.loader} has written nothing of {layout.table} {when}: it may not load it any more"
