@@ -16,9 +16,10 @@ from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.derived.gone import unread_before
 from b2b_pipeline.derived.made_of import BEHIND, Loads
 from b2b_pipeline.derived.registry import DERIVED
+from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.kinds import Cohort
 from b2b_pipeline.metrics.model import Aggregate, Leg, Metric
-from b2b_pipeline.metrics.registry import COMPONENTS, FAMILIES, HOME
+from b2b_pipeline.metrics.registry import COMPONENTS, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, deal, kpi_component_daily, metric_def
 
 BOUGHT = sorted(name for name, component in COMPONENTS.items() if component.bought)
@@ -54,7 +55,9 @@ class Known:
         first derive it covers nothing, and after a load that of before."""
         if not self._is_derived:
             return [NOTHING_YET]
-        made = {HOME[name]: FAMILIES[HOME[name]].tables for name in metric.components}
+        # Families that nothing feeds are not derived: what is lacking is a feed, and `lacking` says which.
+        families = families_of(self._config)
+        made = {HOME[name]: families[HOME[name]].tables for name in metric.components if HOME[name] in families}
         live = [COMPONENTS[name] for name in metric.components if not COMPONENTS[name].is_stored]
         made |= {table: {table} for measure in live for table in measure.tables & DERIVED.keys()}
         if self._loads.behind(made):

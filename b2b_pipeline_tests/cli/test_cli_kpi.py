@@ -279,3 +279,11 @@ def test_a_file_of_an_old_model_that_cannot_be_read_says_where(
     found = installed.b2b("kpi", "leads", *RANGE, "--by", "day", "--against", str(file))
     assert found.exit_code == 2
     assert said in found.output
+
+
+def test_of_a_metric_that_nothing_feeds_the_lacking_feed_is_told_and_no_derive_is_asked_for(
+    installed: Installation,
+) -> None:
+    found = installed.b2b("kpi", "sessions", "revenue_invoiced", "nps", *RANGE)
+    assert "run `derive`" not in found.output
+    assert "nothing that is switched on gives sessions" in found.output
