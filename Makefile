@@ -25,8 +25,9 @@ $(VENV)/.installed: $(BIN)/uv requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
-$(VENV)/.developing: $(VENV)/.installed requirements-dev.lock
+$(VENV)/.developing: $(VENV)/.installed requirements-dev.lock requirements-apart.lock
 	$(UV) -r requirements-dev.lock
+	$(UV) -r requirements-apart.lock --target $(VENV)/apart
 	@touch $@
 
 anew:
@@ -62,6 +63,7 @@ test-ui: $(VENV)/.developing ## the Dagster UI in a real browser (an installed c
 lock: $(BIN)/uv ## lock the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-deps --group apart -o requirements-apart.lock
 	echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header - -o requirements-uv.lock
 
 sbom: $(BIN)/uv ## sbom.json: what is locked, as CycloneDX

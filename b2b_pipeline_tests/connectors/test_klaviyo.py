@@ -14,7 +14,6 @@ import pytest
 import requests
 import responses
 import time_machine
-from klaviyo_api import KlaviyoAPI
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
@@ -26,6 +25,7 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import email_event, email_send, lead, touchpoint
+from b2b_pipeline_tests.support.apart import apart
 from b2b_pipeline_tests.support.end_to_end import inside
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
 from b2b_pipeline_tests.support.migrated import migrated
@@ -204,7 +204,9 @@ def test_a_cursor_that_repeats_and_a_busy_moment(sandbox: World, monkeypatch: py
 
 def test_the_official_client_reads_the_twin_and_finds_what_we_do(sandbox: World) -> None:
     """Its models are those of the revision: an answer of another shape would not become one."""
-    with running(sandbox) as url:
+    with running(sandbox) as url, apart():
+        from klaviyo_api import KlaviyoAPI
+
         client = KlaviyoAPI(tokens.PRIVATE_APP_TOKEN, max_retries=0, test_host=f"{url}/klaviyo")
         assert client._REVISION == REVISION
         [account] = client.Accounts.get_accounts().data
