@@ -180,8 +180,8 @@ def run(
 ) -> list[str]:
     """Ingest the `runs` by the `steps`, then derive once what was read or is missing, and judge.
 
-    Returns what went wrong; a source that fails holds up no other. The last day is derived in any case: files may be
-    new.
+    Returns what went wrong; a source that fails holds up no other. The last day is derived in any case: something else
+    may have changed. Where that is not so, of files what they can have changed.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -211,7 +211,8 @@ def run(
         progress.advance(task)
         progress.update(task, description="core tables and KPIs")
         days = [day for ranges in (*runs.values(), launcher.underived(first, last)) for day, _ in ranges]
-        note(launcher.derive(min(days, default=last), last))
+        changed = launcher.narrowed({*files.values()}, last) if files and not days else ()
+        note(launcher.derive(min(days, default=last), last, changed))
         note(launcher.freshness())
         for line in _left_out(found):
             progress.console.print(line, markup=False, soft_wrap=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, Connection, Select, Table, func, select
 from sqlalchemy.sql.elements import ClauseElement
-from sqlalchemy.sql.visitors import iterate
 
 from b2b_pipeline.configuration.config import Config
 
@@ -40,7 +39,15 @@ class Derived:
 
 def tables_in(queries: Iterable[ClauseElement]) -> set[str]:
     """The stored tables that queries read."""
-    return {part.name for query in queries for part in iterate(query) if isinstance(part, Table) and part.info}
+    # SQLAlchemy's own `iterate` comes to a part again by every way that leads there.
+    left: list[Any] = [*queries]
+    seen: dict[int, Any] = {}
+    while left:
+        part = left.pop()
+        if id(part) not in seen:
+            seen[id(part)] = part
+            left.extend(part.get_children())
+    return {part.name for part in seen.values() if isinstance(part, Table) and part.info}
 
 
 def text_order(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -44,6 +44,10 @@ class Loads:
         connection.execute(delete(made_of).where(made_of.c.name == name))
         connection.execute(insert(made_of), [{"name": name, "state": "" if late else self._state(tables)}])
 
+    def is_whole(self, made: Mapping[str, Iterable[str]]) -> bool:
+        """Whether `made`, coverage and the definitions are known to be what they would be if they were made now."""
+        return COVERAGE in self._marks and not self.behind({KPI_DAILY: EVERY, **made})
+
     def behind(self, made: Mapping[str, Iterable[str]]) -> bool:
         """Whether something of `made` (what -> from which tables) is not what it would be if it were made now.
 

@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
@@ -17,9 +17,10 @@ from b2b_pipeline.files.refusals import Refusal, Refusals
 from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, file_partitions, raw_key
-from b2b_pipeline.orchestration.common import EARLY
+from b2b_pipeline.orchestration.common import EARLY, Calendar
 from b2b_pipeline.orchestration.freshness import FRESHNESS
 from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, ingest_job_name
+from b2b_pipeline.orchestration.narrow import narrowed
 from b2b_pipeline.pipeline import Pipeline
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -48,9 +49,14 @@ class Launcher:
         selection = [raw_key(source, stream) for stream in streams]
         return self._execute(job, tags={**days, EARLY: "by hand"}, asset_selection=selection)
 
-    def derive(self, start: date, end: date) -> str:
-        """Core tables and KPIs of days `start` to `end`, both included."""
-        return self._run(DERIVE, {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+    def derive(self, start: date, end: date, selection: Sequence[dg.AssetKey] = ()) -> str:
+        """Core tables and KPIs of days `start` to `end`, both included; or a `selection` of them."""
+        tags = {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()}
+        return self._execute(self._defs.resolve_job_def(DERIVE), tags=tags, asset_selection=selection or None)
+
+    def narrowed(self, streams: Collection[str], day: date) -> list[dg.AssetKey]:
+        """Of a derive of this day, what files of these streams can have changed; nothing where all has to be made."""
+        return narrowed(Calendar(self._pipeline.config), self._pipeline, self._instance, streams, day)
 
     def freshness(self) -> str:
         """Judge the freshness of every KPI, which `derive` leaves to a job of its own."""

@@ -2,9 +2,10 @@
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 from dagster import DagsterRunStatus
@@ -19,6 +20,7 @@ from b2b_pipeline.orchestration.checks import ACCEPTED, accepted_result
 from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.orchestration.freshness import FRESHNESS, freshness_result, stale_days
 from b2b_pipeline.orchestration.jobs import DERIVE, ingest_job_name, range_request, tagged_days
+from b2b_pipeline.orchestration.narrow import OF_FILES, narrowed
 from b2b_pipeline.pipeline import Pipeline
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
@@ -44,28 +46,39 @@ def sensors(calendar: Calendar, check_keys: Sequence[dg.AssetCheckKey]) -> Itera
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its first and last day (None for a file drop), when it started and ended, None where it has not yet."""
+    """A run: its first and last day (None for a file drop), when it started and ended, None where it has not yet.
+
+    streams: of files that it landed; of a derive that is narrowed to them.
+    """
 
     days: tuple[date, date] | None
     started: datetime | None
     ended: datetime | None
+    streams: frozenset[str] = frozenset()
 
     def covers(self, ingest: "Run") -> bool:
         """Whether this run of derive sees all that the ingest landed, and marks its days."""
         if ingest.ended is None or (self.started is not None and self.started < ingest.ended):
             return False
+        if self.streams:
+            return ingest.days is None and ingest.streams <= self.streams
         if ingest.days is None or self.days is None:
             return ingest.days is None
         return self.days[0] <= ingest.days[0] and ingest.days[1] <= self.days[1]
 
 
 def decide_derive(
-    ingests: Collection[Run], derives: Collection[Run], now: datetime, yesterday: date
+    ingests: Collection[Run],
+    derives: Collection[Run],
+    now: datetime,
+    yesterday: date,
+    narrow: Callable[[Collection[str]], Sequence[dg.AssetKey]] = lambda streams: (),
 ) -> dg.RunRequest | dg.SkipReason:
     """Derive the days of every ingest that no derive covers. `derives`: those that succeeded or may still.
 
     Waits while an ingest runs, but not longer than DEADLINE after the first news: an outage holds nobody up. The run
-    key is the end of the newest ingest: a derive that failed is tried again with the next one.
+    key is the end of the newest ingest: a derive that failed is tried again with the next one. Where files are all the
+    news, what they can have changed is derived: that of their streams, by `narrow`; nothing is everything.
     """
     ends = {ingest: ingest.ended for ingest in ingests if ingest.ended}
     news = {ingest: end for ingest, end in ends.items() if not any(derive.covers(ingest) for derive in derives)}
@@ -76,7 +89,12 @@ def decide_derive(
         return dg.SkipReason(f"{running} ingests have not ended")
     days = [ingest.days for ingest in news if ingest.days] or [(yesterday, yesterday)]
     first, last = min(first for first, _ in days), max(last for _, last in days)
-    return range_request(first, last, f"{DERIVE}:{max(news.values()).isoformat()}")
+    request = range_request(first, last, f"{DERIVE}:{max(news.values()).isoformat()}")
+    streams = frozenset().union(*(ingest.streams for ingest in news))
+    if all(ingest.days is None and ingest.streams for ingest in news) and (selection := narrow(streams)):
+        tags = {**request.tags, OF_FILES: ",".join(sorted(streams))}
+        request = dg.RunRequest(request.run_key, tags=tags, asset_selection=selection)
+    return request
 
 
 def _derive_sensor(calendar: Calendar) -> dg.SensorDefinition:
@@ -87,13 +105,16 @@ def _derive_sensor(calendar: Calendar) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts `derive` once every ingest has ended, or at a deadline, from whatever is landed.",
     )
-    def derive_after_ingest(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def derive_after_ingest(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.RunRequest | dg.SkipReason:
         yesterday = calendar.now().date() - timedelta(days=1)
         if yesterday < calendar.config.start_date:
             return dg.SkipReason(f"start_date {calendar.config.start_date} is not over yet")
         now = datetime.now(UTC)
         ingests, derives = _recent_runs(context.instance, now - LOOK_BACK)
-        return decide_derive(ingests, derives, now, yesterday)
+        narrow = partial(narrowed, calendar, pipeline, context.instance, day=yesterday)
+        return decide_derive(ingests, derives, now, yesterday, narrow)
 
     return derive_after_ingest
 
@@ -109,8 +130,10 @@ def _recent_runs(instance: dg.DagsterInstance, since: datetime) -> tuple[list[Ru
         if run.status == DagsterRunStatus.CANCELED:
             continue
         started, ended = _moment(record.start_time), _moment(record.end_time) if run.is_finished else None
-        found = Run(tagged_days(run.tags), started, ended)
         assets = run.asset_selection or ()
+        landed = {key.path[-1] for key in assets if key == file_key(key.path[-1])}
+        narrow = filter(None, run.tags.get(OF_FILES, "").split(","))
+        found = Run(tagged_days(run.tags), started, ended, frozenset(landed or narrow))
         if run.job_name.startswith(ingest_job_name("")) or (assets and all(key.path[0] == "raw" for key in assets)):
             ingests.append(found)
         elif run.job_name == DERIVE and (not run.is_finished or run.is_success):

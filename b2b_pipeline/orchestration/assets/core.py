@@ -9,12 +9,13 @@ from sqlalchemy import Table, func, select
 
 from b2b_pipeline.connectors.base import Kind
 from b2b_pipeline.core.feeds import feeds
+from b2b_pipeline.core.fingerprint import digest
 from b2b_pipeline.core.fx import CONVERTED
 from b2b_pipeline.core.load import LoadReport, load_tables
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.registry import DERIVED, reads
-from b2b_pipeline.orchestration.common import OWNER, Calendar, about_table, report_days, translated
+from b2b_pipeline.orchestration.common import OWNER, Calendar, about_table, days_of, report_days, translated
 from b2b_pipeline.orchestration.places import Place, code_references, place_of, place_of_feed
 from b2b_pipeline.orchestration.versions import keep_versions
 from b2b_pipeline.pipeline import Pipeline
@@ -138,8 +139,17 @@ def _coverage(calendar: Calendar) -> dg.AssetsDefinition:
             update_coverage(pipeline.warehouse, pipeline.landing, pipeline.config, calendar.now().date())
             pipeline.landing.remove_leftovers(calendar.now() - timedelta(days=1))
         _report(context, table, _rows_by_day(pipeline, table))
+        # What is made of it is told to be out of date only where it says something else of these days.
+        context.set_data_version(dg.AssetKey(table.name), _digest_of(pipeline, table, *days_of(context)))
 
     return coverage
+
+
+def _digest_of(pipeline: Pipeline, table: Table, start: date, end: date) -> dg.DataVersion:
+    """Of the rows of the days from `start` until before `end`."""
+    key = (table.c[name] for name in table.info["key"])
+    rows = select(table).where(table.c.date_day >= start, table.c.date_day < end).order_by(*key)
+    return dg.DataVersion(digest(*(repr(tuple(row.values())) for row in pipeline.warehouse.rows(rows))))
 
 
 def _about(table: Table, calendar: Calendar, places: Iterable[Place | None] = ()) -> dict[str, Any]:

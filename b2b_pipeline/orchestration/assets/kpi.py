@@ -27,6 +27,7 @@ from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
 
 TREND_DAYS = 30
+EXPORT = dg.AssetKey(["export", "parquet"])
 
 
 def kpi_assets(calendar: Calendar) -> Iterator[dg.AssetsDefinition]:
@@ -205,7 +206,7 @@ def _number(answer: Answer) -> int | float:
 
 def _export(calendar: Calendar) -> dg.AssetsDefinition:
     @calendar.asset(
-        key=["export", "parquet"],
+        key=EXPORT,
         deps=[kpi_key(name) for name in calendar.families],
         description="Every table and the view `kpi_daily` as Parquet files in `exports` beside landing, for BI tools: "
         "they know nothing of the DuckDB lock.",
