@@ -1,7 +1,7 @@
 """What a dropped file can have changed: where all else is up to date, `derive` takes that alone.
 
 A file of costs changes no lead; that the rest need not be made again is known, not guessed: from what everything was
-last made of, from which code, and that the day is there.
+last made of, from which code, when, and that the day is there.
 """
 
 from collections.abc import Collection
@@ -17,6 +17,7 @@ from b2b_pipeline.derived.registry import DERIVED, behind, reads
 from b2b_pipeline.metrics.model import Family
 from b2b_pipeline.metrics.registry import tables_of
 from b2b_pipeline.orchestration.assets.kpi import EXPORT, kpi_key
+from b2b_pipeline.orchestration.assets.raw import raw_key
 from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
@@ -39,8 +40,18 @@ def narrowed(
     made: dict[str, Collection[str]] = {name: reads(name) for name in DERIVED}
     made |= {name: family.tables for name, family in calendar.families.items() if family.stored}
     with pipeline.warehouse.read() as connection:
-        is_whole = Loads(connection, calendar.config).is_whole(made)
-    return changed(calendar, streams) if is_whole else []
+        if not Loads(connection, calendar.config).is_whole(made):
+            return []
+    found = changed(calendar, streams)
+    read = [raw_key(source, stream.name) for source in calendar.config.sources for stream in calendar.streams(source)]
+    is_seen = min(_ids(instance, {*every} - {*found}), default=0) >= max(_ids(instance, read), default=0)
+    return found if is_seen else []  # else something was read of a vendor that was not derived since
+
+
+def _ids(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> list[int]:
+    """Of the newest materialisation of each, which grow with time; 0 where there is none."""
+    records = instance.get_asset_records([*keys]) if keys else []
+    return [record.asset_entry.last_materialization_storage_id or 0 for record in records]
 
 
 def changed(calendar: Calendar, streams: Collection[str]) -> list[dg.AssetKey]:
