@@ -18,7 +18,7 @@ from b2b_pipeline.files.propose import propose
 from b2b_pipeline.files.recognise import MISSING, known
 from b2b_pipeline.files.vocabulary import presets
 from b2b_pipeline.warehouse.tables import metadata
-from b2b_pipeline_tests.files.test_files_propose import EXPORTS, answered, content
+from b2b_pipeline_tests.files.test_files_propose import ANSWERS, EXPORTS, answered, content
 from b2b_pipeline_tests.support.dropped import SETTINGS, Dropped
 
 KNOWN = [name for name, export in EXPORTS.items() if "preset" in export]
@@ -39,8 +39,8 @@ def test_a_dropped_export_is_in_the_warehouse_with_its_money_its_currency_and_it
     assert len(rows) == export["loads"]
     assert {str(row[TIMES[table.name]])[:10] for row in rows} == set(export["days"])
     if table.name == "spend":
-        assert sum((row["spend_native"] for row in rows), Decimal(0)) == Decimal(export.get("total", "10"))
-        assert {row["currency"] for row in rows} == set(export.get("currencies", [export.get("answers", {}).get("$")]))
+        assert sum((row["spend"] for row in rows), Decimal(0)) == Decimal(export["total"])
+        assert {row["currency"] for row in rows} == set(export.get("currencies", [ANSWERS["currency"]]))
     if table.name == "lead":
         assert {row["capture_type"] for row in rows} == {"webinar"}
 
