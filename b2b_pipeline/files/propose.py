@@ -287,11 +287,13 @@ class _Writer:
         found, remark = self._settled(column, found)
         is_moment = ours in ("created_at", "updated_at", "entered_at", "event_at", "sent_at", "touched_at")
         stamped = all("%H" in item or "%I" in item for item in found) and bool(found)
-        if len(found) == 1:
+        span = ours == "date_day" and found and ("month" if found[0] in MONTHS else _span(column))
+        if span:
+            written = '"?"'
+            remark = f"  # sums of a {span}, and all of one counts on its first day: export with days"
+            remark += f"; or is it {' or '.join(found)}?"
+        elif len(found) == 1:
             written = one_or_list(found[0])
-            if ours == "date_day" and (span := "month" if found[0] in MONTHS else _span(column)):
-                remark = f"  # sums of a {span}, and all of one counts on its first day: export with days"
-                remark, written = f"{remark}; or is it {found[0]}?", '"?"'
         else:
             written = '"?"'
             remark = remark or f"  # ambiguous: fits {' and '.join(found)}; look at the export's settings"
