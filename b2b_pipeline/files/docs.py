@@ -51,7 +51,7 @@ def _presets() -> Iterator[str]:
     yield from (
         "`files check` names these, and fills in what all their rows are of; the headers are in",
         "`b2b_pipeline/files/words/presets.yaml`. Any other export is read by the words of its headers, and what it is",
-        "of is asked for: so are those of Reddit, whose headers are anybody's, and of Quora, G2, GoTo Webinar and ON24,",
+        "of is asked for: those of Reddit, whose headers are anybody's, and of Quora, G2, GoTo Webinar and ON24,",
         "of which nothing public tells them.",
         "",
         "| export | feeds | the headers are from |",
