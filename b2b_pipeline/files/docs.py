@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from b2b_pipeline.configuration import file_cells, file_tables
 from b2b_pipeline.configuration import file_mapping as mapping
+from b2b_pipeline.files import vocabulary
 
 KINDS = (
     file_cells.Text, file_cells.Category, file_cells.EventType, file_cells.Flag, file_cells.Channel, file_cells.Email,
@@ -32,6 +33,7 @@ def page() -> str:
         *_example(),
         "```",
     ]
+    lines += ["", "## Exports that are known by their headers", "", *_presets()]
     for model in (mapping.FileMapping, mapping.Read, mapping.Totals, file_cells.When):
         lines += ["", f"## {model.__name__}", "", *_said(model), "", "| key | default |", "|---|---|"]
         lines += [f"| `{field.alias or name}` | {_default(field)} |" for name, field in model.model_fields.items()]
@@ -43,6 +45,20 @@ def page() -> str:
     for name, field in file_tables.Tables.model_fields.items():
         lines += ["", f"## `{name}`", "", *_table(_model(field))]
     return "\n".join(lines) + "\n"
+
+
+def _presets() -> Iterator[str]:
+    yield from (
+        "`files check` names these, and fills in what all their rows are of; the headers are in",
+        "`b2b_pipeline/files/words/presets.yaml`. Any other export is read by the words of its headers, and what it is",
+        "of is asked for: those of Reddit, whose headers are anybody's, and of Quora, G2, GoTo Webinar and ON24,",
+        "of which nothing public tells them.",
+        "",
+        "| export | feeds | the headers are from |",
+        "|---|---|---|",
+    )
+    for preset in vocabulary.presets():
+        yield f"| {preset.name} | `{preset.table}` | {preset.source} |"
 
 
 def _table(table: type[BaseModel]) -> Iterator[str]:

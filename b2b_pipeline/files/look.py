@@ -18,7 +18,7 @@ from b2b_pipeline.configuration.file_mapping import Read
 from b2b_pipeline.errors import ContractError
 from b2b_pipeline.files import cells
 from b2b_pipeline.files.formats import Grid, Row, grids, unpacked
-from b2b_pipeline.files.reading import ADDRESS
+from b2b_pipeline.files.reading import ADDRESS, other_part
 from b2b_pipeline.files.sheet import NO, YES
 from b2b_pipeline.files.vocabulary import Holds, plain
 
@@ -51,7 +51,10 @@ WESTERN = frozenset(
 _CODE = re.compile("(%[A-Za-z])")
 _COUNT = re.compile(r"[0-9]+|[1-9][0-9]{0,2}([.,'\u2019 \u00a0\u202f])[0-9]{3}(\1[0-9]{3})*")
 _PARENTHESES = re.compile(r"[(\[\uff08](.*?)[)\]\uff09]")
-PART = "attendee details"  # of Zoom's report of a webinar, after host and panelists: who registered, and who came
+PARTS = (
+    "attendee details",  # of Zoom's report of a webinar, after host and panelists: who registered, and who came
+    "2. participants",  # of Teams' report of a meeting: a row each, before what each did
+)
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Export:
-    """A file as it looks: how it is written, its columns without the rows that seem to be totals, and those rows."""
+    """A file as it looks: how it is written, its columns without the rows that seem to be totals, and those rows.
+
+    said: what stands above the header as a word, plain, and what it is.
+    """
 
     encoding: str | None
     delimiter: str | None
@@ -147,6 +153,7 @@ class Export:
     columns: list[Seen]
     rows: list[list[str]]
     totals: list[list[str]]
+    said: dict[str, str]
 
     def column_of(self, column: Seen) -> list[str | None]:
         """The cells of one column, row by row."""
@@ -164,13 +171,18 @@ def look(content: bytes) -> Export:
         raise ContractError("no table found: with comma, semicolon, tab and bar the rows have one column")
     first = next((row for row in rows if _is_header(row.cells, width)), rows[0])
     header = first.cells
-    below = (row for row in islice(grid.rows(len(header)), SAMPLE) if row.line > first.line and row.problem is None)
-    body = [row.cells for row in below if sum(map(bool, row.cells)) > 1]  # a footer has one cell
+    above = ([cell.strip() for cell in row.cells if cell.strip()] for row in rows if row.line < first.line)
+    said = {plain(cells[0]): cells[1] for cells in above if len(cells) == 2}
+    below = [row for row in islice(grid.rows(len(header)), SAMPLE) if row.line > first.line]
+    part = (row for row in below[: other_part(below, header)] if row.problem is None)
+    body = [row.cells for row in part if sum(map(bool, row.cells)) > 1]  # a footer has one cell
+    while body and _is_remark(body[-1], len(header)):
+        body.pop()
     totals = _totals(body, len(header))
     rest = [row for row in body if row not in totals]
     columns = [_seen(rest, number, title) for number, title in enumerate(header) if title.strip()]
     sheet = grid.sheet if sum(_width(item.head()) > 1 for item in seen) > 1 else None
-    return Export(encoding, grid.delimiter, sheet, first.line, header, columns, rest, totals)
+    return Export(encoding, grid.delimiter, sheet, first.line, header, columns, rest, totals, said)
 
 
 def total_cell(row: list[str], pattern: re.Pattern[str] = LIKE_TOTAL) -> int | None:
@@ -204,7 +216,19 @@ def any_fits(text: str, among: Iterable[str]) -> bool:
 def _totals(body: list[list[str]], width: int) -> list[list[str]]:
     """Rows that say Total and nothing else, and those at the end that begin with it."""
     last = list(takewhile(lambda row: total_cell(row[:width]) is not None, reversed(body)))
+    last += [row for row in body[-1:] if _is_unnamed(row) and not any(map(_is_unnamed, body[:-1]))]
     return [row for row in body if row in last or total_cell(row[:width], SURE_TOTAL) is not None]
+
+
+def _is_unnamed(row: list[str]) -> bool:
+    """Whether a row begins with an empty cell and has nothing but numbers: a sum that is not called one."""
+    return not row[0].strip() and all(cells.is_amount(cell) for cell in row if cell.strip())
+
+
+def _is_remark(row: list[str], width: int) -> bool:
+    """Whether a row is no row but says something of the report: `Report Time:` and when that was."""
+    filled = [cell for cell in row if cell.strip()]
+    return width > len(filled) + 1 and len(filled) == 2 and filled[0].strip().endswith((":", "\uff1a"))
 
 
 def _grids(content: bytes) -> tuple[str | None, list[Grid]]:
@@ -232,7 +256,7 @@ def _width(rows: list[Row]) -> int:
 def _part(rows: list[Row]) -> list[Row]:
     """Of a report in parts that each have their title the rows below that of the one that is meant; else all."""
     titles = [[cell.strip().lower() for cell in row.cells if cell.strip()] for row in rows[:-1]]
-    return rows[titles.index([PART]) + 1 :] if [PART] in titles else rows
+    return next((rows[titles.index([part]) + 1 :] for part in PARTS if [part] in titles), rows)
 
 
 def _is_header(row: list[str], width: int) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.configuration.file_cells import CATEGORIES, EVENT_TYPES
 from b2b_pipeline.files import cells, sends, vocabulary
 from b2b_pipeline.files.look import DAYS, MONTHS, STAMPS, Export, Seen, look, total_cell
@@ -34,11 +35,13 @@ from b2b_pipeline.files.sheet import NO
 from b2b_pipeline.files.vocabulary import plain
 from b2b_pipeline.files.yaml_text import listed, pattern, quoted, slug
 
+GRANULARITY, DAILY = "timegranularity", "daily"  # what Apple says above the header of how long a row's span is
 LEVELS = 12  # columns of which two may tell rows apart together
 NOT_SENT = '{value: "?", date: "%Y-%m-%d"}  # no column or event has it: the day of the send, if all rows are of one'
 NO_SEND = (
     '{value: "?", date: "%Y-%m-%d"}  # no column says when it was sent: the day of the send, if all rows are of one'
 )
+NO_CHANNEL = '{value: "?"}  # which of your channels is it? that of the leads that come by it'
 NO_DAY = '{value: "?"}  # no column has the day: write the one that all rows count on, or export with days'
 
 
@@ -84,6 +87,9 @@ class _Writer:
     def lines(self) -> Iterator[str]:
         yield "# Guessed from names and contents: check every line. A ? must be filled in."
         yield f"{slug(self.name)}:"
+        if preset := self.match.preset:
+            by = listed(column.header for column in self.columns if column.is_one_of(preset.headers))
+            yield f"  # {preset.name}, by {by}"
         yield f"  match: {quoted(pattern(self.name))}"
         columns, extras = list(self._columns()), list(self._extras())
         if read := list(self._read()):
@@ -91,6 +97,8 @@ class _Writer:
         if personal := self._personal():
             yield f"  personal: [{listed(personal)}]  # hashed before anything is stored"
         yield from ("  tables:", f"    {self.table}:", "      columns:", *columns, *extras)
+        if preset and preset.remark:
+            yield f"      # {preset.remark}"
         written = "\n".join([*columns, *extras])
         told = {*personal, *(self.found[ours].header for ours in self.match.asked if ours in self.found)}
         left = [c.header for c in self.columns if c.header not in told and not _stands_in(c.header, written)]
@@ -114,6 +122,8 @@ class _Writer:
                 yield "recipient_id"
             case "email_summary":
                 yield from self._every_time()
+            case "spend" if self._levels():
+                yield "ad_id"
 
     # -- how the file is written
 
@@ -179,6 +189,7 @@ class _Writer:
 
     def _constants(self) -> Iterator[tuple[str, str]]:
         """What no column of the file says, or no column alone."""
+        preset = self.match.preset
         match self.table:
             case "spend":
                 day = self.found.get("date_day")
@@ -186,20 +197,22 @@ class _Writer:
                     yield "date_day", NO_DAY + self._days()
                 elif period := self._period(day):
                     yield "date_day", f'{{value: "?"}}  # the rows are sums of a period ({period}): export with days'
-                platform, channel = self._platform()
                 if "account_id" not in self.found:
                     unknown = '{value: "?"}  # which platform or account is it? it tells them apart'
-                    yield "account_id", f"{{value: {platform}}}" if platform else unknown
+                    yield "account_id", f"{{value: {preset.account}}}" if preset else unknown
                 if "campaign_id" not in self.found:
                     finest = next((self.found[ours] for ours in ("ad_group_id", "ad_id") if ours in self.found), None)
                     named = quoted((finest or self.found["channel"]).header)
                     yield "campaign_id", f"{named}  # no column names the campaign: this is the nearest"
-                column = self.found.get("channel")
+                column, channel = self.found.get("channel"), preset.channel if preset else None
                 if channel and (column is None or "?" in words_of("channels", column).values()):
-                    yield "channel", f"{{value: {channel}}}"
-            case "lead" if "created_at" not in self.found:
-                unknown = '{value: "?", date: "%Y-%m-%d"}  # no column has it: the day that all of them came'
-                yield "created_at", unknown + self._days()
+                    yield "channel", f"{{value: {channel}}}" if channel != "?" else NO_CHANNEL
+            case "lead":
+                if preset and preset.captured:
+                    yield "capture_type", f"{{value: {preset.captured}}}"
+                if "created_at" not in self.found:
+                    unknown = '{value: "?", date: "%Y-%m-%d"}  # no column has it: the day that all of them came'
+                    yield "created_at", unknown + self._days()
             case "touchpoint" if "channel" not in self.found and not {"utm_medium", "gclid"} & set(self.found):
                 yield "channel", '{value: "?"}  # no column has it: the channel that all rows are of'
             case "opportunity" if "is_won" in self.found and "is_closed" not in self.found:
@@ -274,10 +287,13 @@ class _Writer:
         found, remark = self._settled(column, found)
         is_moment = ours in ("created_at", "updated_at", "entered_at", "event_at", "sent_at", "touched_at")
         stamped = all("%H" in item or "%I" in item for item in found) and bool(found)
-        if len(found) == 1:
+        span = ours == "date_day" and found and ("month" if found[0] in MONTHS else _span(column))
+        if span:
+            written = '"?"'
+            remark = f"  # sums of a {span}, and all of one counts on its first day: export with days"
+            remark += f"; or is it {' or '.join(found)}?"
+        elif len(found) == 1:
             written = one_or_list(found[0])
-            if ours == "date_day" and found[0] in MONTHS:
-                remark = "  # sums of a month, and all of one counts on its first day: export with days"
         else:
             written = '"?"'
             remark = remark or f"  # ambiguous: fits {' and '.join(found)}; look at the export's settings"
@@ -307,19 +323,8 @@ class _Writer:
             until = next((c for c in self.columns if day.is_one_of([first]) and c.is_one_of([last])), None)
             if until is not None and self.export.column_of(day) != self.export.column_of(until):
                 return f"{cells.cited(day.header)} to {cells.cited(until.header)}"
-        return ""
-
-    def _platform(self) -> tuple[str | None, str | None]:
-        """The account and the channel of the one platform that most headers name, two at least."""
-
-        def named(platform: dict[str, str]) -> int:
-            headers = vocabulary.phrases(platform["headers"])
-            return sum(column.is_one_of(headers) for column in self.columns)
-
-        most, second = sorted(vocabulary.parts()["platforms"], key=named, reverse=True)[:2]
-        if named(most) < 2 or named(most) == named(second):
-            return None, None
-        return most["account"], most.get("channel")
+        span = self.export.said.get(GRANULARITY, DAILY)
+        return "" if plain(span) == DAILY else span
 
     def _currency(self, money: Seen) -> str:
         words = [plain(f"{money.header} currency"), plain(f"currency of {money.header}")]
@@ -332,6 +337,9 @@ class _Writer:
             return f"{{value: {money.unit}}}"
         signs = sorted({sign for value in money.values if (sign := cells.currency_sign(value))})
         signs = signs or [sign for sign in cells.SIGNS if sign in money.header][:1]
+        above = (self.export.said.get(word, "") for word in vocabulary.listed("currency"))
+        if said := next((value for value in above if value in KNOWN), ""):
+            return f"{{value: {said}}}  # as it says above the header"
         if not signs:
             return '{value: "?"}  # no currency in the file: which one is it?'
         meant = {sign: currency_of(sign) for sign in signs}
@@ -367,6 +375,19 @@ class _Writer:
                     [one, *more] = (quoted(column.header) for column in broken)
                     named = f"{{join: [{', '.join([one, *more])}]}}" if more else one
                     yield f"        ad_id: {named}  # tells the rows of one campaign and day apart"
+        yield from self._wanted()
+
+    def _wanted(self) -> Iterator[str]:
+        """Leaves out what a known export has beside its rows, sums and footers, and rows that are not wanted."""
+        preset = self.match.preset
+        column = next((c for c in self.columns if preset and preset.rows in c.spellings()), None)
+        if preset is None or column is None:
+            return
+        wanted = [value for value in column.values if plain(value) in map(plain, preset.wanted)]
+        if not preset.wanted:
+            yield f"      when: {quoted(column.header)}  # what has none is no row, but a sum or the end of the report"
+        elif wanted:
+            yield f"      when: {{column: {quoted(column.header)}, values: [{listed(wanted)}]}}"
 
     def _every_time(self) -> Iterator[str]:
         """Unique counts that are none: in some row more than there were recipients."""
@@ -441,8 +462,18 @@ class _Writer:
                     yield f"      # {cells.cited(column.header)} says which rows are no more: export without them"
                 return
 
+    def _levels(self) -> list[Seen]:
+        """Below its ads, the columns by which a known export is broken down."""
+        apart = self.match.preset.apart if self.match.preset else ()
+        return [column for column in self.columns if column.values and column.is_one_of(apart)]
+
     def _broken_down(self) -> tuple[Seen, ...]:
-        """The column, or two of them, that tells rows of one campaign and day apart, when what is mapped does not."""
+        """The columns that tell rows of one campaign and day apart, when what is mapped does not.
+
+        Those of a known export; else one or two that do it here.
+        """
+        if levels := self._levels():
+            return tuple([self.match.found["ad_id"], *levels] if "ad_id" in self.match.found else levels)
         if "ad_id" in self.found or "date_day" not in self.found:
             return ()
         key = ("date_day", "account_id", "campaign_id", "ad_group_id")
@@ -453,6 +484,12 @@ class _Writer:
             if len(set(zip(*apart, strict=True))) == len(self.export.rows):
                 return columns
         return ()
+
+
+def _span(day: Seen) -> str:
+    """Of what the rows are sums, where the days of a column are the first ones of longer spans."""
+    spans = vocabulary.parts()["spans"].items()
+    return next((span for span, words in spans if day.is_one_of(vocabulary.phrases(words))), "")
 
 
 def _totals(export: Export) -> str:

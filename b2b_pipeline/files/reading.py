@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 
 from b2b_pipeline.configuration.file_cells import field_name
 from b2b_pipeline.configuration.file_mapping import FileMapping, personal_paths
@@ -43,6 +44,7 @@ def read_records(content: bytes, mapping: FileMapping, max_bytes: int | None = N
     names = _names(header, header_line, mapping)
     rows = [row for row in grid.rows(len(names)) if row.line > header_line]
     footer = _footer(rows, len(names), mapping.read.skip_footer, padded=grid.sheet is not None)
+    footer |= set(range(other_part(rows, header, mapping.headers()), len(rows)))
     if not rows:
         raise ContractError(f"the file has a header (line {header_line}) and no rows")
     needed = max(number for number, cell in enumerate(header, 1) if cell.strip())
@@ -99,6 +101,18 @@ def _footer(rows: Sequence[Row], width: int, declared: int, *, padded: bool) -> 
         if number in found or (number and rows[number].after_blank and (padded or len(rows[number].cells) == 1))
     )
     return found | set(range(next(starts, len(rows)), len(rows)))
+
+
+def other_part(rows: Sequence[Row], header: Sequence[str], mapped: Iterable[str] = ()) -> int:
+    """Where another part of the report begins: a title, above a header with columns of ours, but not all `mapped`."""
+    names = {field_name(cell) for cell in header if cell.strip()}
+    wanted = {*map(field_name, mapped)} or names
+    for number, (title, below) in enumerate(pairwise(rows)):
+        if _only_cell(title) is not None:
+            found = names.intersection(field_name(cell) for cell in below.cells if cell.strip())
+            if len(found) > 1 and not wanted <= found:
+                return number
+    return len(rows)
 
 
 def _only_cell(row: Row) -> str | None:

@@ -15,7 +15,19 @@ from b2b_pipeline.configuration.currencies import KNOWN
 from b2b_pipeline.files import sends
 from b2b_pipeline.files.cells import cited
 from b2b_pipeline.files.look import Export, Seen
-from b2b_pipeline.files.vocabulary import Kind, Wanted, listed, meanings, others, phrases, plain, says, tables
+from b2b_pipeline.files.vocabulary import (
+    Kind,
+    Preset,
+    Wanted,
+    listed,
+    meanings,
+    others,
+    phrases,
+    plain,
+    presets,
+    says,
+    tables,
+)
 
 TELLING = 3  # how many ordinary columns one counts for that hardly any other kind has
 SUMS, COUNTS = "email_summary", "counts of e-mails"
@@ -35,7 +47,7 @@ MISSING = {
 class Match:
     """A kind of file and what of the file it explains: our column -> the file's; `told`: what only this kind has.
 
-    asked: those of our columns whose header may mean something else.
+    asked: those of our columns whose header may mean something else. preset: the export that it is, if that is known.
     """
 
     kind: Kind
@@ -44,11 +56,13 @@ class Match:
     told: list[Seen]
     points: int
     missing: tuple[str, ...]
+    preset: Preset | None = None
 
 
 def recognise(export: Export) -> tuple[Match | None, str]:
     """The kind of file that it is and why not, when it feeds no table."""
-    matches = [_match(kind, export.columns) for kind in tables().values()]
+    preset = known(export.columns)
+    matches = [_match(kind, export.columns, preset) for kind in tables().values()]
     able = [match for match in matches if not match.missing and _is_sure(match, export.columns)]
     rivals = [_match(kind, export.columns) for kind in others().values()]
     if not any(match.kind.table in ("email_event", SUMS) for match in able):
@@ -67,21 +81,35 @@ def recognise(export: Export) -> tuple[Match | None, str]:
     near = max(matches, key=lambda match: (len(match.told) > 0, match.points))
     lacks = " or ".join(MISSING.get(name, name) for name in near.missing[:1])
     if near.told and lacks:
-        return None, f"{near.kind.table} is the nearest ({_listed(near.told)}), but no column holds {lacks}"
+        nearest = near.preset.name if near.preset else near.kind.table
+        return None, f"{nearest} is the nearest ({_listed(near.told)}), but no column holds {lacks}"
     return None, "no column says that a row is a lead, a deal, a day of spend, a cost or an e-mail event"
 
 
-def _match(kind: Kind, columns: list[Seen]) -> Match:
+def known(columns: list[Seen]) -> Preset | None:
+    """The export that most headers name, two at least."""
+
+    def named(preset: Preset) -> int:
+        return sum(column.is_one_of(preset.headers) for column in columns)
+
+    most, second = sorted(presets(), key=named, reverse=True)[:2]
+    return most if named(most) > max(1, named(second)) else None
+
+
+def _match(kind: Kind, columns: list[Seen], preset: Preset | None = None) -> Match:
+    preset = preset if preset is not None and preset.table == kind.name else None
     found, asked = _found(kind, columns)
     mapped = {column.header for column in found.values()}
-    told = [column for column in columns if column.is_one_of(kind.tells, kind.objects)]
+    telling = kind.tells.union(preset.headers) if preset else kind.tells
+    told = [column for column in columns if column.is_one_of(telling, kind.objects)]
     points = sum(
         TELLING if column in told else column.header in mapped or column.is_one_of(kind.beside, kind.objects)
         for column in columns
     )
-    missing = tuple(group[0] for group in kind.needs if not any(ours in found for ours in group))
+    there = {*found, *(preset.asked if preset else ())}
+    missing = tuple(group[0] for group in kind.needs if not any(ours in there for ours in group))
     said = list(_told_by_cells(kind, found, columns))
-    return Match(kind, found, asked, [*told, *said], points + TELLING * len(said), missing)
+    return Match(kind, found, asked, [*told, *said], points + TELLING * len(said), missing, preset)
 
 
 def _told_by_cells(kind: Kind, found: dict[str, Seen], columns: list[Seen]) -> Iterator[Seen]:

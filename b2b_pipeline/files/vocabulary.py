@@ -1,11 +1,11 @@
 """The words of exports: how people's tools head the columns of each kind of file, in the big vendors' languages.
 
 `words/<kind>.yaml` has them for each kind of file that feeds a table, `words/others.yaml` for what feeds none, and
-`words/parts.yaml` what decides parts of a proposal. A phrase stands for itself whatever its case, accents, blanks and
-punctuation; what a header has in parentheses, its unit and its object (`Deal - `) are left out by the reader, and the
-first phrase that a file has wins. They are those of the exports of Google Ads, Meta Ads Manager, LinkedIn, Microsoft
-Advertising, HubSpot, Salesforce, Pipedrive, Zoho, Dynamics, Mailchimp, Klaviyo and other e-mail tools as documented, or
-published by their users, in 2026.
+`words/parts.yaml` what decides parts of a proposal; `words/presets.yaml` knows exports by their headers. A phrase
+stands for itself whatever its case, accents, blanks and punctuation; what a header has in parentheses, its unit and its
+object (`Deal - `) are left out by the reader, and the first phrase that a file has wins. They are those of the exports
+of Google Ads, Meta Ads Manager, LinkedIn, Microsoft Advertising, HubSpot, Salesforce, Pipedrive, Zoho, Dynamics,
+Mailchimp, Klaviyo and other e-mail tools as documented, or published by their users, in 2026.
 """
 
 from __future__ import annotations
@@ -62,6 +62,51 @@ class Kind:
     columns: dict[str, Wanted]
 
 
+@dataclass(frozen=True)
+class Preset:
+    """An export that is known by its `headers`: two at least, and more than another has.
+
+    source: where they are from, and when. account, channel, captured: what all rows are of. asked: what of ours no
+    column says. apart: headers that tell rows of one campaign and day apart. rows, wanted: the header of the column
+    that only rows fill, and its words of those that count. remark: what else can be made of it.
+    """
+
+    name: str
+    table: str
+    headers: tuple[str, ...]
+    source: str
+    account: str | None
+    channel: str | None
+    captured: str | None
+    asked: tuple[str, ...]
+    apart: tuple[str, ...]
+    rows: str | None
+    wanted: tuple[str, ...]
+    remark: str | None
+
+
+@cache
+def presets() -> tuple[Preset, ...]:
+    """The exports that are known by their headers."""
+    return tuple(
+        Preset(
+            name=given["name"],
+            table=given["table"],
+            headers=phrases(given["headers"]),
+            source=given["source"].strip(),
+            account=given.get("account"),
+            channel=given.get("channel"),
+            captured=given.get("captured"),
+            asked=tuple(given.get("asked", ())),
+            apart=phrases(given.get("apart", "")),
+            rows=plain(given["rows"]["column"]) if "rows" in given else None,
+            wanted=tuple(given.get("rows", {}).get("values", ())),
+            remark=given.get("remark"),
+        )
+        for given in _yaml("presets")
+    )
+
+
 @cache
 def tables() -> dict[str, Kind]:
     """The kinds of files that feed a table."""
@@ -80,8 +125,12 @@ def others() -> dict[str, Kind]:
 
 
 def _read(name: str) -> dict[str, Any]:
+    return dict(_yaml(name))
+
+
+def _yaml(name: str) -> Any:
     written = resources("b2b_pipeline.files").joinpath("words", f"{name}.yaml").read_text(encoding="utf-8")
-    return dict(yaml.safe_load(written))
+    return yaml.safe_load(written)
 
 
 def _kind(name: str, given: dict[str, Any], table: str | None = None) -> Kind:
