@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -105,7 +105,13 @@ def export(world: World, path: Path, first: date, zone: ZoneInfo) -> None:
                     at = datetime.fromtimestamp(each["event_timestamp"] / 1e6, zone)
                     by_day[at.date()].append({**each, "event_date": f"{at:%Y%m%d}"})
     days = [first + timedelta(days=n) for n in range((today - first).days)]
-    tables = {f"events_{day:%Y%m%d}": by_day[day] for day in days}
+    of_app = {
+        day: event("screen_view", datetime.combine(day, time(12), zone), "app") for day in days
+    }  # not of the site
+    tables = {
+        f"events_{day:%Y%m%d}": [*by_day[day], {**of_app[day], "event_date": f"{day:%Y%m%d}", "platform": "ANDROID"}]
+        for day in days
+    }
     write(path, {**tables, f"events_intraday_{today:%Y%m%d}": by_day[today]}, now)
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"drop table if exists {DATASET}.events_intraday_{today - timedelta(days=1):%Y%m%d}")

@@ -52,10 +52,8 @@ def forms(dialect: str, dataset: str, tables: Tables, since: int, until: int, na
     events = _events(dialect, dataset, tables)
     found = _sessions(events, ())
     theirs = and_(events.c.visitor == found.c.visitor, events.c.session == found.c.session)
-    nth = func.row_number().over(
-        partition_by=[events.c.visitor, events.c.session, events.c.at],
-        order_by=[*_in_order(events), events.c.form_id],
-    )
+    several = [events.c.visitor, events.c.session, *_in_order(events), events.c.form_id]
+    nth = func.row_number().over(partition_by=events.c.at, order_by=several)
     of_form = (events.c.at, events.c.form_id, events.c.form_name, events.c.location.label("page"), nth.label("nth"))
     sent = and_(events.c.name.in_(names), events.c.at >= since, events.c.at < until)
     return select(*of_form, found).select_from(events.outerjoin(found, theirs)).where(sent)
@@ -64,7 +62,7 @@ def forms(dialect: str, dataset: str, tables: Tables, since: int, until: int, na
 def counts(dataset: str, tables: Collection[str], copied: str) -> Select[Any]:
     """Of each table its name, how many events it has, and how many of them are nobody's; when it was copied, if that
     is told."""
-    asked = [
+    asked: list[Select[Any]] = [
         select(
             literal_column(f"'{name}'").label("name"),
             func.count().label("events"),

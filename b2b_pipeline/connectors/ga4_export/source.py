@@ -289,7 +289,7 @@ def accounts(client: Export, config: Config) -> Accounts:
 
 def probe(client: Export, config: Config) -> list[Finding]:
     """Of each dataset the newest daily table, and what is known of it; what a copy does not say."""
-    found = []
+    found = list[Finding]()
     for account in accounts(client, config).read:
         try:
             found += _findings(client, account.id)
