@@ -199,6 +199,7 @@ SOURCE = Source(
         Stream(
             "form", "changes", "Forms that were sent, with the visit in which they were.", read_forms,
             day="updated_at", policy=_RECEIVED, page_size=5000, personal=("email",), feeds={"form_event": forms},
+            states={"form_event": lambda config: ("session_id",)},
         ),
         Stream(
             "product", "changes", "Events of users in the product, as its server tells them.", read_product,

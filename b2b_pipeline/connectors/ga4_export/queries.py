@@ -62,12 +62,12 @@ def forms(dialect: str, dataset: str, tables: Tables, since: int, until: int, na
 def counts(dataset: str, tables: Collection[str], copied: str) -> Select[Any]:
     """Of each table its name, how many events it has, and how many of them are nobody's; when it was copied, if that
     is told."""
-    asked: list[Select[Any]] = [
+    asked: list[Any] = [
         select(
             literal_column(f"'{name}'").label("name"),
             func.count().label("events"),
             (func.count() - func.count(literal_column("user_pseudo_id"))).label("nobodys"),
-            (func.max(literal_column(copied)) if copied else null()).label("copied"),
+            literal_column(f"max({copied})" if copied else "null").label("copied"),
         ).select_from(_table(dataset, name))
         for name in tables
     ]

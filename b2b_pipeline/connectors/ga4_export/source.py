@@ -335,6 +335,7 @@ SOURCE = Source(
             "form", "report", "Forms that were sent, with the visit in which they were.",
             _report(_forms, _form, "submitted_at"), day="submitted_at", policy=_DAILY, page_size=5000,
             personal=("id", "visit.session_id"), feeds={"form_event": forms}, by_name=True,
+            states={"form_event": lambda config: ("session_id",)},
         ),
     ),
     connect=connect,
