@@ -49,7 +49,7 @@ HINTS = {
     "survey_response.csat": "no survey gives a satisfaction: read one with a rating (typeform)",
     "support_ticket.csat": "nothing gives ratings of support: switch on a help desk that has them",
     "web_behaviour_daily.dead_clicks": "nothing records how visitors fare on the site: switch clarity on",
-    "web_session": "nothing gives visits one by one: run `b2b collect`, and switch collector on",
+    "web_session": "nothing gives visits one by one: switch ga4_export on, or collector with `b2b collect`",
     "form_event.session_id": "nothing tells in which visits forms were sent: read the stream form of collector, or of "
     "ga4_export",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",

@@ -318,7 +318,7 @@ def _findings(client: Export, dataset: str) -> Iterator[Finding]:
         yield Finding(True, f"{dataset} is a copy that does not say of when: no day of it is whole", fix, warning=True)
 
 
-_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=7)
 
 SOURCE = Source(
     name="ga4_export",
