@@ -9,14 +9,18 @@ from typing import Any
 import duckdb
 import pytest
 import time_machine
+from google.auth.exceptions import DefaultCredentialsError
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Finding, MappingContext, Page, Record, Window
 from b2b_pipeline.connectors.configured import complaints
 from b2b_pipeline.connectors.ga4_export import queries
 from b2b_pipeline.connectors.ga4_export.source import SOURCE
+from b2b_pipeline.connectors.warehouse.asking import asking
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, ConfigError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import metadata
 from b2b_pipeline_tests.support.ga4_export import COLUMNS, DATASET, Event, event, write
@@ -374,6 +378,51 @@ def test_visits_of_two_sources_are_refused_unless_they_are_of_different_sites(
 
 
 # -- as BigQuery is asked
+
+
+class DatabaseError(Exception):
+    """As that of google.cloud.bigquery.dbapi, which holds the client's."""
+
+
+class Refused(Exception):
+    """As an error of BigQuery's client (google.api_core.exceptions), which has a code."""
+
+    __module__ = "google.api_core.exceptions"
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__("of analytics_123456789, as me@our.example")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (DefaultCredentialsError("no file /home/me/key.json"), AuthError),
+        (Refused(401), AuthError),
+        (Refused(403), PermanentError),
+        (Refused(404), PermanentError),
+        (Refused(429), TransientError),
+        (Refused(503), TransientError),
+        (DBAPIError("select", None, DatabaseError(Refused(503))), TransientError),  # type: ignore[arg-type]
+        (DBAPIError("select", None, DatabaseError(Refused(400))), PermanentError),  # type: ignore[arg-type]
+        (DBAPIError("select", None, DatabaseError("me@our.example")), PermanentError),  # type: ignore[arg-type]
+        (ConfigError("ours"), ConfigError),
+    ],
+)
+def test_what_bigquery_says_becomes_an_error_that_does_not_repeat_it(error: Exception, means: type[Exception]) -> None:
+    with pytest.raises(means) as found, asking(create_engine("duckdb://"), "the export"):
+        raise error
+    assert "me" not in str(found.value).split()
+    assert "example" not in str(found.value)
+    assert "key.json" not in str(found.value)
+
+
+def test_a_key_of_bigquery_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sqlalchemy_bigquery")
+    monkeypatch.setenv("GA4_EXPORT_URL", "bigquery://our-project")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+    with pytest.raises(AuthError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        SOURCE.accounts(SOURCE.connect(config()), config())
 
 
 @pytest.mark.parametrize("asked", ["visits", "forms"])

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from google.auth.exceptions import GoogleAuthError
 from sqlalchemy import Connection, Engine, Executable, NullPool, create_engine, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from b2b_pipeline.configuration.settings import secret
-from b2b_pipeline.errors import ConfigError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, PipelineError, TransientError
 
 PAGE = 5_000  # rows at once
 DRIVERS = "sqlalchemy-bigquery for BigQuery, snowflake-sqlalchemy for Snowflake"
@@ -21,7 +22,8 @@ DRIVERS = "sqlalchemy-bigquery for BigQuery, snowflake-sqlalchemy for Snowflake"
 def reached(variable: str) -> Engine:
     """By the SQLAlchemy URL in a variable of the environment. Nothing can be written through it to DuckDB, PostgreSQL.
 
-    Raises AuthError when the URL is not set, ConfigError when it is none, or its driver is not installed.
+    Raises AuthError when the URL, or a key of BigQuery, is not there, ConfigError when the URL is none or its driver
+    not installed.
     """
     given = secret(variable)
     try:
@@ -38,6 +40,8 @@ def reached(variable: str) -> Engine:
         raise ConfigError(
             f"{variable} is not a SQLAlchemy URL such as postgresql+psycopg://user@host/database"
         ) from None
+    except GoogleAuthError as error:  # BigQuery's driver looks for a key at once
+        raise _meant(error, variable) from None
 
 
 @contextmanager
@@ -46,12 +50,35 @@ def asking(engine: Engine, label: str) -> Iterator[Connection]:
     try:
         with engine.connect() as connection:
             yield connection
-    except OperationalError:
+    except (OperationalError, OSError):
         raise TransientError(f"{label}: the warehouse cannot be reached, or broke off") from None
     except DBAPIError as error:
-        raise PermanentError(f"{label}: the warehouse refuses a query ({type(error.orig).__name__})") from None
+        told = next((each for each in getattr(error.orig, "args", ()) if _is_of_google(each)), None)
+        raise (
+            _meant(told, label)
+            if told
+            else PermanentError(f"{label}: the warehouse refuses a query ({type(error.orig).__name__})")
+        ) from None
     except SQLAlchemyError as error:
         raise PermanentError(f"{label}: the warehouse cannot be asked ({type(error).__name__})") from None
+    except Exception as error:  # BigQuery's driver lets the errors of its client through as they are
+        if not _is_of_google(error):
+            raise
+        raise _meant(error, label) from None
+
+
+def _is_of_google(error: object) -> bool:
+    return isinstance(error, Exception) and type(error).__module__.startswith("google.")
+
+
+def _meant(error: Exception, label: str) -> PipelineError:
+    """What an error of BigQuery's client means: who is not let in, what may pass, or what it refuses."""
+    name, code = type(error).__name__, getattr(error, "code", None)
+    if isinstance(error, GoogleAuthError) or code == 401:
+        return AuthError(f"{label}: Google does not take the credentials ({name}): see GOOGLE_APPLICATION_CREDENTIALS")
+    if code is None or code == 429 or code >= 500:
+        return TransientError(f"{label}: BigQuery cannot be reached, or broke off ({name})")
+    return PermanentError(f"{label}: BigQuery refuses ({name}): see the roles of the user in dataset and project")
 
 
 def answers(engine: Engine, label: str, query: Executable) -> Iterator[Sequence[Any]]:
