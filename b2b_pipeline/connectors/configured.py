@@ -44,3 +44,17 @@ def complaints(config: Config) -> Iterator[Complaint]:
         on, every = SOURCES[record].switched_on(config), SOURCES[record].streams
         if len(on) < len(every) and not any("opportunity" in stream.feeds for stream in on):
             yield ("system_of_record",), f"no stream of {record} under `streams` gives opportunities"
+    yield from _told_twice(config)
+
+
+def _told_twice(config: Config) -> Iterator[Complaint]:
+    """Sources of the same visits: each of one site would count twice."""
+    known = [name for name in config.sources if name in SOURCES]
+    of_visits = [
+        name for name in known if any("web_session" in stream.feeds for stream in SOURCES[name].switched_on(config))
+    ]
+    if len(of_visits) > 1 and not any(config.sources[name].options.get("other_sites") == "yes" for name in of_visits):
+        why = (
+            f"{' and '.join(of_visits)} tell of visits, and those to one site would count twice: leave one of them out"
+        )
+        yield ("sources", of_visits[-1]), f'{why}, or say `options: {{other_sites: "yes"}}` where their sites differ'

@@ -23,6 +23,7 @@ from b2b_pipeline.warehouse.tables import metadata
 
 # The column whose words are facts: which ones a file states is seen in its rows.
 WORDS = {"stage_event": "to_stage", "email_event": "event_type", "cost_ledger": "category"}
+SELDOM = {"form_event": {"session_id"}}  # facts that a stream states only where it says so itself
 OF_ONE_SOURCE = "opportunity"  # of which the system of record's rows count alone
 HINTS = {
     "opportunity.won": "nothing says which deals are won: map won_date or is_won, or list the won stages",
@@ -48,7 +49,9 @@ HINTS = {
     "survey_response.csat": "no survey gives a satisfaction: read one with a rating (typeform)",
     "support_ticket.csat": "nothing gives ratings of support: switch on a help desk that has them",
     "web_behaviour_daily.dead_clicks": "nothing records how visitors fare on the site: switch clarity on",
-    "web_session": "nothing gives visits one by one: run `b2b collect`, and switch collector on",
+    "web_session": "nothing gives visits one by one: switch ga4_export on, or collector with `b2b collect`",
+    "form_event.session_id": "nothing tells in which visits forms were sent: read the stream form of collector, or of "
+    "ga4_export",
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
     "pr_mention.estimated_reach": "nothing gives the reach of mentions: map estimated_reach",
     "community_daily.members": "nothing gives the members of a community: switch discourse on",
@@ -124,6 +127,8 @@ def _states(feed: Feed, need: Need, config: Config) -> bool:
     level, stated = SOURCES[feed.source].stream(feed.stream).level, _stated(feed, need, config)
     if level in need.facts:
         return True
+    if stated is None and SELDOM.get(need.table, set()).issuperset(need.facts):
+        return False
     if stated is None:
         return not level or not set(metadata.tables[need.table].info["allowed"]["level"]).issuperset(need.facts)
     return not stated.isdisjoint(need.facts)

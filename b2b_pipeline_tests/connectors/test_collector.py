@@ -14,6 +14,7 @@ import time_machine
 from sqlalchemy import select
 
 from b2b_pipeline.configuration.config import Config
+from b2b_pipeline.connectors import site_visits
 from b2b_pipeline.connectors.base import Account, MappingContext, Page, Record, Window
 from b2b_pipeline.connectors.collector import rows
 from b2b_pipeline.connectors.collector.source import SOURCE, classify, connect, probe
@@ -86,7 +87,7 @@ def standing(records: list[Record]) -> list[dict[str, Any]]:
             newest[record["session_id"]] = record
     kept = [record for record in newest.values() if not record["is_deleted"]]
     context = MappingContext(config(), "collector", "visit", SITE)
-    found = enforce(web_session, rows.sessions(flattened(kept), context)) if kept else None
+    found = enforce(web_session, site_visits.sessions(flattened(kept), context)) if kept else None
     assert found is None or found.rejects.empty
     listed = found.rows.astype(object).to_dict("records") if found else []
     return sorted(listed, key=lambda row: (row["started_at"], row["session_id"]))
@@ -251,7 +252,9 @@ def test_a_form_has_its_visit_and_its_person_and_the_visit_has_them_too(site: Si
 
 def forms(site: Site) -> list[dict[str, Any]]:
     records = told(site, "form", NOON - HOUR, NOON + HOUR)
-    found = enforce(form_event, rows.forms(flattened(records), MappingContext(config(), "collector", "form", SITE)))
+    found = enforce(
+        form_event, site_visits.forms(flattened(records), MappingContext(config(), "collector", "form", SITE))
+    )
     assert found.rejects.empty
     return found.rows.astype(object).where(found.rows.notna(), None).to_dict("records")
 

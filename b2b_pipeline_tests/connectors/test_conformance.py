@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -19,18 +20,20 @@ from b2b_pipeline.connectors.salesforce.source import OBJECTS
 from b2b_pipeline.errors import ConfigError
 from b2b_pipeline.testing.conformance import Conformance
 from b2b_pipeline.testing.contract import contract_of
+from b2b_pipeline_tests.support.ga4_export import export
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox.generate import make_world
+from b2b_sandbox.world import World
 
 UNTIL = date(2026, 6, 15)
 EVERY_STREAM = {name: {"streams": [stream.name for stream in source.streams]} for name, source in SOURCES.items()}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = make_world(tmp_path_factory.mktemp("world") / "world", until=UNTIL, days=30, leads=120)
     with served(world), time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
-        yield  # at the world's clock: what vendors forget after some time is still there
+        yield world  # at the world's clock: what vendors forget after some time is still there
 
 
 class OverTheSandbox(Conformance):
@@ -172,6 +175,21 @@ class TestClarity(OverTheSandbox):
     def at_night(self) -> Iterator[None]:
         """Of other times than the night after a day it tells nothing."""
         with time_machine.travel(datetime(2026, 6, 15, 2, tzinfo=UTC)):
+            yield
+
+
+class TestGa4Export(OverTheSandbox):
+    """Over a copy in a DuckDB file, of what Google would have exported."""
+
+    source = SOURCES["ga4_export"]
+    settings: ClassVar[dict[str, Any]] = {"streams": ["visit", "form"], "options": {"key_events": "form_submit"}}
+
+    @pytest.fixture(autouse=True, scope="class")
+    def copied(self, sandbox: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        path = tmp_path_factory.mktemp("export") / "copy.duckdb"
+        export(sandbox, path, UNTIL - timedelta(days=16), ZoneInfo("Asia/Tokyo"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GA4_EXPORT_URL", f"duckdb:///{path}")
             yield
 
 

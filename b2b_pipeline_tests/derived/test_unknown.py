@@ -281,6 +281,23 @@ def test_what_a_stream_tells_only_with_another_one_is_not_told_without_it(left_o
     assert {need.facts[0] for need in needs if facts.why_not(need)} == missing
 
 
+@pytest.mark.parametrize(
+    ("sources", "is_told"),
+    [
+        ({"collector": {"streams": ["visit"]}, "hubspot": {}}, False),
+        ({"ga4_export": {}, "hubspot": {}}, False),
+        ({"collector": {}, "hubspot": {}}, True),
+        ({"ga4_export": {"streams": ["visit", "form"]}}, True),
+    ],
+)
+def test_forms_in_visits_are_unknown_where_only_others_tell_of_forms(sources: dict[str, Any], is_told: bool) -> None:
+    given = {"start_date": "2026-01-01", "system_of_record": "files", "sources": sources}
+    facts = Facts(Unasked(), Config.model_validate(given))  # type: ignore[arg-type]
+    why = facts.why_not(Need("form_event", ("session_id",)))
+    assert why.startswith("nothing tells in which visits forms were sent") != is_told
+    assert bool(why) != is_told
+
+
 def test_stages_of_deals_are_no_stages_of_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deals = WON_ALONE + f"        stages: {{sql: {{from: Talks, {DAY}}}}}\n"
     stages = f"""

@@ -38,7 +38,8 @@ OWNERS = {
 
 
 EVERY = "{streams: [campaign_daily, account_daily, campaign, lead]}"  # some are read only where they are named
-OPTIONS = {"linkedin_ads": EVERY, "meta_ads": EVERY}
+EXPORT = "{streams: [visit, form], options: {other_sites: 'yes'}}"
+OPTIONS = {"linkedin_ads": EVERY, "meta_ads": EVERY, "ga4_export": EXPORT}
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from b2b_pipeline.connectors.base import (
 from b2b_pipeline.connectors.collector import rows, visits
 from b2b_pipeline.connectors.http import Outcome, Session, Wait, by_status, json_or_none, place
 from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.site_visits import forms, sessions
 from b2b_pipeline.errors import TransientError
 
 SITE = "site"
@@ -193,11 +194,12 @@ SOURCE = Source(
         Stream(
             "visit", "changes", "Visits to the site, made of the events of each visitor who consented.", read_visits,
             day="updated_at", policy=_RECEIVED, page_size=5000, personal=("email",),
-            feeds={"web_session": rows.sessions},
+            feeds={"web_session": sessions},
         ),
         Stream(
             "form", "changes", "Forms that were sent, with the visit in which they were.", read_forms,
-            day="updated_at", policy=_RECEIVED, page_size=5000, personal=("email",), feeds={"form_event": rows.forms},
+            day="updated_at", policy=_RECEIVED, page_size=5000, personal=("email",), feeds={"form_event": forms},
+            states={"form_event": lambda config: ("session_id",)},
         ),
         Stream(
             "product", "changes", "Events of users in the product, as its server tells them.", read_product,

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from b2b_pipeline.connectors.base import Record
+from b2b_pipeline.connectors.site_visits import same_site
 
 PAUSE = timedelta(minutes=30)  # without any event, after which a new visit begins
 LATE, EARLY = timedelta(days=1), timedelta(minutes=5)  # of a client's clock against ours, to be believed
@@ -92,7 +93,7 @@ class Visitor:
         """Whether what led there is the site itself, or another one of ours."""
         referrer: str = event.get("referrer") or ""
         hosts = filter(None, (*self._own, event.get("host")))
-        return bool(referrer) and any(_same_site(referrer, host) for host in hosts)
+        return bool(referrer) and any(same_site(referrer, host) for host in hosts)
 
     def records(self, since: datetime) -> Iterator[tuple[Record, list[Event]]]:
         """What is to be told of the visits that an event received from `since` on may have changed, with the forms."""
@@ -140,12 +141,6 @@ def _parted(events: Sequence[Event], is_new: Any) -> Iterator[list[Event]]:
         part.append(event)
     if part:
         yield part
-
-
-def _same_site(one: str, other: str) -> bool:
-    """www.example.com, example.com and shop.example.com."""
-    one, other = one.removeprefix("www."), other.removeprefix("www.")
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
 
 
 def by_visitor(events: Iterable[Event]) -> dict[str, list[Event]]:

@@ -7,7 +7,7 @@ rolled up into "(other)", that a metric is withheld from this user, or that some
 several days together, each is asked for alone. Of days before the property was made nothing is known. Google estimates
 sessions and users (HyperLogLog++), so that those of all sources are not those of the property to the last one; page
 views are counted, and are held against each other. Roll-up properties and subproperties hold the visits of others, and
-are read only where `accounts` names them.
+are read only where `accounts` names them. Visits one by one are in the export to BigQuery, which `ga4_export` reads.
 Facts from the discovery documents of the Data API v1beta (revision 20261006) and the Admin API v1beta (20261102),
 https://developers.google.com/analytics/devguides/reporting/data/v1, https://support.google.com/analytics/answer/11198161
 and https://developers.google.com/analytics/blog/2022/hll, read 2026-12-01; how quotas are worded from public connectors

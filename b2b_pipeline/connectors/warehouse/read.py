@@ -8,13 +8,12 @@ stamps, which may be older by as much as the loader lagged.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,23 +26,18 @@ from sqlalchemy import (
     Engine,
     FromClause,
     MetaData,
-    NullPool,
     Select,
     Table,
     Text,
     and_,
     cast,
-    create_engine,
     func,
     inspect,
     or_,
     select,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.configuration.settings import secret
 from b2b_pipeline.connectors.base import (
     MERGED,
     Account,
@@ -57,10 +51,10 @@ from b2b_pipeline.connectors.base import (
     choose,
 )
 from b2b_pipeline.connectors.sweep import sweep
+from b2b_pipeline.connectors.warehouse.asking import answers, asking, batches, names, reached
 from b2b_pipeline.connectors.warehouse.presets import Preset, Rows, StreamTable, plain, presets
-from b2b_pipeline.errors import ConfigError, PermanentError, PipelineError, TransientError
+from b2b_pipeline.errors import ConfigError, PipelineError, TransientError
 
-PAGE = 5_000  # rows at once
 OVERLAP = timedelta(days=3)  # the stamp of a row may be that of the beginning of its load, which may be long
 QUIET = timedelta(days=7)  # after which nobody knows whether nothing changes in a table, or nothing loads it
 RESTATED = 90  # days of reports that are read again each time: it costs the vendor nothing
@@ -109,12 +103,12 @@ class Client:
         """The table, or view, of that name in any spelling. Raises ConfigError where there is none."""
         if name not in self.tables:
             with self.asking() as connection:
-                there = inspect(connection)
-                every = [*there.get_table_names(self.schema), *there.get_view_names(self.schema)]
+                every = names(connection, self.schema)
                 real = next((each for each in every if plain(each) == plain(name)), None)
                 if real is None:
                     raise ConfigError(f"{self.label}: there is no table {name}: let {self.preset.loader} load it")
-                columns = [Column(each["name"], each["type"]) for each in there.get_columns(real, self.schema)]
+                found = inspect(connection).get_columns(real, self.schema)
+                columns = [Column(each["name"], each["type"]) for each in found]
             self.tables[name] = Table(real, MetaData(), *columns, schema=self.schema)
         return self.tables[name]
 
@@ -130,22 +124,11 @@ class Client:
             )
         return found
 
-    @contextmanager
-    def asking(self) -> Iterator[Connection]:
-        """A connection. What the database says is not repeated: it may quote what is in it."""
-        try:
-            with self.engine.connect() as connection:
-                yield connection
-        except OperationalError:
-            raise TransientError(f"{self.label}: the warehouse cannot be reached, or broke off") from None
-        except DBAPIError as error:
-            raise PermanentError(f"{self.label}: the warehouse refuses a query ({type(error.orig).__name__})") from None
-        except SQLAlchemyError as error:
-            raise PermanentError(f"{self.label}: the warehouse cannot be asked ({type(error).__name__})") from None
+    def asking(self) -> AbstractContextManager[Connection]:
+        return asking(self.engine, self.label)
 
     def rows(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
-        with self.asking() as connection:
-            yield from connection.execution_options(yield_per=PAGE).execute(query)
+        return answers(self.engine, self.label, query)
 
     def written_last(self, name: str) -> datetime | None:
         """When the loader last wrote a row of a table, in a load that came to its end where it tells that."""
@@ -199,25 +182,7 @@ def _connect(source: Source, preset: Preset, config: Config) -> Client:
     """Raises AuthError when the URL is not set, ConfigError when it is none, or its driver is not installed."""
     landed = config.sources[source.name].warehouse
     assert landed is not None
-    given = secret(landed.url)
-    try:
-        url = make_url(given)
-        options: dict[str, Any] = {}
-        if url.get_backend_name() == "duckdb":
-            options = {"read_only": True}
-        if url.get_backend_name() == "postgresql":
-            options = {"options": "-c default_transaction_read_only=on -c timezone=UTC"}
-        engine = create_engine(url, poolclass=NullPool, connect_args=options)
-    except (NoSuchModuleError, ImportError):
-        raise ConfigError(
-            f"{landed.url}: the driver of its warehouse is not installed: pip install sqlalchemy-bigquery, or "
-            "snowflake-sqlalchemy"
-        ) from None
-    except ArgumentError:
-        raise ConfigError(
-            f"{landed.url} is not a SQLAlchemy URL such as postgresql+psycopg://user@host/database"
-        ) from None
-    return Client(source, preset, engine, landed.in_schema, config)
+    return Client(source, preset, reached(landed.url), landed.in_schema, config)
 
 
 def _accounts(client: Client, config: Config) -> Accounts:
@@ -294,7 +259,7 @@ def _fetch(stream: Stream, client: Client, account: Account, window: Window) -> 
     if layout.keys:
         query = query.group_by(*(there[path] for path in layout.keys))
     yield Page([], f"{client.preset.loader} {laid.table.description}", doubts)
-    for batch in _batches(client.rows(query)):
+    for batch in batches(client.rows(query)):
         records = [_record(client.preset, there, row) for row in batch]
         for record, row in zip(records, batch, strict=True):
             for (path, _), is_gone in zip(marks, row[len(there) :], strict=False):
@@ -349,7 +314,7 @@ def _has_run(client: Client, last: datetime | None, until: datetime) -> None:
 def _present(client: Client) -> Iterator[Page]:
     def ids(table: str, name: str) -> Iterator[list[str]]:
         rows = client.table(table)
-        for batch in _batches(client.rows(select(client.needed(rows, name)).where(*client.newest(rows)))):
+        for batch in batches(client.rows(select(client.needed(rows, name)).where(*client.newest(rows)))):
             yield [str(row[0]) for row in batch]
 
     return sweep([(each.object, partial(ids, each.table, each.id)) for each in client.preset.present])
@@ -474,12 +439,6 @@ def _number(cell: Any) -> str:
     """Numbers without what a database adds to them: 100 of 100.000000."""
     said = format(cell, "f") if isinstance(cell, Decimal | float) else str(cell)
     return said.rstrip("0").rstrip(".") if isinstance(cell, Decimal | float) and "." in said else said
-
-
-def _batches(rows: Iterable[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:
-    rest = iter(rows)
-    while batch := list(islice(rest, PAGE)):
-        yield batch
 
 
 def _put(record: Record, path: str, value: Any) -> None:

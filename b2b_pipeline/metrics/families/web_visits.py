@@ -48,7 +48,7 @@ FAMILY = Family(
         _of_visits("visit_seconds", "seconds of attention in visits", web_session.c.engaged_seconds),
         Measure(
             "visit_form_submissions", "forms that were sent in visits",
-            (Leg(VISIT_FORMS, form_event.c.date_day, one(), needs=(*_NEEDS, Need("form_event"))),),
+            (Leg(VISIT_FORMS, form_event.c.date_day, one(), needs=(*_NEEDS, Need("form_event", ("session_id",)))),),
         ),
     ),
     metrics=(
