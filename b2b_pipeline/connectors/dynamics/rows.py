@@ -28,6 +28,8 @@ from b2b_pipeline.connectors.columns import (
     record_links,
     require,
     stage_entries,
+    status_at_creation,
+    status_changes,
     touches_of_fields,
     utc,
 )
@@ -46,6 +48,7 @@ OF_ACCOUNT = {"industry": "industrycode", "country": "address1_country", "segmen
 OF_DEAL = {"opp_type": "", "owner": "_ownerid_value", "product": "", "region": "", "campaign_id": "_campaignid_value"}
 WON, CLOSED = {0: False, 1: True, 2: False}, {0: False, 1: True, 2: True}  # by statecode: open, won, lost
 QUALIFIED = 1  # statecode of a lead
+CREATED = 1  # operation of the audit log
 _key = partial(record_key, "dynamics")
 
 
@@ -71,13 +74,25 @@ def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per lead that was qualified. One of which nothing was made was qualified nobody knows when: its row is
-    refused, and the numbers that lack it say so."""
+    refused, and the numbers that lack it say so. And one per lead in the stage of its status at its creation, which
+    without the audit log is not known."""
     require(records, "statecode")
     at, is_qualified = _qualified_at(records), column(records, "statecode").eq(QUALIFIED)
     at = at.where(at.notna() | ~is_qualified, "qualified, and nothing was made of it")
     ids, updated = records["leadid"], records["modifiedon"]
     rows = stage_entries(records, context, ids, at, "sql", updated, object="lead", vendor_stage="Qualified")
-    return rows[at.notna()]
+    if not context.reads("lead_history"):
+        return rows[at.notna()]
+    made = status_at_creation(records, context, ids, records["createdon"], _word(records, "statuscode"))
+    return pd.concat([rows[at.notna()], made])
+
+
+def history(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """Each change of a lead's status into a stage. What the log has of its creation is of when the lead was created."""
+    ids, created, logged = (column(records, name) for name in ("lead.leadid", "lead.createdon", "createdon"))
+    at = logged.where(column(records, "operation").ne(CREATED), created)
+    changed = (column(records, "old"), column(records, "new"))
+    return status_changes(records, context, ids, created, at, *changed, column(records, "auditid"))
 
 
 def is_undated(lead: Mapping[str, Any]) -> bool:
