@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -273,18 +274,16 @@ def _status_of(audit: Record) -> Record | None:
 
 
 def _unknown(client: Dynamics, window: Window, known: Mapping[str, bool], is_on: bool) -> Iterator[tuple[str, str]]:
-    """The days of which the audit log may not have everything: it lacks leads that were created then, or those before.
-    A lead that was brought along from elsewhere says of another day that it was created."""
+    """The days of which the audit log may not have everything: those between two leads of which it lacks one. A lead
+    that was brought along from elsewhere says of another day that it was created."""
     when = _within("createdon", window.since, window.until - LATE, "overriddencreatedon eq null")
-    whole: dict[str, bool] = {}
-    for lead in client.records("leads", **when, **{"$select": "createdon", "$orderby": "createdon,leadid"}):
-        day = _day(client, lead)
-        whole[day] = whole.get(day, True) and known.get(lead["leadid"], False)
-    is_whole, last = next(iter(whole.values()), is_on), max(whole, default="")
-    for day in map(str, window.days()):
-        is_whole = whole.get(day, is_whole) and (is_on or day <= last)
-        if not is_whole:
-            yield day, "the audit log does not know the leads of then: auditing was off, or it is no longer kept"
+    leads = client.records("leads", **when, **{"$select": "createdon", "$orderby": "createdon,leadid"})
+    told = [(_day(client, lead), known.get(lead["leadid"], False)) for lead in leads]
+    days = [str(day) for day in window.days()]
+    ends = (days[0], told[0][1] if told else is_on), (days[-1], is_on)
+    for (since, before), (until, after) in pairwise([ends[0], *told, ends[1]]):
+        why = "the audit log does not know the leads of then: auditing was off, or it is no longer kept"
+        yield from ((day, why) for day in days if since <= day <= until and not (before and after))
 
 
 def _day(client: Dynamics, record: Record) -> str:
