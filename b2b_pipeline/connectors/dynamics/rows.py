@@ -74,25 +74,24 @@ def leads(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per lead that was qualified. One of which nothing was made was qualified nobody knows when: its row is
-    refused, and the numbers that lack it say so. And one per lead in the stage of its status at its creation, which
-    without the audit log is not known."""
+    refused, and the numbers that lack it say so."""
     require(records, "statecode")
     at, is_qualified = _qualified_at(records), column(records, "statecode").eq(QUALIFIED)
     at = at.where(at.notna() | ~is_qualified, "qualified, and nothing was made of it")
     ids, updated = records["leadid"], records["modifiedon"]
     rows = stage_entries(records, context, ids, at, "sql", updated, object="lead", vendor_stage="Qualified")
-    if not context.reads("lead_history"):
-        return rows[at.notna()]
-    made = status_at_creation(records, context, ids, records["createdon"], _word(records, "statuscode"))
-    return pd.concat([rows[at.notna()], made])
+    return rows[at.notna()]
 
 
 def history(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
-    """Each change of a lead's status into a stage. What the log has of its creation is of when the lead was created."""
-    ids, created, logged = (column(records, name) for name in ("lead.leadid", "lead.createdon", "createdon"))
-    at = logged.where(column(records, "operation").ne(CREATED), created)
-    changed = (column(records, "old"), column(records, "new"))
-    return status_changes(records, context, ids, created, at, *changed, column(records, "auditid"))
+    """Each change of a lead's status into a stage, and the stage of the status that it was created with: as the log has
+    it, or as its first change left it, or as it still is."""
+    names = ("lead.leadid", "lead.createdon", "lead.labels.statuscode", "createdon", "old", "new", "auditid")
+    lead, created, now, logged, old, new, audit = (column(records, name) for name in names)
+    was_created = column(records, "operation").eq(CREATED)
+    made = status_at_creation(records, context, lead, created, now.where(was_created & new.isna(), None))
+    at = logged.where(~was_created, created)  # the log has it a moment later
+    return pd.concat([made, status_changes(records, context, lead, created, at, old, new, audit)])
 
 
 def is_undated(lead: Mapping[str, Any]) -> bool:

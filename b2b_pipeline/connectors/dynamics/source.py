@@ -229,14 +229,14 @@ def read_leads(client: Dynamics, account: Account, window: Window) -> Iterator[P
 
 
 def read_history(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
-    """Which status leads were given, by the audit log. What else has changed of them is not kept: it may be about
-    people. What changed of leads that are gone is left out."""
+    """Which status leads were given, by the audit log; which were made, where it does not say with which. What else has
+    changed of them is not kept: it may be about people. What changed of leads that are gone is left out."""
     auditing = Auditing.of(client)
     when = _within("createdon", window.since, window.until, "objecttypecode eq 'lead'")
-    asked = {"$select": "auditid,createdon,operation,action,_objectid_value,changedata", "$orderby": "createdon"}
+    columns = "auditid,createdon,operation,action,_objectid_value,changedata"
     known: dict[str, bool] = {}
     doubts: dict[str, str] = {}
-    for page in client.pages("audits", **when, **asked):
+    for page in client.pages("audits", **when, **{"$select": columns, "$orderby": "createdon"}):
         changes = []
         for audit in page.records:
             try:
@@ -244,18 +244,21 @@ def read_history(client: Dynamics, account: Account, window: Window) -> Iterator
             except ValueError:
                 doubts[_day(client, audit)] = "the audit log does not say what has changed of a lead"
                 continue
-            if audit["operation"] == rows.CREATED:
-                known[audit["_objectid_value"]] = status is not None or not audit["changedata"]
-            changes += [(audit, status)] if status else []
-        leads = [audit["_objectid_value"] for audit, _ in changes]
-        made = {each["leadid"]: each for each in client.of_leads("leads", "leadid", leads, **{"$select": "createdon"})}
+            made = audit["operation"] == rows.CREATED
+            if made:
+                known[audit["_objectid_value"]] = bool(status) or not audit["changedata"]
+            if status or (made and not audit["changedata"]):
+                changes.append((audit, status or {}))
+        ids = [audit["_objectid_value"] for audit, _ in changes]
+        asked = {"$select": "createdon,statuscode"}
+        leads = {lead["leadid"]: lead for lead in client.of_leads("leads", "leadid", ids, **asked)}
         found = [
             {
                 "auditid": audit["auditid"], "createdon": audit["createdon"], "operation": audit["operation"],
-                "lead": made[audit["_objectid_value"]], "old": auditing.word(status["oldValue"]),
-                "new": auditing.word(status["newValue"]),
+                "lead": leads[audit["_objectid_value"]], "old": auditing.word(status.get("oldValue")),
+                "new": auditing.word(status.get("newValue")),
             }
-            for audit, status in changes if audit["_objectid_value"] in made
+            for audit, status in changes if audit["_objectid_value"] in leads
         ]  # fmt: skip
         yield Page(found, page.request)
     yield Page([], doubts=dict(_unknown(client, window, known, not auditing.off)) | doubts)
@@ -443,14 +446,6 @@ def _stream(name: str, table: Table, what: str, feeds: Mapping[str, Mapping_], *
     )  # fmt: skip
 
 
-def _stages(config: Config) -> Iterable[str]:
-    return config.stages.of("dynamics").values()
-
-
-def _is_read(stream: str, config: Config) -> bool:
-    return stream in {each.name for each in SOURCE.switched_on(config)}
-
-
 SOURCE = Source(
     name="dynamics",
     title="Dynamics 365 Sales",
@@ -464,16 +459,14 @@ SOURCE = Source(
                 "touchpoint": rows.touchpoints,
             },
             personal=PERSONAL, fetch=read_leads,
-            states={
-                "stage_event": lambda config: ("sql", *(_stages(config) if _is_read("lead_history", config) else ())),
-                "touchpoint": tells_channel("dynamics"),
-            },
+            states={"stage_event": lambda config: ("sql",), "touchpoint": tells_channel("dynamics")},
         ),
         Stream(
             "lead_history", "changes",
             "Changes of the status of leads, by the audit log. Days on which it does not know the leads are in doubt.",
             read_history, "createdon", WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=15)),
-            page_size=LISTED, feeds={"stage_event": rows.history}, states={"stage_event": _stages},
+            page_size=LISTED, feeds={"stage_event": rows.history},
+            states={"stage_event": lambda config: config.stages.of("dynamics").values()},
         ),
         _stream("contact", CONTACT, "Contacts: who is who, by e-mail and merge.",
                 {"identity_link": rows.contact_links}, personal=PERSONAL),
