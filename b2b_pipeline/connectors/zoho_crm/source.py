@@ -2,17 +2,20 @@
 
 Modules are read in the order of `Modified_Time`, which pages by token must keep: one that does not is refused. Of
 merges nobody is told, and of what was deleted there is only a list of ids: once a week all ids are listed, which tells
-both. The history of a deal's stages costs a call each. Whether a 429 is for too many calls at once or for those of the
-day is only told by the credits that are left, and these only once half of them are spent.
+both. The history of a deal's stages costs a call each. So does the timeline of a lead, which tells the status that it
+had: where it is refused, or begins after the lead was made, the days until then are in doubt. For how long Zoho keeps
+timelines, and whether it shows those of converted leads, is documented nowhere. Whether a 429 is for too many calls at
+once or for those of the day is only told by the credits that are left, and these only once half of them are spent.
 Facts from Zoho's OpenAPI files (GitHub zoho/crm-oas, v8.0), its SDK (PyPI zohocrmsdk8-0 7.0.0),
-https://www.zoho.com/crm/developer/docs/api/v8 and what public clients recorded of tokens, stages and errors, read
-2026-12-01. Where `page_token` goes on when records change meanwhile is documented nowhere.
+https://www.zoho.com/crm/developer/docs/api/v8 and what public clients recorded of tokens, stages, timelines and
+errors, read 2026-12-01. Where `page_token` goes on when records change meanwhile is documented nowhere.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -53,11 +56,11 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
-from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.rest import readable, wrong_stages
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.connectors.zoho_crm import rows
-from b2b_pipeline.errors import ConfigError, PipelineError, TransientError
+from b2b_pipeline.errors import ConfigError, PermanentError, PipelineError, TransientError
 
 API = "crm/v8"
 CENTRES = {  # data centre -> where its users log in, and where its API is
@@ -72,6 +75,8 @@ SCOPES = (
     "ZohoCRM.modules.leads.READ", "ZohoCRM.modules.contacts.READ", "ZohoCRM.modules.accounts.READ",
     "ZohoCRM.modules.deals.READ", "ZohoCRM.settings.fields.READ", "ZohoCRM.org.READ", "ZohoCRM.users.READ",
 )  # fmt: skip
+STATUS = "Lead_Status"
+AT_ONCE = timedelta(minutes=1)  # after its creation a lead's timeline begins
 CREDITS = "X-API-CREDITS-REMAINING"
 DENIED = {"OAUTH_SCOPE_MISMATCH", "NO_PERMISSION", "AUTHENTICATION_FAILURE"}
 
@@ -87,10 +92,12 @@ class Module:
     custom: Mapping[str, str] = field(default_factory=dict)
 
     def asks(self, config: Config) -> list[str]:
-        clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "Leads" else ()
-        named = {**self.custom, **config.sources["zoho_crm"].fields}
-        own = [named.get(name, "") for name in (*self.custom, *clicks)]
-        own += dimension_fields(config, "zoho_crm", self.object).values()
+        own: list[str] = []
+        if self.custom:
+            clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "Leads" else ()
+            named = {**self.custom, **config.sources["zoho_crm"].fields}
+            own += (named.get(name, "") for name in (*self.custom, *clicks))
+            own += dimension_fields(config, "zoho_crm", self.object).values()
         return [*dict.fromkeys(["id", *self.fields.split(), "Created_Time", "Modified_Time", *filter(None, own)])]
 
 
@@ -99,6 +106,7 @@ LEADS = Module(
     "Email Secondary_Email Lead_Status Lead_Source Converted__s Converted_Date_Time Converted_Contact.id"
     " Converted_Account.id Converted_Deal.id", rows.OF_LEAD,
 )  # fmt: skip
+HISTORY = Module("Leads", "lead", STATUS)
 CONTACTS = Module("Contacts", "contact", "Email Secondary_Email")
 ACCOUNTS = Module("Accounts", "account", "Account_Name Website", rows.OF_ACCOUNT)
 DEALS = Module(
@@ -129,16 +137,16 @@ class Zoho:
         found = (path for path in module.asks(self.config) if path in known or path.removesuffix(".id") in known)
         return ",".join(path.removesuffix(".id") for path in found)
 
-    def pages(self, path: str, since: datetime | None = None, **query: Any) -> Iterator[Page]:
+    def pages(self, path: str, since: datetime | None = None, member: str = "data", **query: Any) -> Iterator[Page]:
         """Every page. Raises TransientError for one that does not say whether another one follows, or which."""
         headers = {"If-Modified-Since": f"{since:%Y-%m-%dT%H:%M:%S+00:00}"} if since else {}
 
         def ask(token: str | None) -> Answer:
-            return self.session.get(f"{API}/{path}", {**query, "per_page": LISTED, "page_token": token}, **headers)
+            return self.session.get(f"{API}/{path}", {"per_page": LISTED, **query, "page_token": token}, **headers)
 
         for answer in follow(ask, _next):
             is_empty = answer.response.status_code in EMPTY
-            yield Page([] if is_empty else answer.rows("data"), answer.request)
+            yield Page([] if is_empty else answer.rows(member), answer.request)
 
 
 def _next(answer: Answer) -> str | None:
@@ -178,7 +186,7 @@ def _changed(module: Module, client: Zoho, account: Account, window: Window) -> 
     """What was modified in the window. There is no upper bound to ask for: the read ends with the first after it."""
     before = window.since - timedelta(seconds=1)  # whether the header's own second counts is not documented
     asked = {"fields": client.asked(module), "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module is LEADS else {}
+    asked |= {"converted": "both"} if module.name == "Leads" else {}
     last = before
     for page in client.pages(module.name, before, **asked):
         try:
@@ -218,6 +226,47 @@ def _history(client: Zoho, deal: Record) -> list[Record]:
     return [{name: entry.get(name) for name in ("id", "Stage", "Modified_Time")} for entry in entries]
 
 
+def read_history(client: Zoho, account: Account, window: Window) -> Iterator[Page]:
+    """Leads with the changes of their status. What else their timelines tell is not kept: it is about people."""
+    for page in _changed(HISTORY, client, account, window):
+        leads, doubts = [], dict[str, str]()
+        for lead in page.records:
+            entries = _timeline(client, lead)
+            missing = _missing(client, lead, entries)
+            doubts |= dict.fromkeys(missing, "what became of a lead that was there then is in no timeline")
+            leads.append({**lead, "whole": not missing, "changes": [*_statuses(entries)]})
+        yield Page(leads, page.request, doubts)
+
+
+def _timeline(client: Zoho, lead: Record) -> list[Record]:
+    """What happened to a lead; nothing where that is refused. How long pages are may be asked of the first alone."""
+    path, asked = f"Leads/{lead['id']}/__timeline", {"sort_by": "audited_time", "sort_order": "asc", "per_page": None}
+    try:
+        return [entry for page in client.pages(path, member="__timeline", **asked) for entry in page.records]
+    except PermanentError as error:
+        if error.status != 400:
+            raise
+        return []
+
+
+def _statuses(entries: list[Record]) -> Iterator[Record]:
+    for entry in entries:
+        for change in entry.get("field_history") or ():
+            if change["api_name"] == STATUS:
+                values = {name: change["_value"][name] for name in ("old", "new")}
+                yield {"id": entry["id"], "audited_time": entry["audited_time"], **values}
+
+
+def _missing(client: Zoho, lead: Record, entries: list[Record]) -> list[str]:
+    """The days of a lead that its timeline does not tell: those before it begins, all of a lead without one."""
+    told = [entry["audited_time"] for entry in entries] or [lead["Modified_Time"]]
+    created, until = datetime.fromisoformat(lead["Created_Time"]), min(map(datetime.fromisoformat, told))
+    if entries and until - created < AT_ONCE:
+        return []
+    first, last = (at.astimezone(client.config.zone).date() for at in (created, until))
+    return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
+
+
 def read_present(client: Zoho, account: Account, window: Window) -> Iterator[Page]:
     """The ids of all that there is: what is missing was deleted, or merged away."""
     on = {stream.name for stream in SOURCE.switched_on(client.config)}
@@ -226,7 +275,7 @@ def read_present(client: Zoho, account: Account, window: Window) -> Iterator[Pag
 
 def _ids(client: Zoho, module: Module) -> Iterator[list[str]]:
     asked: dict[str, Any] = {"fields": "Modified_Time", "sort_by": "id", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module is LEADS else {}
+    asked |= {"converted": "both"} if module.name == "Leads" else {}
     for page in client.pages(module.name, **asked):
         yield [str(record["id"]) for record in page.records]
 
@@ -302,11 +351,17 @@ def probe(client: Zoho, config: Config) -> list[Finding]:
     read = [module for module in MODULES if _stream_of(module) in on]
     calls = {_stream_of(module): partial(_look, client, module) for module in read}
     found += readable("Zoho CRM", calls, "let the user's profile see the module, and run `b2b connect zoho_crm`")
-    return [*found, *_absent(client, read)]
+    return [*found, *_absent(client, read), *(_stages(client) if "lead_history" in on else ())]
 
 
 def _look(client: Zoho, module: Module) -> None:
     client.session.get(f"{API}/{module.name}", {"fields": client.asked(module), "per_page": 1})
+
+
+def _stages(client: Zoho) -> Iterator[Finding]:
+    with suppress(PipelineError):  # it is told already
+        values = client.fields(LEADS).get(STATUS, {}).get("pick_list_values") or []
+        yield from wrong_stages("Zoho CRM", client.config, "zoho_crm", [value["display_value"] for value in values])
 
 
 def _absent(client: Zoho, read: list[Module]) -> Iterator[Finding]:
@@ -349,6 +404,12 @@ SOURCE = Source(
             },
             personal=PERSONAL,
             states={"stage_event": lambda config: ("sql",), "touchpoint": tells_channel("zoho_crm")},
+        ),
+        Stream(
+            "lead_history", "changes", "The changes of the status of leads, by their timelines.", read_history,
+            day="Modified_Time", policy=_MODIFIED, page_size=1,  # a call for the timeline of each
+            feeds={"stage_event": rows.lead_history}, asks=HISTORY.asks,
+            states={"stage_event": lambda config: config.stages.of("zoho_crm").values()},
         ),
         _stream(CONTACTS, "Contacts: who is who, by e-mail.", {"identity_link": rows.contact_links}, personal=PERSONAL),
         _stream(ACCOUNTS, "Accounts: the companies that deals are with.", {"account": rows.accounts}),
