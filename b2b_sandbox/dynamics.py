@@ -68,6 +68,7 @@ ALL = [("modifiedon", "ne", "null")]
 COMPARISON = re.compile(r"(\w+) (eq|ne|ge|gt|le|lt) (null|'[^']*'|[^ ]+)")
 PRIVILEGES = ("Lead", "Contact", "Account", "Opportunity", "TransactionCurrency", "Organization", "AuditSummary")
 
+Change = tuple[str, str | None, str | None]  # of a column: its name, what it was, what it is
 Tables = dict[str, dict[str, Shown]]  # by the names of the tables, then by the ids of the records
 
 
@@ -414,7 +415,9 @@ def _audits(leads: list[Any], first: dict[str, Any], changes: list[Any], since: 
     for number, (_, given) in enumerate(leads):
         made, name, at = first[given["Id"]], given["Id"], given["CreatedDate"]
         columns = {"emailaddress1": made["Email"], "statecode": "0", "statuscode": _number(made["Status"])}
-        told = [(column, None, to) for column, to in columns.items() if number % 5]  # of some, not with what
+        told: list[Change] = [
+            (column, None, to) for column, to in columns.items() if number % 5
+        ]  # of some, not with what
         found.append(_audit(f"made {name}", at, name, 1, 1, told))
         if number % 7 == 0:
             found.append(_audit(f"shared {name}", at, name, 14, 2, None))
@@ -429,9 +432,7 @@ def _number(status: str) -> str:
     return str(LEAD_STATUS[status][1])
 
 
-def _audit(
-    name: str, at: str, lead: str, action: int, operation: int, changed: list[tuple[str, str | None, str | None]] | None
-) -> Shown:
+def _audit(name: str, at: str, lead: str, action: int, operation: int, changed: list[Change] | None) -> Shown:
     when = datetime.fromisoformat(at).astimezone(UTC)
     columns = [{"logicalName": column, "oldValue": old, "newValue": new} for column, old, new in changed or ()]
     return {

@@ -240,7 +240,8 @@ def read_history(client: Zoho, account: Account, window: Window) -> Iterator[Pag
 
 def _timeline(client: Zoho, lead: Record) -> list[Record]:
     """What happened to a lead; nothing where that is refused. How long pages are may be asked of the first alone."""
-    path, asked = f"Leads/{lead['id']}/__timeline", {"sort_by": "audited_time", "sort_order": "asc", "per_page": None}
+    path = f"Leads/{lead['id']}/__timeline"
+    asked: dict[str, Any] = {"sort_by": "audited_time", "sort_order": "asc", "per_page": None}
     try:
         return [entry for page in client.pages(path, member="__timeline", **asked) for entry in page.records]
     except PermanentError as error:
