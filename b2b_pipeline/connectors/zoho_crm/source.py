@@ -1,6 +1,6 @@
 """Zoho CRM: leads, contacts, accounts, and deals with the history of their stages, of one organization, by API v8.
 
-Modules are read in the order of `Modified_Time`, which pages by token must keep: one that does not is refused. Of
+Modules are read in the order of `Modified_Time`, each page from where the one before ended (`_walk`). Of
 merges nobody is told, and of what was deleted there is only a list of ids: once a week all ids are listed, which tells
 both. The history of a deal's stages costs a call each. So does the timeline of a lead, which tells the status that it
 had: where it is refused, or begins after the lead was made, the days until then are in doubt. For how long Zoho keeps
@@ -8,7 +8,7 @@ timelines, and whether it shows those of converted leads, is documented nowhere.
 once or for those of the day is only told by the credits that are left, and these only once half of them are spent.
 Facts from Zoho's OpenAPI files (GitHub zoho/crm-oas, v8.0), its SDK (PyPI zohocrmsdk8-0 7.0.0),
 https://www.zoho.com/crm/developer/docs/api/v8 and what public clients recorded of tokens, stages, timelines and
-errors, read 2026-12-01. Where `page_token` goes on when records change meanwhile is documented nowhere.
+errors, read 2026-12-01.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ SCOPES = (
     "ZohoCRM.modules.deals.READ", "ZohoCRM.settings.fields.READ", "ZohoCRM.org.READ", "ZohoCRM.users.READ",
 )  # fmt: skip
 STATUS = "Lead_Status"
+FIRST, LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)  # no record is older, or younger
+SECOND = timedelta(seconds=1)  # whether the header's own second counts is not documented
 AT_ONCE = timedelta(minutes=1)  # after its creation a lead's timeline begins
 CREDITS = "X-API-CREDITS-REMAINING"
 DENIED = {"OAUTH_SCOPE_MISMATCH", "NO_PERMISSION", "AUTHENTICATION_FAILURE"}
@@ -137,16 +139,22 @@ class Zoho:
         found = (path for path in module.asks(self.config) if path in known or path.removesuffix(".id") in known)
         return ",".join(path.removesuffix(".id") for path in found)
 
-    def pages(self, path: str, since: datetime | None = None, member: str = "data", **query: Any) -> Iterator[Page]:
+    def answers(self, path: str, since: datetime | None = None, **query: Any) -> Iterator[Answer]:
         """Every page. Raises TransientError for one that does not say whether another one follows, or which."""
-        headers = {"If-Modified-Since": f"{since:%Y-%m-%dT%H:%M:%S+00:00}"} if since else {}
+        headers = {"If-Modified-Since": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S+00:00}"} if since else {}
 
         def ask(token: str | None) -> Answer:
             return self.session.get(f"{API}/{path}", {"per_page": LISTED, **query, "page_token": token}, **headers)
 
-        for answer in follow(ask, _next):
-            is_empty = answer.response.status_code in EMPTY
-            yield Page([] if is_empty else answer.rows(member), answer.request)
+        return follow(ask, _next)
+
+    def records(self, path: str, member: str = "data", **query: Any) -> Iterator[Record]:
+        for answer in self.answers(path, **query):
+            yield from _rows(answer, member)
+
+
+def _rows(answer: Answer, member: str = "data") -> list[Record]:
+    return [] if answer.response.status_code in EMPTY else answer.rows(member)
 
 
 def _next(answer: Answer) -> str | None:
@@ -182,25 +190,49 @@ def classify(response: requests.Response) -> Outcome:
     return by_status(response, told)
 
 
+def _walk(client: Zoho, module: Module, fields: str, start: datetime, until: datetime) -> Iterator[Page]:
+    """What was modified from a time on, in this order, up to the first that was later than asked for. Where a `page_token` goes on when records change meanwhile, and
+    leave their places, nobody says, and after 100,000 it is refused: so each page is asked for by the time at which the
+    one before ended. The token is only followed where a page is not enough for that time alone, and all of it read
+    again until nothing new comes. Raises TransientError for pages that are not in this order."""
+    asked = {"fields": fields, "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
+    asked |= {"converted": "both"} if module.name == "Leads" else {}
+    seen: set[tuple[str, datetime]] = set()
+    while True:
+        last, fresh, pages, more = start, False, 0, False
+        for answer in client.answers(module.name, start, **asked):
+            new = []
+            for record in _rows(answer):
+                at = _modified(module, record)
+                if at < last:
+                    raise TransientError(f"{module.name}: pages are not in the order of Modified_Time")
+                last = at
+                if (record["id"], at) not in seen:
+                    new.append(record)
+                    seen.add((record["id"], at))
+            fresh, pages, more = fresh or bool(new), pages + 1, _next(answer) is not None
+            yield Page(new, answer.request)
+            if last - SECOND > start:
+                break
+        if pages == 1 or not fresh:
+            if not more or last >= until:
+                return
+            start = last - SECOND
+            seen = {each for each in seen if each[1] >= start}
+
+
+def _modified(module: Module, record: Record) -> datetime:
+    try:
+        return datetime.fromisoformat(record["Modified_Time"])
+    except (KeyError, TypeError, ValueError):
+        raise TransientError(f"{module.name}: a record without Modified_Time") from None
+
+
 def _changed(module: Module, client: Zoho, account: Account, window: Window) -> Iterator[Page]:
     """What was modified in the window. There is no upper bound to ask for: the read ends with the first after it."""
-    before = window.since - timedelta(seconds=1)  # whether the header's own second counts is not documented
-    asked = {"fields": client.asked(module), "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module.name == "Leads" else {}
-    last = before
-    for page in client.pages(module.name, before, **asked):
-        try:
-            stamps = [datetime.fromisoformat(record["Modified_Time"]) for record in page.records]
-        except (KeyError, TypeError, ValueError):
-            raise TransientError(f"{module.name}: a record without Modified_Time") from None
-        for at in stamps:
-            if at < last:
-                raise TransientError(f"{module.name}: pages are not in the order of Modified_Time")
-            last = at
-        within = [r for r, at in zip(page.records, stamps, strict=True) if window.since <= at < window.until]
+    for page in _walk(client, module, client.asked(module), window.since - SECOND, window.until):
+        within = [record for record in page.records if window.since <= _modified(module, record) < window.until]
         yield Page([_plain(record) for record in within], page.request)
-        if last >= window.until:
-            break
 
 
 def _plain(record: Record) -> Record:
@@ -222,7 +254,7 @@ def read_deals(client: Zoho, account: Account, window: Window) -> Iterator[Page]
 
 def _history(client: Zoho, deal: Record) -> list[Record]:
     path = f"Deals/{deal['id']}/Stage_History"
-    entries = (each for page in client.pages(path, fields="Stage,Modified_Time") for each in page.records)
+    entries = client.records(path, fields="Stage,Modified_Time")
     return [{name: entry.get(name) for name in ("id", "Stage", "Modified_Time")} for entry in entries]
 
 
@@ -243,7 +275,7 @@ def _timeline(client: Zoho, lead: Record) -> list[Record]:
     path = f"Leads/{lead['id']}/__timeline"
     asked: dict[str, Any] = {"sort_by": "audited_time", "sort_order": "asc", "per_page": None}
     try:
-        return [entry for page in client.pages(path, member="__timeline", **asked) for entry in page.records]
+        return [*client.records(path, "__timeline", **asked)]
     except PermanentError as error:
         if error.status != 400:
             raise
@@ -275,9 +307,7 @@ def read_present(client: Zoho, account: Account, window: Window) -> Iterator[Pag
 
 
 def _ids(client: Zoho, module: Module) -> Iterator[list[str]]:
-    asked: dict[str, Any] = {"fields": "Modified_Time", "sort_by": "id", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module.name == "Leads" else {}
-    for page in client.pages(module.name, **asked):
+    for page in _walk(client, module, "Modified_Time", FIRST, LAST):
         yield [str(record["id"]) for record in page.records]
 
 
