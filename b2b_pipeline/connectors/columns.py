@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.configuration.config import Channels, Config
+from b2b_pipeline.configuration.config import Channels, Config, dimension_fields
 from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 
 if TYPE_CHECKING:
@@ -168,6 +168,15 @@ def touches_of_fields(
         touch_type="original", evidence=evidence, is_deleted=False, updated_at=utc(updated), **NO_ACCOUNT,
     )  # fmt: skip
     return rows[evidence.notna()]
+
+
+def own_fields(config: Config, source: str, table: str, standard: Mapping[str, str]) -> list[str]:
+    """The fields that may be missing at an account: those that a table's columns (our name -> the field, unless the
+    configuration names another), the channels of leads and dimensions are taken from."""
+    named = {**standard, **config.sources[source].fields}
+    clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if table == "lead" else ()
+    found = [named.get(name, "") for name in (*standard, *clicks)]
+    return [*filter(None, [*found, *dimension_fields(config, source, table).values()])]
 
 
 def tells_channel(source: str) -> Callable[[Config], Iterable[str]]:

@@ -173,6 +173,17 @@ def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) ->
             yield Finding(True, f"{title} {stream} is readable")
 
 
+def absent_fields(source: Source, config: Config, has: Callable[[str], bool], fix: str) -> Iterator[Finding]:
+    """Fields that the configuration names and that are nowhere."""
+    try:
+        for name, own in config.sources[source.name].fields.items():
+            if own and not has(own):
+                what = f"{source.title} has no field of the name in sources.{source.name}.fields.{name}"
+                yield Finding(False, what, fix)
+    except PipelineError as error:
+        yield Finding(False, f"{source.title}: {error}", error.fix or "let the user read which fields there are")
+
+
 def wrong_stages(title: str, config: Config, source: str, statuses: Collection[str]) -> Iterator[Finding]:
     """What is wrong with `stages` of a source, whose leads can have these statuses."""
     given, there = config.stages.of(source), ", ".join(statuses)

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import requests
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
     Account,
@@ -43,7 +43,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present, tells_channel
+from b2b_pipeline.connectors.columns import own_fields, present, tells_channel
 from b2b_pipeline.connectors.dynamics import rows
 from b2b_pipeline.connectors.http import (
     Answer,
@@ -58,7 +58,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import readable, wrong_stages
+from b2b_pipeline.connectors.rest import absent_fields, readable, wrong_stages
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import AuthError, PipelineError
@@ -93,12 +93,9 @@ class Table:
 
     def asks(self, config: Config) -> list[str]:
         """What is asked for by name. What `custom` and the configuration name, only where the table has it."""
-        clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "lead" else ()
-        named = {**self.custom, **config.sources["dynamics"].fields}
-        own = [named.get(name, "") for name in (*self.custom, *clicks)]
-        own += dimension_fields(config, "dynamics", self.name).values()
+        own = own_fields(config, "dynamics", self.name, self.custom)
         paths = [f"{name}.{each}" for name, asked in self.expands.items() for each in asked.split(",")]
-        return [*dict.fromkeys([self.key, *self.fields.split(), "createdon", "modifiedon", *filter(None, own)]), *paths]
+        return [*dict.fromkeys([self.key, *self.fields.split(), "createdon", "modifiedon", *own]), *paths]
 
 
 _MADE = "createdon,_originatingleadid_value"
@@ -381,7 +378,9 @@ def probe(client: Dynamics, config: Config) -> list[Finding]:
     calls = {table.plural: partial(_look, client, table) for table in tables}
     found += readable("Dynamics", calls, "see that Dynamics 365 Sales is installed in the environment")
     found += _audited(client, config) if "lead_history" in on else []
-    return [*found, *_absent(client, read), *_privileges(held, [table.name for table in read])]
+    fix = "copy the logical name of the column; that of a lookup is _name_value"
+    found += absent_fields(SOURCE, config, lambda name: any(client.has(table, name) for table in read), fix)
+    return [*found, *_privileges(held, [table.name for table in read])]
 
 
 def _audited(client: Dynamics, config: Config) -> Iterator[Finding]:
@@ -405,17 +404,6 @@ def _audited(client: Dynamics, config: Config) -> Iterator[Finding]:
 
 def _look(client: Dynamics, table: Table) -> None:
     client.get(table.plural, **client.asked(table), **{"$top": 1})
-
-
-def _absent(client: Dynamics, read: list[Table]) -> Iterator[Finding]:
-    """Columns that are named and in no table."""
-    try:
-        for name, column in client.config.sources["dynamics"].fields.items():
-            if column and not any(client.has(table, column) for table in read):
-                fix = "copy the logical name of the column; that of a lookup is _name_value"
-                yield Finding(False, f"Dynamics has no column of the name in sources.dynamics.fields.{name}", fix)
-    except PipelineError as error:
-        yield Finding(False, f"Dynamics: {error}", error.fix or "let the application user read the tables' columns")
 
 
 def _privileges(held: list[Record], read: list[str]) -> Iterator[Finding]:

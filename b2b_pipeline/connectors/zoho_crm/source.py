@@ -24,7 +24,7 @@ from typing import Any
 import requests
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
@@ -40,7 +40,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present, tells_channel
+from b2b_pipeline.connectors.columns import own_fields, present, tells_channel
 from b2b_pipeline.connectors.http import (
     Answer,
     Fatal,
@@ -56,7 +56,7 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
-from b2b_pipeline.connectors.rest import readable, wrong_stages
+from b2b_pipeline.connectors.rest import absent_fields, readable, wrong_stages
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.connectors.zoho_crm import rows
@@ -94,13 +94,8 @@ class Module:
     custom: Mapping[str, str] = field(default_factory=dict)
 
     def asks(self, config: Config) -> list[str]:
-        own: list[str] = []
-        if self.custom:
-            clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "Leads" else ()
-            named = {**self.custom, **config.sources["zoho_crm"].fields}
-            own += (named.get(name, "") for name in (*self.custom, *clicks))
-            own += dimension_fields(config, "zoho_crm", self.object).values()
-        return [*dict.fromkeys(["id", *self.fields.split(), "Created_Time", "Modified_Time", *filter(None, own)])]
+        own = own_fields(config, "zoho_crm", self.object, self.custom) if self.custom else ()
+        return [*dict.fromkeys(["id", *self.fields.split(), "Created_Time", "Modified_Time", *own])]
 
 
 LEADS = Module(
@@ -191,10 +186,11 @@ def classify(response: requests.Response) -> Outcome:
 
 
 def _walk(client: Zoho, module: Module, fields: str, start: datetime, until: datetime) -> Iterator[Page]:
-    """What was modified from a time on, in this order, up to the first that was later than asked for. Where a `page_token` goes on when records change meanwhile, and
-    leave their places, nobody says, and after 100,000 it is refused: so each page is asked for by the time at which the
-    one before ended. The token is only followed where a page is not enough for that time alone, and all of it read
-    again until nothing new comes. Raises TransientError for pages that are not in this order."""
+    """What was modified from a time on, in this order, up to the first that was later than asked for. Where a
+    `page_token` goes on when records change meanwhile, and leave their places, nobody says, and after 100,000 records
+    it is refused: so each page is asked for by the time at which the one before ended. The token is only followed where
+    a page is not enough for that time alone, and all of it read again until nothing new comes. Raises TransientError
+    for pages that are not in this order."""
     asked = {"fields": fields, "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
     asked |= {"converted": "both"} if module.name == "Leads" else {}
     seen: set[tuple[str, datetime]] = set()
@@ -382,7 +378,9 @@ def probe(client: Zoho, config: Config) -> list[Finding]:
     read = [module for module in MODULES if _stream_of(module) in on]
     calls = {_stream_of(module): partial(_look, client, module) for module in read}
     found += readable("Zoho CRM", calls, "let the user's profile see the module, and run `b2b connect zoho_crm`")
-    return [*found, *_absent(client, read), *(_stages(client) if "lead_history" in on else ())]
+    fix = "copy the API name: Setup > Developer Hub > APIs and SDKs > API names"
+    found += absent_fields(SOURCE, config, lambda name: any(name in client.fields(each) for each in read), fix)
+    return [*found, *(_stages(client) if "lead_history" in on else ())]
 
 
 def _look(client: Zoho, module: Module) -> None:
@@ -393,17 +391,6 @@ def _stages(client: Zoho) -> Iterator[Finding]:
     with suppress(PipelineError):  # it is told already
         values = client.fields(LEADS).get(STATUS, {}).get("pick_list_values") or []
         yield from wrong_stages("Zoho CRM", client.config, "zoho_crm", [value["display_value"] for value in values])
-
-
-def _absent(client: Zoho, read: list[Module]) -> Iterator[Finding]:
-    """Fields that are named and in no module."""
-    try:
-        for name, own in client.config.sources["zoho_crm"].fields.items():
-            if own and not any(own in client.fields(module) for module in read):
-                fix = "copy the API name: Setup > Developer Hub > APIs and SDKs > API names"
-                yield Finding(False, f"Zoho CRM has no field of the name in sources.zoho_crm.fields.{name}", fix)
-    except PipelineError as error:
-        yield Finding(False, f"Zoho CRM: {error}", error.fix or "run `b2b connect zoho_crm`, which asks for fields")
 
 
 _MODIFIED = WindowPolicy(overlap=timedelta(minutes=15), settle=timedelta(minutes=5))
