@@ -5,6 +5,9 @@ From https://learn.microsoft.com/power-apps/developer/data-platform/webapi, the 
 (GitHub MicrosoftDocs/dynamics-365-customer-engagement) and error bodies that public clients recorded, read 2026-12-01.
 What is deleted is in no list; what was merged away stays, inactive. The stage of a business process flow is the present
 one alone. Of OData it speaks what tables are asked with here: $select, $expand, $filter of comparisons joined by `and`.
+The audit log is that of leads (GitHub MicrosoftDocs/powerapps-docs, developer/data-platform/auditing and
+reference/entities/audit.md; `changedata` as public clients recorded it): it has what is deleted, too, and what is no
+change of a record, but that it was shared, or auditing switched on.
 """
 
 from __future__ import annotations
@@ -41,12 +44,12 @@ LABEL = "@OData.Community.Display.V1.FormattedValue"
 KEYS = {
     "leads": "leadid", "contacts": "contactid", "accounts": "accountid", "opportunities": "opportunityid",
     "opportunitysalesprocesses": "businessprocessflowinstanceid",
-    "leadtoopportunitysalesprocesses": "businessprocessflowinstanceid",
+    "leadtoopportunitysalesprocesses": "businessprocessflowinstanceid", "audits": "auditid",
 }  # fmt: skip
 NAMES = {
     "lead": "leads", "contact": "contacts", "account": "accounts", "opportunity": "opportunities",
     "opportunitysalesprocess": "opportunitysalesprocesses",
-    "leadtoopportunitysalesprocess": "leadtoopportunitysalesprocesses",
+    "leadtoopportunitysalesprocess": "leadtoopportunitysalesprocesses", "audit": "audits",
 }  # fmt: skip
 LEAD_STATUS = {"Open - Not Contacted": (0, 1), "Working - Contacted": (0, 2), "Closed - Converted": (1, 3),
                "Closed - Not Converted": (2, 4)}  # fmt: skip
@@ -63,8 +66,9 @@ WORDS = {
 }  # fmt: skip
 ALL = [("modifiedon", "ne", "null")]
 COMPARISON = re.compile(r"(\w+) (eq|ne|ge|gt|le|lt) (null|'[^']*'|[^ ]+)")
-PRIVILEGES = ("Lead", "Contact", "Account", "Opportunity", "TransactionCurrency", "Organization")
+PRIVILEGES = ("Lead", "Contact", "Account", "Opportunity", "TransactionCurrency", "Organization", "AuditSummary")
 
+Change = tuple[str, str | None, str | None]  # of a column: its name, what it was, what it is
 Tables = dict[str, dict[str, Shown]]  # by the names of the tables, then by the ids of the records
 
 
@@ -84,9 +88,12 @@ def guid(identifier: str) -> str:
     return str(uuid5(NAMESPACE_URL, identifier))
 
 
-def routes(world: World, burst: int = 6000, page_size: int = 5000) -> list[BaseRoute]:
-    """The paths of one environment. `burst` requests in five minutes; at most `page_size` records a page."""
-    tables = Shapes(world, tables_at)
+def routes(
+    world: World, burst: int = 6000, page_size: int = 5000, is_audited: bool = True, audited_since: str = ""
+) -> list[BaseRoute]:
+    """The paths of one environment. `burst` requests in five minutes; at most `page_size` records a page; whether
+    auditing is on, and since when (ISO time; empty for always)."""
+    tables = Shapes(world, partial(tables_at, audited_since=audited_since))
     requests = Meter(burst, 300.0)
 
     async def token(request: Request) -> Response:
@@ -126,7 +133,14 @@ def routes(world: World, burst: int = 6000, page_size: int = 5000) -> list[BaseR
              "BusinessUnitId": guid("business unit")} for name in PRIVILEGES]  # fmt: skip
     who = {"BusinessUnitId": guid("business unit"), "UserId": user, "OrganizationId": guid("organization")}
     company = {"organizationid": guid("organization"), "name": "Our Company",
-               "basecurrencyid": {"isocurrencycode": "EUR", "transactioncurrencyid": guid("EUR")}}  # fmt: skip
+               "basecurrencyid": {"isocurrencycode": "EUR", "transactioncurrencyid": guid("EUR")},
+               "isauditenabled": is_audited, "auditretentionperiodv2": -1}  # fmt: skip
+    audited = {"IsAuditEnabled": {"Value": True, "CanBeChanged": True,
+                                  "ManagedPropertyLogicalName": "canmodifyauditsettings"}}  # fmt: skip
+    status = {**audited, "LogicalName": "statuscode", "OptionSet": {"Options": [
+        {"Value": value, "Label": {"UserLocalizedLabel": {"Label": word, "LanguageCode": 1033}}}
+        for value, word in WORDS["statuscode"]["lead"].items()
+    ]}}  # fmt: skip
     at = partial(route, world, enter=enter)
     return [
         Route("/{tenant}/oauth2/v2.0/token", token, methods=["POST"]),
@@ -138,6 +152,12 @@ def routes(world: World, burst: int = 6000, page_size: int = 5000) -> list[BaseR
         ),
         at(f"{API}/EntityDefinitions", entities),
         at(f"{API}/EntityDefinitions(LogicalName='{{name}}')/Attributes", attributes),
+        at(f"{API}/EntityDefinitions(LogicalName='lead')", lambda call: {**audited, "LogicalName": "lead"}),
+        at(
+            f"{API}/EntityDefinitions(LogicalName='lead')/Attributes(LogicalName='statuscode')"
+            "/Microsoft.Dynamics.CRM.StatusAttributeMetadata",
+            lambda call: status,
+        ),
         at(f"{API}/{{table}}", records),
     ]
 
@@ -200,13 +220,14 @@ def _holds(row: Shown, name: str, comparison: str, text: str) -> bool:
     if comparison in ("eq", "ne") or value is None or other is None:
         is_same = (None if value is None else str(value)) == other
         return is_same if comparison == "eq" else not is_same and comparison == "ne"
+    value, other = value.removesuffix("Z"), other.removesuffix("Z")  # some have milliseconds
     return bool({"ge": value >= other, "gt": value > other, "le": value <= other, "lt": value < other}[comparison])
 
 
 def _shown(row: Shown, asked: Asked, tables: Tables) -> Shown:
     """A record as it was asked for; its key always comes along."""
     names = [*dict.fromkeys([*(asked.select or _columns(row)), KEYS[asked.table]])]
-    shown: Shown = {"@odata.etag": f'W/"{re.sub(r"[^0-9]", "", row["modifiedon"])}"'}
+    shown: Shown = {"@odata.etag": f'W/"{re.sub(r"[^0-9]", "", row.get("modifiedon", ""))}"'}
     kind = next(name for name, plural in NAMES.items() if plural == asked.table)
     for name in names:
         shown[name] = row[name]
@@ -238,7 +259,7 @@ def _url(call: Call) -> str:
 # -- what it makes of the world
 
 
-def tables_at(connection: sqlite3.Connection, now: int) -> Tables:
+def tables_at(connection: sqlite3.Connection, now: int, audited_since: str = "") -> Tables:
     def records(name: str) -> list[tuple[sqlite3.Row, Any]]:
         scope = {"vendor": "salesforce", "object": name, "now": now}
         found = connection.execute(CURRENT + " and v.is_gone = 0 order by v.id", scope)
@@ -273,6 +294,7 @@ def tables_at(connection: sqlite3.Connection, now: int) -> Tables:
         "opportunities": shown,
         "opportunitysalesprocesses": [*_processes(deals, steps, is_of_lead=False)],
         "leadtoopportunitysalesprocesses": [*_processes(deals, steps, is_of_lead=True)],
+        "audits": [*_audits(records("Lead"), _first(connection, now), records("LeadHistory"), audited_since)],
     }
     return {name: {row[KEYS[name]]: row for row in rows} for name, rows in every.items()}
 
@@ -376,6 +398,50 @@ def _processes(
             "traversedpath": ",".join(map(guid, path)), "createdon": _iso(history[0]["CreatedDate"]),
             "modifiedon": _iso(history[-1]["CreatedDate"]), "statecode": 0, "statuscode": 1,
         }  # fmt: skip
+
+
+def _first(connection: sqlite3.Connection, now: int) -> dict[str, Any]:
+    """What leads were made with, by id."""
+    found = connection.execute(
+        "select id, payload, min(version) from record_version where vendor = 'salesforce' and object = 'Lead'"
+        " and visible_at <= ? group by id", (now,),
+    )  # fmt: skip
+    return {identifier: json.loads(payload) for identifier, payload, _ in found}
+
+
+def _audits(leads: list[Any], first: dict[str, Any], changes: list[Any], since: str) -> Iterator[Shown]:
+    """What is there to know of leads: how each was made, what has changed, and for each seventh, that it was shared."""
+    found = [_audit("auditing", since or "2020-01-01T00:00:00Z", "", 105, 2, None)]
+    for number, (_, given) in enumerate(leads):
+        made, name, at = first[given["Id"]], given["Id"], given["CreatedDate"]
+        columns = {"emailaddress1": made["Email"], "statecode": "0", "statuscode": _number(made["Status"])}
+        told: list[Change] = [
+            (column, None, to) for column, to in columns.items() if number % 5
+        ]  # of some, not with what
+        found.append(_audit(f"made {name}", at, name, 1, 1, told))
+        if number % 7 == 0:
+            found.append(_audit(f"shared {name}", at, name, 14, 2, None))
+    for _, given in changes:
+        old, new = given["OldValue"], given["NewValue"]
+        change = ("statuscode", _number(old), _number(new)) if given["Field"] == "Status" else ("ownerid", old, new)
+        found.append(_audit(given["Id"], given["CreatedDate"], given["LeadId"], 2, 2, [change]))
+    return (audit for audit in found if audit["createdon"] >= since)
+
+
+def _number(status: str) -> str:
+    return str(LEAD_STATUS[status][1])
+
+
+def _audit(name: str, at: str, lead: str, action: int, operation: int, changed: list[Change] | None) -> Shown:
+    when = datetime.fromisoformat(at).astimezone(UTC)
+    columns = [{"logicalName": column, "oldValue": old, "newValue": new} for column, old, new in changed or ()]
+    return {
+        "auditid": guid(f"audit {name}"), "createdon": f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z",
+        "action": action, "operation": operation, "objecttypecode": "lead", "attributemask": None,
+        "_objectid_value": guid(lead) if lead else "00000000-0000-0000-0000-000000000000",
+        "_userid_value": guid("nobody"), f"_userid_value{LABEL}": "Somebody of Sales",
+        "changedata": json.dumps({"changedAttributes": columns}) if columns else "u1" if action == 14 else None,
+    }  # fmt: skip
 
 
 def _iso(text: str) -> str:

@@ -4,6 +4,8 @@ From Zoho's OpenAPI files (GitHub zoho/crm-oas, v8.0), https://www.zoho.com/crm/
 public clients recorded, read 2026-12-01. Only converted leads that are asked for are listed; what is deleted, or merged
 into another, is in no list; nothing at all is status 204, nothing modified status 304. Who is shown has an owner, whose
 name and address stand in every record. Of `If-Modified-Since` the later of two records of its second counts here.
+Timelines are as the file timelines.yaml and https://www.zoho.com/crm/developer/docs/api/v8/timeline-of-a-record.html
+show them.
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ STAGES = {
     "Prospecting": "Open", "Qualification": "Open", "Needs Analysis": "Open", "Proposal/Price Quote": "Open",
     "Negotiation/Review": "Open", "Closed Won": "Closed Won", "Closed Lost": "Closed Lost",
 }  # fmt: skip
+STATUSES = ("Open - Not Contacted", "Working - Contacted", "Closed - Converted", "Closed - Not Converted")
+PICKED: dict[tuple[str, str], dict[str, str | None]] = {
+    ("Deals", "Stage"): {**STAGES}, ("Leads", "Lead_Status"): dict.fromkeys(STATUSES)
+}  # fmt: skip
 TYPES = {
     "lookup": "Contact_Name Campaign_Source Converted_Contact Converted_Account Converted_Deal", "ownerlookup": "Owner",
     "picklist": "Stage Type Lead_Status Lead_Source Industry Account_Type Currency", "email": "Email Secondary_Email",
@@ -47,7 +53,9 @@ TYPES = {
     "currency": "Amount", "double": "Exchange_Rate", "integer": "Probability", "bigint": "id",
 }  # fmt: skip
 
-Modules = dict[str, list[Shown]]  # and under Stage_History the lines of all deals, with the deal's id
+# And under Stage_History the lines of all deals, with the deal's id; under __timeline those of all leads, likewise.
+Modules = dict[str, list[Shown]]
+OF_A_TIMELINE = 25  # entries of a page, unless asked otherwise
 
 
 def number(identifier: str) -> str:
@@ -77,7 +85,7 @@ def routes(world: World, credits_: int = 50_000, at_once: int = 100_000, page_si
 
     def records(call: Call) -> Shown:
         name = call.path("module")
-        if name not in modules() or name == "Stage_History":
+        if name not in modules() or name in ("Stage_History", "__timeline"):
             raise _refused(400, "INVALID_MODULE", "the module name given seems to be invalid")
         rows = modules()[name]
         if name == "Leads" and (converted := call.query("converted", "false")) != "both":
@@ -87,6 +95,19 @@ def routes(world: World, credits_: int = 50_000, at_once: int = 100_000, page_si
     def history(call: Call) -> Shown:
         rows = [row for row in modules()["Stage_History"] if row["deal"] == call.path("id")]
         return _listed(call, rows, page_size)
+
+    def timeline(call: Call) -> Shown:
+        """Newest first; how long pages are is for the first to say."""
+        if call.query("page_token") and call.query("per_page"):
+            raise _refused(400, "AMBIGUITY_DURING_PROCESSING", "the given params cannot be used together")
+        rows = [row for row in modules()["__timeline"] if row["lead"] == call.path("id")]
+        rows.sort(key=lambda row: row["audited_time"], reverse=call.query("sort_order", "desc") == "desc")
+        shown, cursor = page(rows, call.query("page_token"), min(page_size, OF_A_TIMELINE))
+        if not shown:
+            raise Refused(Response(status_code=204))
+        info = {"per_page": OF_A_TIMELINE, "count": len(shown), "more_records": cursor is not None, "page": 1,
+                "next_page_token": cursor, "previous_page_token": None}  # fmt: skip
+        return {"__timeline": [{name: row[name] for name in row if name != "lead"} for row in shown], "info": info}
 
     def fields(call: Call) -> Shown:
         name = call.query("module")
@@ -101,6 +122,7 @@ def routes(world: World, credits_: int = 50_000, at_once: int = 100_000, page_si
         at(f"{API}/users", lambda call: {"users": [USER], "info": {"more_records": False}}),
         at(f"{API}/settings/fields", fields),
         at(f"{API}/Deals/{{id}}/Stage_History", history),
+        at(f"{API}/Leads/{{id}}/__timeline", timeline),
         at(f"{API}/{{module}}", records),
     ]
 
@@ -154,13 +176,12 @@ def _field(module: str, name: str) -> Shown:
     kind = next((kind for kind, names in TYPES.items() if name in names.split()), "text")
     kind = "lookup" if name == "Account_Name" and module != "Accounts" else kind
     field: Shown = {"api_name": name, "field_label": name.replace("_", " "), "custom_field": name.startswith("Our_"),
-                    "data_type": kind, "pick_list_values": []}  # fmt: skip
-    if (module, name) == ("Deals", "Stage"):
-        field["pick_list_values"] = [
-            {"display_value": stage, "actual_value": stage, "reference_value": stage, "sequence_number": n,
-             "forecast_type": kind, "type": "used", "id": number(stage), "colour_code": None}
-            for n, (stage, kind) in enumerate(STAGES.items(), 1)
-        ]  # fmt: skip
+                    "data_type": kind}  # fmt: skip
+    field["pick_list_values"] = [
+        {"display_value": value, "actual_value": value, "reference_value": value, "sequence_number": n,
+         "forecast_type": kind, "type": "used", "id": number(value), "colour_code": None}
+        for n, (value, kind) in enumerate(PICKED.get((module, name), {}).items(), 1)
+    ]  # fmt: skip
     return field
 
 
@@ -196,6 +217,10 @@ def modules_at(connection: sqlite3.Connection, now: int) -> Modules:
         "Accounts": [_account(*each) for each in standing("Account")],
         "Deals": [_deal(*each, roles[each[1]["Id"]], link) for each in deals],
         "Stage_History": [*map(_step, steps)],
+        "__timeline": [
+            *(_made(given, n) for _, given in standing("Lead") for n in range(2)),
+            *(_told(given) for _, given in standing("LeadHistory")),
+        ],
     }
 
 
@@ -256,6 +281,28 @@ def _step(given: Any) -> Shown:
     }  # fmt: skip
 
 
+def _made(given: Any, n: int) -> Shown:
+    """That a lead was added and, at once, mailed to."""
+    return _entry(f"{n} {given['Id']}", given["Id"], given["CreatedDate"], ("added", "email_notification_sent")[n], [])
+
+
+def _told(given: Any) -> Shown:
+    """A change of a lead. It may change more than one field; what was empty is `blank`."""
+    name = "Lead_Status" if given["Field"] == "Status" else "Owner"
+    fields = [(name, given["OldValue"], given["NewValue"]), ("Phone", "blank", "+49 30 1")]
+    history = [{"api_name": each, "_value": {"old": old, "new": new}} for each, old, new in fields]
+    return _entry(given["Id"], given["LeadId"], given["CreatedDate"], "updated", history)
+
+
+def _entry(name: str, lead: str, at: str, action: str, history: list[Shown]) -> Shown:
+    return {
+        "lead": number(lead), "id": number(f"entry {name}"), "audited_time": _iso(at), "action": action,
+        "source": "crm_ui", "done_by": {"name": "Somebody of Sales", "id": "1"}, "related_record": None,
+        "automation_details": None, "record": {"name": "Somebody", "id": number(lead), "module": None},
+        "type": "timeline", "field_history": history or None,
+    }  # fmt: skip
+
+
 def _iso(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(ZONE).isoformat(timespec="seconds")
 
@@ -297,6 +344,6 @@ DIALECT = Dialect(
     missing_scope=lambda scope: _error(401, "OAUTH_SCOPE_MISMATCH", "invalid oauth scope to access this URL"),
     cursor=asked_by("page_token"),
     repeat=_repeat,
-    rows=("data",),
+    rows=("data", "__timeline"),
     token_route=True,
 )

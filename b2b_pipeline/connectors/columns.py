@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from b2b_pipeline.configuration.config import Channels, Config
+from b2b_pipeline.configuration.config import Channels, Config, dimension_fields
 from b2b_pipeline.privacy import EXCLUDED_BY, PREFIX
 
 if TYPE_CHECKING:
@@ -76,16 +76,61 @@ def meant(values: pd.Series, words: Mapping[Any, bool], what: str) -> pd.Series:
 
 
 def stage_entries(
-    records: pd.DataFrame, context: MappingContext, ids: pd.Series, at: pd.Series, stage: Any, updated: pd.Series,
-    **columns: Any,
+    records: pd.DataFrame, context: MappingContext, ids: pd.Series, at: pd.Series, stage: Any,
+    updated: pd.Series | None, **columns: Any,
 ) -> pd.DataFrame:  # fmt: skip
-    """`stage_event`: one row per record, that entered a stage then; `columns`: `object` and `vendor_stage`."""
+    """`stage_event`: one row per record, that entered a stage then; `columns`: `object`, `vendor_stage`, and others."""
     entered = utc(at)
-    return core_rows(
-        records, context, ids,
-        object_id=ids, entered_at=entered, changed_at=entered, date_day=local_day(at, context.config.zone),
-        from_stage=None, to_stage=stage, updated_at=utc(updated), is_deleted=False, **columns,
-    )  # fmt: skip
+    given = {
+        "object_id": ids, "entered_at": entered, "changed_at": entered, "date_day": local_day(at, context.config.zone),
+        "from_stage": None, "to_stage": stage, "updated_at": None if updated is None else utc(updated),
+        "is_deleted": False, **columns,
+    }  # fmt: skip
+    return core_rows(records, context, given.pop("source_id", ids), **given)
+
+
+def staged(statuses: pd.Series, context: MappingContext) -> pd.Series:
+    """The stage that each status stands for, null where it is none."""
+    found = statuses.map(context.stages).astype(object)
+    return found.where(found.notna(), None)
+
+
+# Where changes of a lead's status are told, but not the status that it was created with: that is the one that its first
+# change left, or the one that it still has. No single record says which change was the first, so each gives evidence,
+# and the earliest counts: a change that left a stage says the lead was in it before, one that entered it says it was
+# not (`is_deleted`). In the table the greatest version wins, so the version of evidence counts back from the lead's
+# creation; the status that a lead has now is the weakest and has none.
+
+
+def status_at_creation(
+    records: pd.DataFrame, context: MappingContext, ids: pd.Series, created: pd.Series, status: pd.Series
+) -> pd.DataFrame:
+    """`stage_event`: leads in the stage of their present status since their creation, unless a change disproves it."""
+    stage = staged(status, context)
+    rows = stage_entries(records, context, ids, created, stage, None, object="lead", vendor_stage=status)
+    return rows[stage.notna()]
+
+
+def status_changes(
+    records: pd.DataFrame, context: MappingContext, ids: pd.Series, created: pd.Series, at: pd.Series, old: pd.Series,
+    new: pd.Series, source_id: pd.Series,
+) -> pd.DataFrame:  # fmt: skip
+    """`stage_event`: each change of a lead's status into a stage, and what each tells about the status at creation."""
+    before, after = staged(old, context), staged(new, context)
+    enters = after.notna() & after.ne(before)
+    since, changed = (
+        pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").rename("at") for times in (created, at)
+    )
+
+    def rows(when: pd.Series, stage: pd.Series, word: pd.Series, updated: pd.Series, **more: Any) -> pd.DataFrame:
+        told = {"object": "lead", "vendor_stage": word, "source_id": source_id, **more}
+        return stage_entries(records, context, ids, when, stage, updated, **told)
+
+    evidence = since - (changed - since)
+    entries = rows(at, after, new, at, from_stage=before)[enters]
+    was = rows(created, before, old, evidence)[before.notna() & (changed >= since)]
+    was_not = rows(created, after, new, evidence, is_deleted=True)[enters & (changed > since)]
+    return pd.concat([entries, was, was_not])
 
 
 def record_links(
@@ -123,6 +168,15 @@ def touches_of_fields(
         touch_type="original", evidence=evidence, is_deleted=False, updated_at=utc(updated), **NO_ACCOUNT,
     )  # fmt: skip
     return rows[evidence.notna()]
+
+
+def own_fields(config: Config, source: str, table: str, standard: Mapping[str, str]) -> list[str]:
+    """The fields that may be missing at an account: those that a table's columns (our name -> the field, unless the
+    configuration names another), the channels of leads and dimensions are taken from."""
+    named = {**standard, **config.sources[source].fields}
+    clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if table == "lead" else ()
+    found = [named.get(name, "") for name in (*standard, *clicks)]
+    return [*filter(None, [*found, *dimension_fields(config, source, table).values()])]
 
 
 def tells_channel(source: str) -> Callable[[Config], Iterable[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
@@ -171,6 +171,27 @@ def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) ->
             yield Finding(False, f"{title} {stream}: {error}", error.fix or fix)
         else:
             yield Finding(True, f"{title} {stream} is readable")
+
+
+def absent_fields(source: Source, config: Config, has: Callable[[str], bool], fix: str) -> Iterator[Finding]:
+    """Fields that the configuration names and that are nowhere."""
+    try:
+        for name, own in config.sources[source.name].fields.items():
+            if own and not has(own):
+                what = f"{source.title} has no field of the name in sources.{source.name}.fields.{name}"
+                yield Finding(False, what, fix)
+    except PipelineError as error:
+        yield Finding(False, f"{source.title}: {error}", error.fix or "let the user read which fields there are")
+
+
+def wrong_stages(title: str, config: Config, source: str, statuses: Collection[str]) -> Iterator[Finding]:
+    """What is wrong with `stages` of a source, whose leads can have these statuses."""
+    given, there = config.stages.of(source), ", ".join(statuses)
+    if not given:
+        what = f"{title}: no status of a lead is a stage: who became MQL is unknown"
+        yield Finding(True, what, f"say which of {there} are under stages.{source}", warning=True)
+    for status in (each for each in given if each not in statuses):
+        yield Finding(False, f"stages.{source}: no lead can have the status {status!r}", f"use one of {there}")
 
 
 def probe_accounts(source: Source, client: Any, config: Config, fix: str) -> list[Finding]:

@@ -41,7 +41,8 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
     What a vendor tells without days counts where it is read, if only to decide which rows stand: it is there only while
     it is not whole. A stream of another source's opportunities is left out whole: of
     what else it gives, their stages, nothing is used. Of a file only its opportunities are. Touches of a stream that
-    states no channel, as those of accounts, are nobody's: nothing is derived from them.
+    states no channel, as those of accounts, are nobody's, and so are stages of one that states none of a lead, as those
+    of opportunities: nothing is derived from them.
     """
     found = [
         (feed, part)
@@ -64,7 +65,7 @@ def streams_behind(table: str, config: Config) -> set[tuple[str, str, str]]:
 
 
 def _is_nobodys(feed: Feed, part: str, config: Config) -> bool:
-    if part != tables.touchpoint.name or feed.files is not None:
+    if part not in (tables.touchpoint.name, tables.stage_event.name) or feed.files is not None:
         return False
     stated = SOURCES[feed.source].stream(feed.stream).states.get(part)
     return stated is not None and not [*stated(config)]

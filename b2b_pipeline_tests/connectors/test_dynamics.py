@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from b2b_pipeline.connectors.dynamics.source import (
 )
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, SkippedError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import opportunity, stage_event
 from b2b_pipeline_tests.support.installation import CREDENTIALS
@@ -49,9 +50,9 @@ WINDOW = Window.of_days(UNTIL - timedelta(days=30), UNTIL + timedelta(days=1), Z
 STAMP = "2026-01-01T10:00:00Z"
 
 
-def config(**settings: Any) -> Config:
+def config(stages: Any = None, **settings: Any) -> Config:
     given = {"start_date": "2026-01-01", "system_of_record": "dynamics", "sources": {"dynamics": settings}}
-    return Config.model_validate(given)
+    return Config.model_validate({**given, "stages": stages or {}})
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +244,7 @@ def test_another_organization_than_the_configured_one_is_refused(sandbox: World)
 
 
 def test_doctor_tells_what_is_readable_and_which_column_is_not_there(sandbox: World) -> None:
-    settings = config(fields={"opp_type": "new_type", "gclid": "new_clickid"})
+    settings = config({"dynamics": {"Contacted": "mql"}}, fields={"opp_type": "new_type", "gclid": "new_clickid"})
     findings = SOURCE.probe(connect(settings), settings)
     told = [finding.what for finding in findings if finding.ok]
     assert "calls left of these five minutes" in told[0]
@@ -271,11 +272,172 @@ def test_doctor_warns_of_a_role_that_sees_a_part_and_of_one_that_may_write() -> 
         responses.get(f"{BASE}/{API}/{name}", json={"value": []})
     for name in ("lead", "account", "opportunity"):
         responses.get(f"{BASE}/{API}/EntityDefinitions(LogicalName='{name}')/Attributes", json={"value": []})
-    client = offline()
+    client = offline(streams=["lead", "contact", "account", "opportunity", "opportunity_process"])
     warnings = [finding.what for finding in SOURCE.probe(client, client.config) if finding.warning]
     assert len(warnings) == 2
     assert "every lead may be read" in warnings[0]
     assert "may write opportunity" in warnings[1]
+
+
+# -- the audit log
+
+WAS_OFF = "the audit log does not know the leads of then: auditing was off, or it is no longer kept"
+
+
+def doubts(client: Dynamics) -> dict[str, str]:
+    pages = SOURCE.stream("lead_history").fetch(client, ORG, WINDOW)
+    return {day: why for page in pages for day, why in page.doubts.items()}
+
+
+@pytest.fixture
+def audited(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Dynamics]]:
+    """A client of an environment with such an audit log."""
+    with ExitStack() as servers:
+
+        def served(**options: Any) -> Dynamics:
+            url = servers.enter_context(running(world, dynamics=options))
+            monkeypatch.setenv("DYNAMICS_BASE_URL", f"{url}/dynamics")
+            return connect(config(stages={"dynamics": {"Contacted": "mql"}}))
+
+        yield served
+    clear_faults(world)
+
+
+def test_of_the_audit_log_only_the_status_of_leads_is_kept_in_words(audited: Callable[..., Dynamics]) -> None:
+    found = read(audited(page_size=7), "lead_history")
+    assert {record["new"] for record in found} >= {"New", "Contacted", "Qualified"}
+    made = [record for record in found if record["operation"] == rows.CREATED]
+    assert {record["old"] for record in made} == {None}
+    assert {None, "New"} <= {record["new"] for record in made}  # the log does not say of all with what they were made
+    assert {name for record in found for name in record} == {"auditid", "createdon", "operation", "lead", "old", "new"}
+    assert len({record["auditid"] for record in found}) == len(found)
+    assert found == read(audited(), "lead_history")
+
+
+def test_no_day_is_in_doubt_while_all_leads_are_in_the_audit_log(audited: Callable[..., Dynamics]) -> None:
+    assert doubts(audited()) == {}
+
+
+def test_days_before_auditing_was_on_are_in_doubt(audited: Callable[..., Dynamics]) -> None:
+    """The day in the middle of which it was switched on, too."""
+    days = [str(day) for day in WINDOW.days()]
+    assert doubts(audited(audited_since="2026-06-01T12:00:00.000Z")) == dict.fromkeys(
+        (day for day in days if day <= "2026-06-01"), WAS_OFF
+    )
+    assert doubts(audited(audited_since="2027-01-01T00:00:00.000Z")) == dict.fromkeys(days, WAS_OFF)
+
+
+@responses.activate
+def test_days_from_the_last_lead_on_that_the_log_knows_are_in_doubt_when_auditing_is_off() -> None:
+    served(audits=[audit(1)], leads=[{"leadid": "l1", "createdon": "2026-06-10T12:00:00Z"}], is_on=False)
+    assert [*doubts(offline())] == ["2026-06-10", "2026-06-11", "2026-06-12", "2026-06-13", "2026-06-14", "2026-06-15"]
+
+
+def audit(number: int, changed: Any = (("statuscode", None, "1"),), **more: Any) -> Record:
+    """One of a creation."""
+    columns = [dict(zip(("logicalName", "oldValue", "newValue"), each, strict=True)) for each in changed]
+    given = {
+        "auditid": f"a{number}", "createdon": "2026-06-10T12:00:00.250Z", "operation": 1, "action": 1,
+        "_objectid_value": "l1", "changedata": json.dumps({"changedAttributes": columns}),
+    }  # fmt: skip
+    return {**given, **more}
+
+
+def served(audits: list[Record], leads: list[Record], is_on: bool = True) -> None:
+    """An environment whose audit log is that. Of the settings of auditing, one is a flag and two are objects."""
+    switch, path = {"IsAuditEnabled": {"Value": is_on, "CanBeChanged": True}}, "EntityDefinitions(LogicalName='lead')"
+    options = [{"Value": 1, "Label": {"UserLocalizedLabel": {"Label": "Neu", "LanguageCode": 1031}}}]
+    status = f"{path}/Attributes(LogicalName='statuscode')/Microsoft.Dynamics.CRM.StatusAttributeMetadata"
+    organization = {"organizationid": "o1", "isauditenabled": True, "auditretentionperiodv2": 30}
+    responses.get(f"{BASE}/{API}/organizations", json={"value": [organization]})
+    responses.get(f"{BASE}/{API}/{path}", json=switch)
+    responses.get(f"{BASE}/{API}/{status}", json={**switch, "OptionSet": {"Options": options}})
+    responses.get(f"{BASE}/{API}/audits", json={"value": audits})
+    responses.get(f"{BASE}/{API}/leads", json={"value": leads})
+
+
+@responses.activate
+def test_the_log_is_asked_by_day_and_a_choice_that_is_gone_keeps_its_number() -> None:
+    made = {"leadid": "l1", "createdon": "2026-06-10T12:00:00Z"}
+    change = (("telephone1", "1", "2"), ("statuscode", "1", "100000007"))
+    served(
+        [audit(1), audit(2, change, operation=2, action=2), audit(3, _objectid_value="l2"),
+         audit(4, operation=2, action=14, changedata="systemuser,u1;ReadAccess"),
+         audit(5, operation=2, action=105, changedata=None, _objectid_value="00000000-0000-0000-0000-000000000000")],
+        [made],
+    )  # fmt: skip
+    found = read(offline(), "lead_history")
+    assert [(record["auditid"], record["old"], record["new"]) for record in found] == [
+        ("a1", None, "Neu"),
+        ("a2", "Neu", "100000007"),
+    ]
+    assert found[0]["lead"] == made
+    asked = next(dict(call.request.params) for call in responses.calls if call.request.url.count("/audits"))  # type: ignore[attr-defined,union-attr]
+    assert asked["$filter"] == (
+        "createdon ge 2026-05-16T00:00:00Z and createdon lt 2026-06-16T00:00:00Z and objecttypecode eq 'lead'"
+    )
+    assert asked["$orderby"] == "createdon"
+
+
+@pytest.mark.parametrize("changed", [None, "systemuser,u1", '{"changedAttributes":[{"logicalName":"descr…'])
+@responses.activate
+def test_a_day_with_an_update_that_does_not_say_what_changed_is_in_doubt(changed: str | None) -> None:
+    made = {"leadid": "l1", "createdon": "2026-06-10T12:00:00Z"}
+    served([audit(1), audit(2, operation=2, action=2, changedata=changed, createdon="2026-06-12T08:00:00.5Z")], [made])
+    assert doubts(offline()) == {"2026-06-12": "the audit log does not say what has changed of a lead"}
+
+
+@responses.activate
+def test_a_column_that_was_not_audited_when_a_lead_was_made_puts_its_day_in_doubt() -> None:
+    made = [{"leadid": f"l{n}", "createdon": f"2026-06-1{n}T12:00:00Z"} for n in (1, 2)]
+    served([audit(1, (("telephone1", None, "1"),)), audit(2, _objectid_value="l2")], made)
+    assert max(doubts(offline())) == "2026-06-12"  # on its morning, too
+
+
+def test_who_may_not_read_the_audit_log_leaves_it_out_and_doctor_says_what_to_do(
+    audited: Callable[..., Dynamics], world: World
+) -> None:
+    client = audited()
+    add_fault(world, "dynamics", "missing_scope", path_contains="audits", count=2)
+    with pytest.raises(SkippedError, match="prvReadAuditSummary"):
+        read(client, "lead_history")
+    [warned] = [finding for finding in SOURCE.probe(client, client.config) if finding.warning]
+    assert "who became MQL is unknown" in warned.what
+    assert "prvReadAuditSummary" in warned.fix
+
+
+def test_doctor_tells_that_auditing_is_off_and_which_status_no_lead_can_have(audited: Callable[..., Dynamics]) -> None:
+    client = audited(is_audited=False)
+    settings = config(stages={"dynamics": {"Contactd": "mql"}})
+    found = SOURCE.probe(Dynamics(client.session, settings), settings)
+    [warned] = [finding for finding in found if finding.warning]
+    assert warned.what == "Dynamics: auditing is off for the environment: who became MQL is unknown from now on"
+    [wrong] = [finding for finding in found if not finding.ok]
+    assert "'Contactd'" in wrong.what
+    assert "Contacted" in wrong.fix
+
+
+def change(number: int, at: str, old: str | None, new: str | None, now: str = "Lost") -> Record:
+    lead_ = {"leadid": f"l{number}", "createdon": STAMP, "statuscode": 9, "labels": {"statuscode": now}}
+    operation = rows.CREATED if old is None else 2
+    return {"auditid": f"a{at}", "createdon": at, "operation": operation, "lead": lead_, "old": old, "new": new}
+
+
+def test_a_lead_was_made_with_the_status_that_the_log_says_or_that_its_first_change_left_or_that_it_has() -> None:
+    made, later, last = "2026-01-01T10:00:00.25Z", "2026-02-01T09:00:00.5Z", "2026-03-01T09:00:00.5Z"
+    changes = [
+        change(1, made, None, "Contacted"), change(1, later, "Contacted", "Lost"), change(1, last, "Lost", "Contacted"),
+        change(2, later, "Contacted", "Lost"), change(3, later, "New", "Contacted"),
+        change(4, made, None, "New"), change(4, later, "New", "Contacted"), change(4, last, "Contacted", "Lost"),
+        change(5, made, None, None, "Contacted"), change(6, made, None, None),
+        change(7, made, None, None, "Contacted"), change(7, later, "New", "Contacted"),
+    ]  # fmt: skip
+    told = context("lead_history", stages={"dynamics": {"Contacted": "mql"}})
+    kept = enforce(stage_event, rows.history(flattened(changes), told).reset_index(drop=True)).rows
+    newest = kept.sort_values("updated_at", na_position="first")
+    newest = newest.drop_duplicates(["object_id", "entered_at"], keep="last")
+    entered = sorted((row.object_id, f"{row.entered_at:%m}") for row in newest[~newest["is_deleted"]].itertuples())
+    assert entered == [("l1", "01"), ("l1", "03"), ("l2", "01"), ("l3", "02"), ("l4", "02"), ("l5", "01"), ("l7", "02")]
 
 
 def test_a_sweep_has_what_was_merged_away_and_not_what_was_deleted(sandbox: World) -> None:

@@ -23,7 +23,7 @@ from zohocrmsdk.src.com.zoho.crm.api.sdk_config import SDKConfig  # type: ignore
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
-from b2b_pipeline.connectors.http import Fatal, Ok, Reauth, Session, Stop, Wait
+from b2b_pipeline.connectors.http import Answer, Fatal, Ok, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.zoho_crm import rows
 from b2b_pipeline.connectors.zoho_crm.source import (
     SOURCE,
@@ -43,7 +43,7 @@ from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
 from b2b_sandbox.world import World
-from b2b_sandbox.zoho_crm import ORG
+from b2b_sandbox.zoho_crm import ORG, number
 
 UNTIL = date(2026, 6, 15)
 BASE = "https://www.zohoapis.eu"
@@ -51,11 +51,12 @@ TOKENS = "https://accounts.zoho.eu/oauth/v2/token"
 OURS = Account(str(ORG["id"]), "Our Company", "EUR")
 WINDOW = Window.of_days(UNTIL - timedelta(days=30), UNTIL + timedelta(days=1), ZoneInfo("UTC"))
 STAMP = "2026-06-01T10:00:00+02:00"
+MQL = {"zoho_crm": {"Working - Contacted": "mql"}}
 
 
-def config(**settings: Any) -> Config:
+def config(stages: Any = None, **settings: Any) -> Config:
     given = {"start_date": "2026-01-01", "system_of_record": "zoho_crm", "sources": {"zoho_crm": settings}}
-    return Config.model_validate(given)
+    return Config.model_validate({**given, "stages": stages or {}})
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +231,79 @@ def test_what_is_kept_of_a_lookup_is_its_id_and_of_a_stage_what_it_means() -> No
     ]  # fmt: skip
 
 
+def entry(number: int, at: str, *changes: tuple[str, str | None, str | None]) -> Record:
+    history = [{"api_name": name, "_value": {"old": old, "new": new}} for name, old, new in changes]
+    return {"id": f"{number}", "audited_time": at, "action": "updated", "done_by": {"name": "Ada Sales", "id": "7"},
+            "field_history": history or None}  # fmt: skip
+
+
+def served_lead(*entries: Record, created: str = STAMP, modified: str = "2026-06-04T10:00:00+02:00") -> str:
+    """A lead with such a timeline, whose address comes back."""
+    given = {"id": "1", "Created_Time": created, "Modified_Time": modified, "Lead_Status": "Lost Lead"}
+    info = {"more_records": False, "next_page_token": None}
+    url = f"{BASE}/crm/v8/Leads/1/__timeline"
+    responses.get(f"{BASE}/crm/v8/Leads", json={"data": [given], "info": info})
+    if entries:
+        responses.get(url, json={"__timeline": [*entries], "info": info})
+    return url
+
+
+def doubts(client: Zoho) -> list[str]:
+    return [day for page in SOURCE.stream("lead_history").fetch(client, OURS, WINDOW) for day in page.doubts]
+
+
+@responses.activate
+def test_of_a_timeline_only_the_status_is_kept_and_a_next_page_is_asked_for_without_its_size() -> None:
+    """Zoho refuses a token together with a size: AMBIGUITY_DURING_PROCESSING."""
+    url = served_lead()
+    info = {"more_records": True, "next_page_token": "t2"}
+    responses.get(url, json={"__timeline": [entry(1, STAMP)], "info": info})
+    changed = entry(2, "2026-06-03T10:00:00+02:00", ("Phone", None, "1"), ("Lead_Status", "blank", "Lost Lead"))
+    responses.get(url, json={"__timeline": [changed], "info": {"more_records": False}})
+    [lead_] = read(offline(), "lead_history")
+    assert lead_["whole"]
+    assert lead_["changes"] == [
+        {"id": "2", "audited_time": "2026-06-03T10:00:00+02:00", "old": "blank", "new": "Lost Lead"}
+    ]
+    first, second = (dict(call.request.params) for call in [*responses.calls][1:])  # type: ignore[attr-defined]
+    assert first == {"sort_by": "audited_time", "sort_order": "asc"}
+    assert second == {**first, "page_token": "t2"}
+
+
+@responses.activate
+def test_the_days_of_a_lead_before_its_timeline_begins_are_in_doubt() -> None:
+    served_lead(entry(2, "2026-06-03T23:00:00+00:00"), entry(1, "2026-06-02T23:30:00+00:00"))
+    assert doubts(offline()) == ["2026-06-01", "2026-06-02"]
+    [lead_] = read(offline(), "lead_history")
+    assert not lead_["whole"]
+
+
+@pytest.mark.parametrize("status", [204, 400])
+@responses.activate
+def test_the_days_of_a_lead_without_a_timeline_are_in_doubt(status: int) -> None:
+    body = {"code": "INVALID_DATA", "message": "the id given seems to be invalid"} if status == 400 else None
+    responses.get(served_lead(), status=status, json=body)
+    assert doubts(offline()) == ["2026-06-01", "2026-06-02", "2026-06-03", "2026-06-04"]
+
+
+@responses.activate
+def test_timelines_that_nobody_may_read_fail_the_stream() -> None:
+    responses.get(served_lead(), status=403, json={"code": "NO_PERMISSION", "message": "permission denied"})
+    with pytest.raises(AuthError):
+        read(offline(), "lead_history")
+
+
+def test_timelines_in_pages_of_any_size_tell_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for options in ({}, {"page_size": 1}):
+        with running(world, zoho_crm=options) as url:
+            monkeypatch.setenv("ZOHO_CRM_BASE_URL", f"{url}/zoho_crm")
+            found.append(sorted(read(connect(config()), "lead_history"), key=lambda record: record["id"]))
+    assert found[0] == found[1]
+    assert any(record["changes"] for record in found[0])
+    assert all(record["whole"] for record in found[0])
+
+
 def test_pages_of_any_size_hold_the_same_leads_converted_ones_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,12 +316,57 @@ def test_pages_of_any_size_hold_the_same_leads_converted_ones_too(
     assert {converted for _, converted in found[0]} == {True, False}
 
 
+@pytest.fixture
+def moving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A world of small pages, whose tokens are places in a list, and that a test may change."""
+    made = make_world(tmp_path / "moving.sqlite", until=UNTIL, days=30, leads=40, seed=3)
+    with running(made, zoho_crm={"page_size": 7}) as url:
+        monkeypatch.setenv("ZOHO_CRM_BASE_URL", f"{url}/zoho_crm")
+        yield made
+
+
+def touch(world: World, identifiers: set[str], *, is_deleted: bool) -> None:
+    """Leads are changed now, or deleted, and so leave their places."""
+    with world.connect() as connection:
+        for row in connection.execute("select * from record_version where object = 'Lead'").fetchall():
+            if number(row["id"]) in identifiers:
+                again = {**row, "version": row["version"] + 100, "modified_at": world.now(), "is_deleted": is_deleted}
+                holes = ", ".join("?" * len(again))
+                connection.execute(f"insert into record_version values ({holes})", [*again.values()])  # noqa: S608
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])  # whether all have been modified in one second, as by an import
+@pytest.mark.parametrize("stream", ["lead", "present"])
+def test_records_that_change_or_go_between_two_pages_cost_no_other_one(
+    moving: World, stream: str, at_once: bool, is_deleted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if at_once:
+        with moving.connect() as connection:
+            connection.execute("update record_version set modified_at = ?", [moving.now() - 86_400_000])
+    client = connect(config(streams=["lead", "present"]))
+    before = {record["id"] for record in read(client, stream)}
+    touched, asked = set[str](), client.session.get
+
+    def get(path: str, *query: Any, **headers: str) -> Answer:
+        answer = asked(path, *query, **headers)
+        if path.endswith("/Leads") and not touched and (query[0]["page_token"] or not at_once):
+            touched.update(lead["id"] for lead in answer.rows("data")[:4])
+            touch(moving, touched, is_deleted=is_deleted)
+        return answer
+
+    monkeypatch.setattr(client.session, "get", get)
+    found = {record["id"] for record in read(client, stream)}
+    assert touched
+    assert before - touched <= found
+
+
 def test_a_page_that_leads_back_to_itself_ends_the_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(world, zoho_crm={"page_size": 7}) as url:
+    with running(world, zoho_crm={"page_size": 1}) as url:
         monkeypatch.setenv("ZOHO_CRM_BASE_URL", f"{url}/zoho_crm")
         add_fault(world, "zoho_crm", "repeat_cursor")
         with pytest.raises(TransientError, match="cursor repeats"):
-            read(connect(config()), "lead")
+            read(connect(config()), "lead_history")
     clear_faults(world)
 
 
@@ -273,7 +392,7 @@ def test_another_organization_than_the_configured_one_is_refused(sandbox: World)
 
 
 def test_doctor_tells_what_is_readable_and_which_field_is_not_there(sandbox: World) -> None:
-    settings = config(fields={"utm_medium": "Our_UTM_Medium", "gclid": "Our_Click"})
+    settings = config(MQL, fields={"utm_medium": "Our_UTM_Medium", "gclid": "Our_Click"})
     findings = SOURCE.probe(connect(settings), settings)
     told = [finding.what for finding in findings if finding.ok]
     assert told[0] == "Zoho CRM organization Our Company (EUR), more than half of the credits of 24 hours left"
@@ -283,13 +402,22 @@ def test_doctor_tells_what_is_readable_and_which_field_is_not_there(sandbox: Wor
     assert not any(finding.warning for finding in findings)
 
 
+def test_doctor_says_which_statuses_could_be_stages_and_which_no_lead_can_have(sandbox: World) -> None:
+    [warned] = [finding for finding in SOURCE.probe(connect(config()), config()) if finding.warning]
+    assert warned.what == "Zoho CRM: no status of a lead is a stage: who became MQL is unknown"
+    assert "Working - Contacted" in warned.fix
+    settings = config({"zoho_crm": {"Working": "mql"}})
+    [wrong] = [finding for finding in SOURCE.probe(connect(settings), settings) if not finding.ok]
+    assert "'Working'" in wrong.what
+
+
 @responses.activate
 def test_doctor_warns_of_a_user_who_may_not_see_everything_and_of_a_token_that_may_write() -> None:
     responses.get(f"{BASE}/crm/v8/org", json={"org": [ORG]}, headers={"X-API-CREDITS-REMAINING": "900"})
     responses.get(f"{BASE}/crm/v8/users", json={"users": [{"profile": {"name": "Standard"}}]})
     for name in ("Leads", "Contacts", "Accounts", "Deals"):
         responses.get(f"{BASE}/crm/v8/{name}", status=204)
-    client = offline()
+    client = offline(streams=["lead", "contact", "account", "deal"])
     client.scopes.extend(["ZohoCRM.modules.ALL", "ZohoCRM.org.READ"])
     findings = SOURCE.probe(client, client.config)
     assert "900 credits left" in findings[0].what
@@ -367,6 +495,29 @@ def test_a_lead_became_sql_when_it_was_converted_and_nobody_guesses_when() -> No
     assert links[["rule", "from_key", "to_key"]].to_numpy().tolist() == [
         ["conversion", "zoho_crm:lead:1", "zoho_crm:contact:c1"]
     ]
+
+
+def test_a_lead_was_made_with_the_status_that_its_first_change_left_or_that_it_has_if_its_timeline_is_whole() -> None:
+    later, last = "2026-06-10T09:00:00+02:00", "2026-06-20T09:00:00+02:00"
+
+    def told(number: int, status: str, *changes: tuple[str, str, str], whole: bool = True) -> Record:
+        lines = [{"id": f"{n}", "audited_time": at, "old": old, "new": new} for n, (at, old, new) in enumerate(changes)]
+        return lead(number, Lead_Status=status, whole=whole, changes=lines)
+
+    mql, lost, new = "Working - Contacted", "Lost Lead", "Not Contacted"
+    given = [
+        told(1, mql), told(2, lost, (later, mql, lost)), told(3, mql, (later, new, mql)),
+        told(4, mql, (last, lost, mql), (later, mql, lost)),  # newest first
+        told(5, mql, whole=False), told(6, lost, (later, mql, lost), whole=False),
+        told(7, mql, (later, lost, mql), whole=False), told(8, new),
+    ]  # fmt: skip
+    found = rows.lead_history(flattened(given), MappingContext(config(MQL), "zoho_crm", "lead_history", OURS))
+    kept = enforce(stage_event, found.reset_index(drop=True))
+    assert kept.rejects.empty
+    newest = kept.rows.sort_values("updated_at", na_position="first")
+    newest = newest.drop_duplicates(["object_id", "entered_at"], keep="last")
+    entered = sorted((row.object_id, f"{row.entered_at:%d}") for row in newest[~newest["is_deleted"]].itertuples())
+    assert entered == [("1", "01"), ("2", "01"), ("3", "10"), ("4", "01"), ("4", "20"), ("7", "10")]
 
 
 def test_stages_are_those_of_the_history_each_from_when_it_was_entered() -> None:

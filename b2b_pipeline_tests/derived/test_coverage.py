@@ -18,7 +18,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.load import load_table
-from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.derived.coverage import streams_behind, update_coverage
 from b2b_pipeline.derived.made_of import Loads
 from b2b_pipeline.landing.absences import note_absences
 from b2b_pipeline.landing.store import Landing, Slice
@@ -409,3 +409,15 @@ def test_costs_that_a_list_gives_are_unknown_of_days_since_it_was_last_read(tmp_
     for table in stream.feeds:
         books.fill(load_audit, target_table=table, source="marketo", slice_id=landed.slice_id)
     assert gaps() == dict.fromkeys((4, 5, 6), "marketo/program was last read on 2026-05-04")
+
+
+def test_stages_of_a_stream_that_states_none_of_a_lead_make_nobody_s_entry_incomplete() -> None:
+    """So an audit log that is switched off costs no SQL where no status stands for a stage."""
+
+    def streams(**stages: Any) -> set[str]:
+        given = {"start_date": START, "system_of_record": "dynamics", "sources": {"dynamics": {}}, "stages": stages}
+        behind = streams_behind("stage_entry", Config.model_validate(given))
+        return {stream for _, stream, table in behind if table == "stage_event"}
+
+    assert streams() == {"lead"}
+    assert streams(dynamics={"Contacted": "mql"}) == {"lead", "lead_history"}

@@ -29,6 +29,8 @@ sources:
   {source}:
     fields: {fields}
   ecb: {{}}
+stages:
+  {source}: {stages}
 exclude:
   email_domains: [ourcompany.example]
   email_patterns: ["*+test*@*"]
@@ -38,23 +40,30 @@ OF_DEALS = (
     "cycle_days_mean", "cycle_days_median", "cycle_days_p90", "close_rate", "new_customers", "open_opportunities",
     "open_pipeline", "accounts_with_opportunities",
 )  # fmt: skip
-OF_LEADS = ("leads", "sqls", "lead_to_customer_rate", "sql_to_opportunity_rate", "sql_to_opportunity_rate_period")
+OF_LEADS = (
+    "leads", "mqls", "sqls", "lead_to_mql_rate", "lead_to_mql_rate_30d", "lead_to_mql_rate_30d_resolved",
+    "mql_to_sql_rate", "sql_to_opportunity_rate", "lead_to_customer_rate", "lead_to_mql_rate_period",
+    "mql_to_sql_rate_period", "sql_to_opportunity_rate_period",
+)  # fmt: skip
 
 
 class Crm(NamedTuple):
-    """A CRM: the fields that are configured, and the streams of people with the fields that must be pseudonyms."""
+    """A CRM: the fields and stages that are configured, and streams of people with the fields that are pseudonyms."""
 
     fields: str
+    stages: str
     people: dict[str, str]
 
 
 CRMS = {
     "dynamics": Crm(
         "{opp_type: new_type, utm_medium: new_utmmedium, utm_campaign: new_utmcampaign, gclid: new_gclid}",
+        "{Contacted: mql}",
         {"lead": "emailaddress1", "contact": "emailaddress1"},
     ),
     "zoho_crm": Crm(
         "{utm_medium: Our_UTM_Medium, utm_campaign: Our_UTM_Campaign, gclid: Our_GCLID}",
+        "{Working - Contacted: mql}",
         {"lead": "Email", "contact": "Email"},
     ),
 }
@@ -71,7 +80,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Installation]:
     found = {}
     for source, crm in CRMS.items():
         (folder / source).mkdir()
-        text = SETTINGS.format(start=START, source=source, fields=crm.fields)
+        text = SETTINGS.format(start=START, source=source, fields=crm.fields, stages=crm.stages)
         (folder / source / "pipeline.yaml").write_text(text, encoding="utf-8")
         found[source] = Installation(folder / source, world)
     for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
@@ -178,9 +187,14 @@ def test_fields_tell_the_channel_of_a_lead(shop: Pipeline) -> None:
     assert any(row["channel"] == "email" and row["evidence"] == "utm_medium=email" for row in found)
 
 
-def test_what_only_a_history_of_leads_could_tell_is_unknown(shop: Pipeline) -> None:
-    answers = ask(shop.warehouse, shop.config, ["mqls"], START, UNTIL, ["day"])
-    assert {answer.value for answer in answers} == {None}
+def test_where_no_status_is_said_to_be_a_stage_who_became_mql_is_unknown_and_who_became_sql_is_not(
+    shop: Pipeline,
+) -> None:
+    config = shop.config.model_copy(update={"stages": type(shop.config.stages)()})
+    asked = ask(shop.warehouse, config, ["mqls", "sqls"], START, UNTIL)
+    answers = {answer.metric.name: answer for answer in asked}
+    assert answers["mqls"].value is None
+    assert answers["sqls"].value
 
 
 def test_nobody_s_name_or_address_is_in_landing(installed: Installation) -> None:

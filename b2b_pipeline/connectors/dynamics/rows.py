@@ -28,6 +28,8 @@ from b2b_pipeline.connectors.columns import (
     record_links,
     require,
     stage_entries,
+    status_at_creation,
+    status_changes,
     touches_of_fields,
     utc,
 )
@@ -46,6 +48,7 @@ OF_ACCOUNT = {"industry": "industrycode", "country": "address1_country", "segmen
 OF_DEAL = {"opp_type": "", "owner": "_ownerid_value", "product": "", "region": "", "campaign_id": "_campaignid_value"}
 WON, CLOSED = {0: False, 1: True, 2: False}, {0: False, 1: True, 2: True}  # by statecode: open, won, lost
 QUALIFIED = 1  # statecode of a lead
+CREATED = 1  # operation of the audit log
 _key = partial(record_key, "dynamics")
 
 
@@ -78,6 +81,17 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     ids, updated = records["leadid"], records["modifiedon"]
     rows = stage_entries(records, context, ids, at, "sql", updated, object="lead", vendor_stage="Qualified")
     return rows[at.notna()]
+
+
+def history(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """Each change of a lead's status into a stage, and the stage of the status that it was created with: as the log has
+    it, or as its first change left it, or as it still is."""
+    names = ("lead.leadid", "lead.createdon", "lead.labels.statuscode", "createdon", "old", "new", "auditid")
+    lead, created, now, logged, old, new, audit = (column(records, name) for name in names)
+    was_created = column(records, "operation").eq(CREATED)
+    made = status_at_creation(records, context, lead, created, now.where(was_created & new.isna(), None))
+    at = logged.where(~was_created, created)  # the log has it a moment later
+    return pd.concat([made, status_changes(records, context, lead, created, at, old, new, audit)])
 
 
 def is_undated(lead: Mapping[str, Any]) -> bool:

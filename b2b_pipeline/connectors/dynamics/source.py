@@ -3,6 +3,12 @@
 Tables are read by `modifiedon`, and all their ids once a week, which tells what was deleted: a delta link would tell it
 too, but is good for seven days. When a lead was qualified is kept nowhere: it is when the records were created that
 were made of it. Of the stages of an opportunity only the present one is kept, and since when it lasts.
+What status a lead had before is in the audit log alone, if auditing is on for environment, table and column, and for as
+many days as the environment keeps it (30, unless set otherwise). Days on which leads were created that the log does not
+know are in doubt, and so are those after the last that it knows, when auditing is off. Its column `changedata` is text,
+`{"changedAttributes":[{"logicalName":"statuscode","oldValue":"1","newValue":"2"}]}`: readable by the reference of the
+table (GitHub MicrosoftDocs/powerapps-docs, reference/entities/audit.md), and in this form by public clients' tests; the
+developers' guide of 2023 advises RetrieveAuditDetails instead, which would be a call for each change of each lead.
 Facts from https://learn.microsoft.com/power-apps/developer/data-platform/webapi, the table reference of Dynamics 365
 Sales (GitHub MicrosoftDocs/dynamics-365-customer-engagement) and answers that public clients recorded, read 2026-12-01.
 Clouds of governments and of China have other login pages, and are left out.
@@ -10,17 +16,19 @@ Clouds of governments and of China have other login pages, and are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.base import (
     Account,
@@ -35,13 +43,14 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present, tells_channel
+from b2b_pipeline.connectors.columns import own_fields, present, tells_channel
 from b2b_pipeline.connectors.dynamics import rows
 from b2b_pipeline.connectors.http import (
     Answer,
     Fatal,
     Outcome,
     Session,
+    Skip,
     by_status,
     follow,
     json_or_none,
@@ -49,7 +58,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.rest import absent_fields, readable, wrong_stages
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import AuthError, PipelineError
@@ -58,7 +67,7 @@ LOGIN = "https://login.microsoftonline.com"
 API = "api/data/v9.2"
 BURST = Rate(6000, 300)  # of one user, at each of an environment's servers
 LISTED = 1000  # records of a page; the most are 5,000
-TOGETHER = 20  # leads whose opportunities are asked for at once
+TOGETHER = 20  # leads that are asked for at once
 LABEL = "@OData.Community.Display.V1.FormattedValue"
 PREFER = f'odata.maxpagesize={LISTED},odata.include-annotations="{LABEL[1:]}"'
 # https://learn.microsoft.com/power-apps/developer/data-platform/reference/web-service-error-codes
@@ -84,12 +93,9 @@ class Table:
 
     def asks(self, config: Config) -> list[str]:
         """What is asked for by name. What `custom` and the configuration name, only where the table has it."""
-        clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "lead" else ()
-        named = {**self.custom, **config.sources["dynamics"].fields}
-        own = [named.get(name, "") for name in (*self.custom, *clicks)]
-        own += dimension_fields(config, "dynamics", self.name).values()
+        own = own_fields(config, "dynamics", self.name, self.custom)
         paths = [f"{name}.{each}" for name, asked in self.expands.items() for each in asked.split(",")]
-        return [*dict.fromkeys([self.key, *self.fields.split(), "createdon", "modifiedon", *filter(None, own)]), *paths]
+        return [*dict.fromkeys([self.key, *self.fields.split(), "createdon", "modifiedon", *own]), *paths]
 
 
 _MADE = "createdon,_originatingleadid_value"
@@ -117,6 +123,12 @@ PROCESSES = [
 ]  # fmt: skip
 
 
+UPDATED = 2  # action of the audit log
+STATUS = "statuscode"
+LATE = timedelta(minutes=5)  # a lead is in the log a moment after it is there
+AUDITING = "Power Platform admin center > Environments > Settings > Audit and logs > Audit settings"
+
+
 @dataclass(frozen=True)
 class Dynamics:
     """`columns`: those of a table, listed once."""
@@ -140,6 +152,13 @@ class Dynamics:
     def records(self, path: str, **query: Any) -> Iterator[Record]:
         for page in self.pages(path, **query):
             yield from page.records
+
+    def of_leads(self, path: str, name: str, leads: Iterable[str], **query: Any) -> Iterator[Record]:
+        """The records in which a column names one of the leads."""
+        ids = [*dict.fromkeys(leads)]
+        for n in range(0, len(ids), TOGETHER):
+            which = " or ".join(f"{name} eq {lead}" for lead in ids[n : n + TOGETHER])
+            yield from self.records(path, **{"$filter": which}, **query)
 
     def asked(self, table: Table) -> dict[str, str]:
         """What is asked for of a table: what may be missing in an environment, only where it is there."""
@@ -176,6 +195,8 @@ def classify(response: requests.Response) -> Outcome:
     told = f"{code or 'refused'}: {str(error.get('message') or 'without a reason')[:200]}"
     if response.status_code == 429:
         return wait_or_stop(retry_after(response, 60.0), told)
+    if response.status_code == 403 and urlsplit(response.url).path.endswith("/audits"):
+        return Skip(f"{told}; the security role lacks prvReadAuditSummary")
     if response.status_code == 403:
         return Fatal(told, auth=True, fix=FIX.get(code, FIX[NO_PRIVILEGE]))
     return by_status(response, told)
@@ -183,13 +204,13 @@ def classify(response: requests.Response) -> Outcome:
 
 def _changed(table: Table, client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
     """What was modified in the window; in its order, so that what changes meanwhile moves behind, out of the window."""
-    when = [f"modifiedon ge {_seconds(window.since)}", f"modifiedon lt {_seconds(window.until)}"]
-    asked = client.asked(table) | {"$filter": " and ".join([*when, *filter(None, [table.only])])}
-    return client.pages(table.plural, **asked, **{"$orderby": f"modifiedon,{table.key}"})
+    when = _within("modifiedon", window.since, window.until, table.only)
+    return client.pages(table.plural, **client.asked(table), **when, **{"$orderby": f"modifiedon,{table.key}"})
 
 
-def _seconds(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+def _within(name: str, since: datetime, until: datetime, also: str = "") -> dict[str, str]:
+    when = f"{name} ge {since:%Y-%m-%dT%H:%M:%SZ} and {name} lt {until:%Y-%m-%dT%H:%M:%SZ}"
+    return {"$filter": f"{when} and {also}" if also else when}
 
 
 def read_leads(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
@@ -197,13 +218,106 @@ def read_leads(client: Dynamics, account: Account, window: Window) -> Iterator[P
     opportunity that was: it names the lead, the lead need not name it."""
     for page in _changed(LEAD, client, account, window):
         undated = [lead["leadid"] for lead in page.records if rows.is_undated(lead)]
+        asked = {"$select": _MADE, "$orderby": "createdon,opportunityid"}
         made: dict[str, Record] = {}
-        for n in range(0, len(undated), TOGETHER):
-            which = " or ".join(f"_originatingleadid_value eq {lead}" for lead in undated[n : n + TOGETHER])
-            asked = {"$select": _MADE, "$filter": which, "$orderby": "createdon,opportunityid"}
-            for found in client.records("opportunities", **asked):
-                made.setdefault(found["_originatingleadid_value"], found)
+        for found in client.of_leads("opportunities", "_originatingleadid_value", undated, **asked):
+            made.setdefault(found["_originatingleadid_value"], found)
         yield Page([{**lead, rows.MADE: made.get(lead["leadid"])} for lead in page.records], page.request)
+
+
+def read_history(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
+    """Which status leads were given, by the audit log; which were made, where it does not say with which. What else has
+    changed of them is not kept: it may be about people. What changed of leads that are gone is left out."""
+    auditing = Auditing.of(client)
+    when = _within("createdon", window.since, window.until, "objecttypecode eq 'lead'")
+    columns = "auditid,createdon,operation,action,_objectid_value,changedata"
+    known: dict[str, bool] = {}
+    doubts: dict[str, str] = {}
+    for page in client.pages("audits", **when, **{"$select": columns, "$orderby": "createdon"}):
+        changes = []
+        for audit in page.records:
+            try:
+                status = _status_of(audit)
+            except ValueError:
+                doubts[_day(client, audit)] = "the audit log does not say what has changed of a lead"
+                continue
+            made = audit["operation"] == rows.CREATED
+            if made:
+                known[audit["_objectid_value"]] = bool(status) or not audit["changedata"]
+            if status or (made and not audit["changedata"]):
+                changes.append((audit, status or {}))
+        ids = [audit["_objectid_value"] for audit, _ in changes]
+        asked = {"$select": "createdon,statuscode"}
+        leads = {lead["leadid"]: lead for lead in client.of_leads("leads", "leadid", ids, **asked)}
+        found = [
+            {
+                "auditid": audit["auditid"], "createdon": audit["createdon"], "operation": audit["operation"],
+                "lead": leads[audit["_objectid_value"]], "old": auditing.word(status.get("oldValue")),
+                "new": auditing.word(status.get("newValue")),
+            }
+            for audit, status in changes if audit["_objectid_value"] in leads
+        ]  # fmt: skip
+        yield Page(found, page.request)
+    yield Page([], doubts=dict(_unknown(client, window, known, not auditing.off)) | doubts)
+
+
+def _status_of(audit: Record) -> Record | None:
+    """How the status changed, if it did. Raises ValueError where that cannot be read: of what is no change of a record,
+    but that it was shared, the column is no JSON."""
+    told = audit["changedata"] or ""
+    if not told.startswith("{"):
+        if audit["action"] == UPDATED:
+            raise ValueError("an update of nothing")
+        return None
+    changed = json.loads(told).get("changedAttributes") or ()
+    return next((each for each in changed if each["logicalName"] == STATUS), None)
+
+
+def _unknown(client: Dynamics, window: Window, known: Mapping[str, bool], is_on: bool) -> Iterator[tuple[str, str]]:
+    """The days of which the audit log may not have everything: those between two leads of which it lacks one. A lead
+    that was brought along from elsewhere says of another day that it was created."""
+    when = _within("createdon", window.since, window.until - LATE, "overriddencreatedon eq null")
+    leads = client.records("leads", **when, **{"$select": "createdon", "$orderby": "createdon,leadid"})
+    told = [(_day(client, lead), known.get(lead["leadid"], False)) for lead in leads]
+    days = [str(day) for day in window.days()]
+    ends = (days[0], told[0][1] if told else is_on), (days[-1], is_on)
+    for (since, before), (until, after) in pairwise([ends[0], *told, ends[1]]):
+        why = "the audit log does not know the leads of then: auditing was off, or it is no longer kept"
+        yield from ((day, why) for day in days if since <= day <= until and not (before and after))
+
+
+def _day(client: Dynamics, record: Record) -> str:
+    return str(datetime.fromisoformat(record["createdon"]).astimezone(client.config.zone).date())
+
+
+@dataclass(frozen=True)
+class Auditing:
+    """`words`: of a lead's status; `off`: what is not audited, so that its changes are not kept; `days`: for which the
+    audit log is kept, -1 for good."""
+
+    words: Mapping[int, str]
+    off: list[str]
+    days: int
+
+    @classmethod
+    def of(cls, client: Dynamics) -> Auditing:
+        lead = "EntityDefinitions(LogicalName='lead')"
+        metadata = f"{lead}/Attributes(LogicalName='{STATUS}')/Microsoft.Dynamics.CRM.StatusAttributeMetadata"
+        [found] = client.get("organizations", **{"$select": "isauditenabled,auditretentionperiodv2"}).rows("value")
+        table = client.get(lead, **{"$select": "IsAuditEnabled"}).json()
+        asked = {"$select": "IsAuditEnabled", "$expand": "OptionSet($select=Options)"}
+        column = client.get(metadata, **asked).json()
+        audited = {
+            "the environment": found["isauditenabled"], "the table lead": table["IsAuditEnabled"]["Value"],
+            f"its column {STATUS}": column["IsAuditEnabled"]["Value"],
+        }  # fmt: skip
+        options = column["OptionSet"]["Options"]
+        words = {option["Value"]: option["Label"]["UserLocalizedLabel"]["Label"] for option in options}
+        return cls(words, [name for name, is_on in audited.items() if not is_on], found["auditretentionperiodv2"])
+
+    def word(self, value: str | None) -> str | None:
+        """The log has the number of a choice as text."""
+        return None if value is None else self.words.get(int(value), value)
 
 
 def read_processes(client: Dynamics, account: Account, window: Window) -> Iterator[Page]:
@@ -263,22 +377,33 @@ def probe(client: Dynamics, config: Config) -> list[Finding]:
     tables = [*read, *(PROCESSES if "opportunity_process" in on else ())]
     calls = {table.plural: partial(_look, client, table) for table in tables}
     found += readable("Dynamics", calls, "see that Dynamics 365 Sales is installed in the environment")
-    return [*found, *_absent(client, read), *_privileges(held, [table.name for table in read])]
+    found += _audited(client, config) if "lead_history" in on else []
+    fix = "copy the logical name of the column; that of a lookup is _name_value"
+    found += absent_fields(SOURCE, config, lambda name: any(client.has(table, name) for table in read), fix)
+    return [*found, *_privileges(held, [table.name for table in read])]
+
+
+def _audited(client: Dynamics, config: Config) -> Iterator[Finding]:
+    """Whether the status that a lead had is known, since when, and which of them are stages."""
+    lost = "who became MQL is unknown"
+    try:
+        auditing = Auditing.of(client)
+        client.get("audits", **{"$select": "auditid", "$filter": "objecttypecode eq 'lead'", "$top": 1})
+    except PipelineError as error:
+        fix = f"{ADMIN}: View Audit Summary (prvReadAuditSummary); else name the other `streams`"
+        yield Finding(True, f"Dynamics lead_history: {error}: {lost}", error.fix or fix, warning=True)
+        return
+    if auditing.off:
+        what = f"Dynamics: auditing is off for {' and '.join(auditing.off)}: {lost} from now on"
+        yield Finding(True, what, f"{AUDITING}; Audit changes to its data, of the table; Enable auditing", warning=True)
+    else:
+        kept = "for good" if auditing.days == -1 else f"for {auditing.days} days: of what was before nothing is known"
+        yield Finding(True, f"Dynamics: changes of a lead's status are audited, and kept {kept}")
+    yield from wrong_stages("Dynamics", config, "dynamics", auditing.words.values())
 
 
 def _look(client: Dynamics, table: Table) -> None:
     client.get(table.plural, **client.asked(table), **{"$top": 1})
-
-
-def _absent(client: Dynamics, read: list[Table]) -> Iterator[Finding]:
-    """Columns that are named and in no table."""
-    try:
-        for name, column in client.config.sources["dynamics"].fields.items():
-            if column and not any(client.has(table, column) for table in read):
-                fix = "copy the logical name of the column; that of a lookup is _name_value"
-                yield Finding(False, f"Dynamics has no column of the name in sources.dynamics.fields.{name}", fix)
-    except PipelineError as error:
-        yield Finding(False, f"Dynamics: {error}", error.fix or "let the application user read the tables' columns")
 
 
 def _privileges(held: list[Record], read: list[str]) -> Iterator[Finding]:
@@ -324,6 +449,13 @@ SOURCE = Source(
             personal=PERSONAL, fetch=read_leads,
             states={"stage_event": lambda config: ("sql",), "touchpoint": tells_channel("dynamics")},
         ),
+        Stream(
+            "lead_history", "changes",
+            "Changes of the status of leads, by the audit log. Days on which it does not know the leads are in doubt.",
+            read_history, "createdon", WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=15)),
+            page_size=LISTED, feeds={"stage_event": rows.history},
+            states={"stage_event": lambda config: config.stages.of("dynamics").values()},
+        ),
         _stream("contact", CONTACT, "Contacts: who is who, by e-mail and merge.",
                 {"identity_link": rows.contact_links}, personal=PERSONAL),
         _stream("account", ACCOUNT, "Accounts: the companies that opportunities are with.", {"account": rows.accounts}),
@@ -351,8 +483,8 @@ SOURCE = Source(
         "DYNAMICS_BASE_URL": "URL of the environment, https://yourorg.crm4.dynamics.com",
         "DYNAMICS_TENANT_ID": "directory (tenant) ID of the app: entra.microsoft.com > App registrations",
         "DYNAMICS_CLIENT_ID": "application (client) ID of the app, which is an application user of the environment "
-        "with a security role that may read leads, contacts, accounts, opportunities, their processes, currencies and "
-        "customizations",
+        "with a security role that may read leads, contacts, accounts, opportunities, their processes, currencies, "
+        "customizations and the audit log (prvReadAuditSummary)",
         "DYNAMICS_CLIENT_SECRET": "a client secret of the app (Certificates & secrets)",
     },
 )  # fmt: skip

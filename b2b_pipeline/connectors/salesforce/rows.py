@@ -7,7 +7,6 @@ type `date`: days of the org, which no time zone shifts (object reference, check
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,7 +23,11 @@ from b2b_pipeline.connectors.columns import (
     excluded_by,
     local_day,
     require,
+    stage_entries,
+    staged,
     start_of_day,
+    status_at_creation,
+    status_changes,
     utc,
 )
 
@@ -44,7 +47,7 @@ def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     is_converted = _flag(records, "IsConverted")
     domain = email_domain(column(records, "Email"))
     own = domain.where(domain.isin(context.config.exclude.email_domains), None)
-    stage = _stage(column(records, "Status"), context)
+    stage = staged(column(records, "Status"), context)
     rows = _rows(
         records,
         context,
@@ -76,79 +79,29 @@ def lead(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     return _with_custom_fields(rows, records, context, "lead")
 
 
-# Salesforce records nowhere which status a lead was created with: it is the one that its first change left, or the one
-# that it still has. No single record says which change was the first, so each gives evidence, and the earliest counts:
-# a change that left a stage says the lead was in it before, one that entered it says it was not (`is_deleted`).
-# In the table the greatest version wins, so the version of evidence counts back from the lead's creation; the status
-# that a lead has now is the weakest and has none.
-
-
 def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """Entries into the stage of a lead's status at its creation, unless history disproves it; its conversion: sql.
 
     Without history it is not known what the status was at the creation.
     """
     converted = records[_flag(records, "IsConverted").eq(True) & column(records, "ConvertedDate").notna()]
-    conversion = _stage_rows(
-        converted,
-        context,
-        column(converted, "Id"),
-        entered_at=_start(converted, column(converted, "ConvertedDate"), context),
+    conversion = stage_entries(
+        converted, context, column(converted, "Id"), _start(converted, column(converted, "ConvertedDate"), context),
+        "sql", column(converted, "SystemModstamp"), object="lead", vendor_stage=column(converted, "Status"),
         date_day=column(converted, "ConvertedDate"),
-        to_stage="sql",
-        vendor_stage=column(converted, "Status"),
-        updated_at=utc(column(converted, "SystemModstamp")),
-    )
+    )  # fmt: skip
     if not context.reads("lead_history"):
         return conversion
-    stage = _stage(column(records, "Status"), context)
-    held = records[stage.notna()]
-    creation = _stage_rows(
-        held,
-        context,
-        column(held, "Id"),
-        entered_at=column(held, "CreatedDate"),
-        to_stage=stage[held.index],
-        vendor_stage=column(held, "Status"),
-        updated_at=None,
-    )
+    created = column(records, "CreatedDate")
+    creation = status_at_creation(records, context, column(records, "Id"), created, column(records, "Status"))
     return pd.concat([creation, conversion])
 
 
 def lead_history_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """Each change of a lead's status into a stage, and what each change tells about the status at creation."""
     changes = records[column(records, "Field").eq("Status")]
-    before, after = (_stage(column(changes, name), context) for name in ("OldValue", "NewValue"))
-    enters = after.notna() & after.ne(before)
-    entered = changes[enters]
-    entries = _stage_rows(
-        entered,
-        context,
-        column(entered, "LeadId"),
-        entered_at=column(entered, "CreatedDate"),
-        from_stage=before[enters],
-        to_stage=after[enters],
-        vendor_stage=column(entered, "NewValue"),
-        updated_at=utc(column(entered, "CreatedDate")),
-    )
-    created, changed = _instants(changes, "Lead.CreatedDate"), _instants(changes, "CreatedDate")
-    was = _evidence(changes[before.notna() & (changed >= created)], context, before, "OldValue")
-    was_not = _evidence(changes[enters & (changed > created)], context, after, "NewValue").assign(is_deleted=True)
-    return pd.concat([entries, was, was_not])
-
-
-def _evidence(changes: pd.DataFrame, context: MappingContext, stage: pd.Series[Any], status: str) -> pd.DataFrame:
-    """What changes of a lead's status say about its stage at creation, the earlier the more."""
-    created = _instants(changes, "Lead.CreatedDate")
-    return _stage_rows(
-        changes,
-        context,
-        column(changes, "LeadId"),
-        entered_at=column(changes, "Lead.CreatedDate"),
-        to_stage=stage[changes.index],
-        vendor_stage=column(changes, status),
-        updated_at=created - (_instants(changes, "CreatedDate") - created),
-    )
+    names = ("LeadId", "Lead.CreatedDate", "CreatedDate", "OldValue", "NewValue", "Id")
+    return status_changes(changes, context, *(column(changes, name) for name in names))
 
 
 def lead_identity(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -218,16 +171,11 @@ def opportunity_stages(records: pd.DataFrame, context: MappingContext) -> pd.Dat
 
     Salesforce also writes one when amount or close date change, so a stage may appear again without having been left.
     """
-    return _stage_rows(
-        records,
-        context,
-        column(records, "OpportunityId"),
-        entered_at=column(records, "CreatedDate"),
-        to_stage=column(records, "StageName"),
-        vendor_stage=column(records, "StageName"),
-        updated_at=utc(column(records, "CreatedDate")),
-        object_="opportunity",
-    )
+    at, stage = column(records, "CreatedDate"), column(records, "StageName")
+    return stage_entries(
+        records, context, column(records, "OpportunityId"), at, stage, at, object="opportunity", vendor_stage=stage,
+        source_id=column(records, "Id"),
+    )  # fmt: skip
 
 
 def opp_contact_role(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -312,36 +260,6 @@ def _with_custom_fields(rows: pd.DataFrame, records: pd.DataFrame, context: Mapp
     return rows.assign(**own, dimensions=described(given, records.index)) if given else rows.assign(**own)
 
 
-def _stage_rows(
-    records: pd.DataFrame,
-    context: MappingContext,
-    object_id: pd.Series[Any],
-    *,
-    entered_at: pd.Series[Any],
-    to_stage: pd.Series[Any] | str,
-    vendor_stage: pd.Series[Any],
-    updated_at: pd.Series[Any] | None,
-    from_stage: pd.Series[Any] | None = None,
-    date_day: pd.Series[Any] | None = None,
-    object_: str = "lead",
-) -> pd.DataFrame:
-    """Stage events on the day of `entered_at`, if no other is given; `updated_at` is their version."""
-    return _rows(
-        records,
-        context,
-        object=object_,
-        object_id=object_id,
-        entered_at=utc(entered_at),
-        changed_at=utc(entered_at),
-        date_day=local_day(entered_at, context.config.zone) if date_day is None else date_day,
-        from_stage=from_stage,
-        to_stage=to_stage,
-        vendor_stage=vendor_stage,
-        is_deleted=False,
-        updated_at=updated_at,
-    )
-
-
 def _person_links(records: pd.DataFrame, context: MappingContext, object_: str) -> pd.DataFrame:
     """Links by e-mail and by merge."""
     by_email = _links(records, context, object_, "email", email_key(column(records, "Email")))
@@ -371,10 +289,6 @@ def _key(object_: str, ids: pd.Series[Any]) -> pd.Series[Any]:
     return keys.where(keys.notna(), None)
 
 
-def _stage(statuses: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
-    return _mapped(statuses, context.stages)
-
-
 def _channel(kinds: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
     rules = context.config.channels
     return channel_of(
@@ -387,11 +301,6 @@ def _channel(kinds: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
     )
 
 
-def _mapped(values: pd.Series[Any], words: Mapping[str, str]) -> pd.Series[Any]:
-    found = values.map(words).astype(object)
-    return found.where(found.notna(), None)
-
-
 def _created_day(records: pd.DataFrame, context: MappingContext) -> pd.Series[Any]:
     return local_day(column(records, "CreatedDate"), context.config.zone)
 
@@ -399,10 +308,6 @@ def _created_day(records: pd.DataFrame, context: MappingContext) -> pd.Series[An
 def _start(records: pd.DataFrame, days: pd.Series[Any], context: MappingContext) -> pd.Series[Any]:
     """When a day of the org begins for us, but not before the record was created."""
     return start_of_day(days, context.config.zone, column(records, "CreatedDate"))
-
-
-def _instants(records: pd.DataFrame, path: str) -> pd.Series[pd.Timestamp]:
-    return pd.to_datetime(column(records, path), utc=True, errors="coerce", format="ISO8601")
 
 
 def _flag(records: pd.DataFrame, path: str) -> pd.Series[Any]:

@@ -29,6 +29,8 @@ from b2b_pipeline.connectors.columns import (
     record_links,
     require,
     stage_entries,
+    status_at_creation,
+    status_changes,
     touches_of_fields,
     utc,
 )
@@ -72,6 +74,17 @@ def lead_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     at = column(converted, "Converted_Date_Time")
     ids, updated = converted["id"], column(converted, "Modified_Time")
     return stage_entries(converted, context, ids, at, "sql", updated, object="lead", vendor_stage="Converted")
+
+
+def lead_history(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """Each change of a lead's status into a stage and, of a whole timeline, the stage of the status that the lead was
+    created with: as its first change left it, or as it still is."""
+    whole = records.assign(made=records["Created_Time"].where(column(records, "whole").eq(True), None))
+    unchanged = whole[whole["made"].notna()]
+    lines = whole.assign(line=column(records, "changes")).explode("line")
+    at, old, new, entry = (member(lines["line"], name) for name in ("audited_time", "old", "new", "id"))
+    made = status_at_creation(unchanged, context, unchanged["id"], unchanged["made"], column(unchanged, "Lead_Status"))
+    return pd.concat([made, status_changes(lines, context, lines["id"], lines["made"], at, old, new, entry)])
 
 
 def lead_links(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:

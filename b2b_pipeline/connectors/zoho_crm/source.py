@@ -1,18 +1,21 @@
 """Zoho CRM: leads, contacts, accounts, and deals with the history of their stages, of one organization, by API v8.
 
-Modules are read in the order of `Modified_Time`, which pages by token must keep: one that does not is refused. Of
+Modules are read in the order of `Modified_Time`, each page from where the one before ended (`_walk`). Of
 merges nobody is told, and of what was deleted there is only a list of ids: once a week all ids are listed, which tells
-both. The history of a deal's stages costs a call each. Whether a 429 is for too many calls at once or for those of the
-day is only told by the credits that are left, and these only once half of them are spent.
+both. The history of a deal's stages costs a call each. So does the timeline of a lead, which tells the status that it
+had: where it is refused, or begins after the lead was made, the days until then are in doubt. For how long Zoho keeps
+timelines, and whether it shows those of converted leads, is documented nowhere. Whether a 429 is for too many calls at
+once or for those of the day is only told by the credits that are left, and these only once half of them are spent.
 Facts from Zoho's OpenAPI files (GitHub zoho/crm-oas, v8.0), its SDK (PyPI zohocrmsdk8-0 7.0.0),
-https://www.zoho.com/crm/developer/docs/api/v8 and what public clients recorded of tokens, stages and errors, read
-2026-12-01. Where `page_token` goes on when records change meanwhile is documented nowhere.
+https://www.zoho.com/crm/developer/docs/api/v8 and what public clients recorded of tokens, stages, timelines and
+errors, read 2026-12-01.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +24,7 @@ from typing import Any
 import requests
 
 from b2b_pipeline.configuration import settings
-from b2b_pipeline.configuration.config import Config, dimension_fields
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import (
@@ -37,7 +40,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present, tells_channel
+from b2b_pipeline.connectors.columns import own_fields, present, tells_channel
 from b2b_pipeline.connectors.http import (
     Answer,
     Fatal,
@@ -53,11 +56,11 @@ from b2b_pipeline.connectors.http import (
     retry_after,
     wait_or_stop,
 )
-from b2b_pipeline.connectors.rest import readable
+from b2b_pipeline.connectors.rest import absent_fields, readable, wrong_stages
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
 from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.connectors.zoho_crm import rows
-from b2b_pipeline.errors import ConfigError, PipelineError, TransientError
+from b2b_pipeline.errors import ConfigError, PermanentError, PipelineError, TransientError
 
 API = "crm/v8"
 CENTRES = {  # data centre -> where its users log in, and where its API is
@@ -72,6 +75,10 @@ SCOPES = (
     "ZohoCRM.modules.leads.READ", "ZohoCRM.modules.contacts.READ", "ZohoCRM.modules.accounts.READ",
     "ZohoCRM.modules.deals.READ", "ZohoCRM.settings.fields.READ", "ZohoCRM.org.READ", "ZohoCRM.users.READ",
 )  # fmt: skip
+STATUS = "Lead_Status"
+FIRST, LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)  # no record is older, or younger
+SECOND = timedelta(seconds=1)  # whether the header's own second counts is not documented
+AT_ONCE = timedelta(minutes=1)  # after its creation a lead's timeline begins
 CREDITS = "X-API-CREDITS-REMAINING"
 DENIED = {"OAUTH_SCOPE_MISMATCH", "NO_PERMISSION", "AUTHENTICATION_FAILURE"}
 
@@ -87,11 +94,8 @@ class Module:
     custom: Mapping[str, str] = field(default_factory=dict)
 
     def asks(self, config: Config) -> list[str]:
-        clicks = ("utm_medium", "utm_campaign", *config.channels.click_ids) if self.name == "Leads" else ()
-        named = {**self.custom, **config.sources["zoho_crm"].fields}
-        own = [named.get(name, "") for name in (*self.custom, *clicks)]
-        own += dimension_fields(config, "zoho_crm", self.object).values()
-        return [*dict.fromkeys(["id", *self.fields.split(), "Created_Time", "Modified_Time", *filter(None, own)])]
+        own = own_fields(config, "zoho_crm", self.object, self.custom) if self.custom else ()
+        return [*dict.fromkeys(["id", *self.fields.split(), "Created_Time", "Modified_Time", *own])]
 
 
 LEADS = Module(
@@ -99,6 +103,7 @@ LEADS = Module(
     "Email Secondary_Email Lead_Status Lead_Source Converted__s Converted_Date_Time Converted_Contact.id"
     " Converted_Account.id Converted_Deal.id", rows.OF_LEAD,
 )  # fmt: skip
+HISTORY = Module("Leads", "lead", STATUS)
 CONTACTS = Module("Contacts", "contact", "Email Secondary_Email")
 ACCOUNTS = Module("Accounts", "account", "Account_Name Website", rows.OF_ACCOUNT)
 DEALS = Module(
@@ -129,16 +134,22 @@ class Zoho:
         found = (path for path in module.asks(self.config) if path in known or path.removesuffix(".id") in known)
         return ",".join(path.removesuffix(".id") for path in found)
 
-    def pages(self, path: str, since: datetime | None = None, **query: Any) -> Iterator[Page]:
+    def answers(self, path: str, since: datetime | None = None, **query: Any) -> Iterator[Answer]:
         """Every page. Raises TransientError for one that does not say whether another one follows, or which."""
-        headers = {"If-Modified-Since": f"{since:%Y-%m-%dT%H:%M:%S+00:00}"} if since else {}
+        headers = {"If-Modified-Since": f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S+00:00}"} if since else {}
 
         def ask(token: str | None) -> Answer:
-            return self.session.get(f"{API}/{path}", {**query, "per_page": LISTED, "page_token": token}, **headers)
+            return self.session.get(f"{API}/{path}", {"per_page": LISTED, **query, "page_token": token}, **headers)
 
-        for answer in follow(ask, _next):
-            is_empty = answer.response.status_code in EMPTY
-            yield Page([] if is_empty else answer.rows("data"), answer.request)
+        return follow(ask, _next)
+
+    def records(self, path: str, member: str = "data", **query: Any) -> Iterator[Record]:
+        for answer in self.answers(path, **query):
+            yield from _rows(answer, member)
+
+
+def _rows(answer: Answer, member: str = "data") -> list[Record]:
+    return [] if answer.response.status_code in EMPTY else answer.rows(member)
 
 
 def _next(answer: Answer) -> str | None:
@@ -174,25 +185,50 @@ def classify(response: requests.Response) -> Outcome:
     return by_status(response, told)
 
 
+def _walk(client: Zoho, module: Module, fields: str, start: datetime, until: datetime) -> Iterator[Page]:
+    """What was modified from a time on, in this order, up to the first that was later than asked for. Where a
+    `page_token` goes on when records change meanwhile, and leave their places, nobody says, and after 100,000 records
+    it is refused: so each page is asked for by the time at which the one before ended. The token is only followed where
+    a page is not enough for that time alone, and all of it read again until nothing new comes. Raises TransientError
+    for pages that are not in this order."""
+    asked = {"fields": fields, "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
+    asked |= {"converted": "both"} if module.name == "Leads" else {}
+    seen: set[tuple[str, datetime]] = set()
+    while True:
+        last, fresh, pages, more = start, False, 0, False
+        for answer in client.answers(module.name, start, **asked):
+            new = []
+            for record in _rows(answer):
+                at = _modified(module, record)
+                if at < last:
+                    raise TransientError(f"{module.name}: pages are not in the order of Modified_Time")
+                last = at
+                if (record["id"], at) not in seen:
+                    new.append(record)
+                    seen.add((record["id"], at))
+            fresh, pages, more = fresh or bool(new), pages + 1, _next(answer) is not None
+            yield Page(new, answer.request)
+            if last - SECOND > start:
+                break
+        if pages == 1 or not fresh:
+            if not more or last >= until:
+                return
+            start = last - SECOND
+            seen = {each for each in seen if each[1] >= start}
+
+
+def _modified(module: Module, record: Record) -> datetime:
+    try:
+        return datetime.fromisoformat(record["Modified_Time"])
+    except (KeyError, TypeError, ValueError):
+        raise TransientError(f"{module.name}: a record without Modified_Time") from None
+
+
 def _changed(module: Module, client: Zoho, account: Account, window: Window) -> Iterator[Page]:
     """What was modified in the window. There is no upper bound to ask for: the read ends with the first after it."""
-    before = window.since - timedelta(seconds=1)  # whether the header's own second counts is not documented
-    asked = {"fields": client.asked(module), "sort_by": "Modified_Time", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module is LEADS else {}
-    last = before
-    for page in client.pages(module.name, before, **asked):
-        try:
-            stamps = [datetime.fromisoformat(record["Modified_Time"]) for record in page.records]
-        except (KeyError, TypeError, ValueError):
-            raise TransientError(f"{module.name}: a record without Modified_Time") from None
-        for at in stamps:
-            if at < last:
-                raise TransientError(f"{module.name}: pages are not in the order of Modified_Time")
-            last = at
-        within = [r for r, at in zip(page.records, stamps, strict=True) if window.since <= at < window.until]
+    for page in _walk(client, module, client.asked(module), window.since - SECOND, window.until):
+        within = [record for record in page.records if window.since <= _modified(module, record) < window.until]
         yield Page([_plain(record) for record in within], page.request)
-        if last >= window.until:
-            break
 
 
 def _plain(record: Record) -> Record:
@@ -214,8 +250,50 @@ def read_deals(client: Zoho, account: Account, window: Window) -> Iterator[Page]
 
 def _history(client: Zoho, deal: Record) -> list[Record]:
     path = f"Deals/{deal['id']}/Stage_History"
-    entries = (each for page in client.pages(path, fields="Stage,Modified_Time") for each in page.records)
+    entries = client.records(path, fields="Stage,Modified_Time")
     return [{name: entry.get(name) for name in ("id", "Stage", "Modified_Time")} for entry in entries]
+
+
+def read_history(client: Zoho, account: Account, window: Window) -> Iterator[Page]:
+    """Leads with the changes of their status. What else their timelines tell is not kept: it is about people."""
+    for page in _changed(HISTORY, client, account, window):
+        leads, doubts = [], dict[str, str]()
+        for lead in page.records:
+            entries = _timeline(client, lead)
+            missing = _missing(client, lead, entries)
+            doubts |= dict.fromkeys(missing, "what became of a lead that was there then is in no timeline")
+            leads.append({**lead, "whole": not missing, "changes": [*_statuses(entries)]})
+        yield Page(leads, page.request, doubts)
+
+
+def _timeline(client: Zoho, lead: Record) -> list[Record]:
+    """What happened to a lead; nothing where that is refused. How long pages are may be asked of the first alone."""
+    path = f"Leads/{lead['id']}/__timeline"
+    asked: dict[str, Any] = {"sort_by": "audited_time", "sort_order": "asc", "per_page": None}
+    try:
+        return [*client.records(path, "__timeline", **asked)]
+    except PermanentError as error:
+        if error.status != 400:
+            raise
+        return []
+
+
+def _statuses(entries: list[Record]) -> Iterator[Record]:
+    for entry in entries:
+        for change in entry.get("field_history") or ():
+            if change["api_name"] == STATUS:
+                values = {name: change["_value"][name] for name in ("old", "new")}
+                yield {"id": entry["id"], "audited_time": entry["audited_time"], **values}
+
+
+def _missing(client: Zoho, lead: Record, entries: list[Record]) -> list[str]:
+    """The days of a lead that its timeline does not tell: those before it begins, all of a lead without one."""
+    told = [entry["audited_time"] for entry in entries] or [lead["Modified_Time"]]
+    created, until = datetime.fromisoformat(lead["Created_Time"]), min(map(datetime.fromisoformat, told))
+    if entries and until - created < AT_ONCE:
+        return []
+    first, last = (at.astimezone(client.config.zone).date() for at in (created, until))
+    return [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
 
 
 def read_present(client: Zoho, account: Account, window: Window) -> Iterator[Page]:
@@ -225,9 +303,7 @@ def read_present(client: Zoho, account: Account, window: Window) -> Iterator[Pag
 
 
 def _ids(client: Zoho, module: Module) -> Iterator[list[str]]:
-    asked: dict[str, Any] = {"fields": "Modified_Time", "sort_by": "id", "sort_order": "asc", "approved": "both"}
-    asked |= {"converted": "both"} if module is LEADS else {}
-    for page in client.pages(module.name, **asked):
+    for page in _walk(client, module, "Modified_Time", FIRST, LAST):
         yield [str(record["id"]) for record in page.records]
 
 
@@ -302,22 +378,19 @@ def probe(client: Zoho, config: Config) -> list[Finding]:
     read = [module for module in MODULES if _stream_of(module) in on]
     calls = {_stream_of(module): partial(_look, client, module) for module in read}
     found += readable("Zoho CRM", calls, "let the user's profile see the module, and run `b2b connect zoho_crm`")
-    return [*found, *_absent(client, read)]
+    fix = "copy the API name: Setup > Developer Hub > APIs and SDKs > API names"
+    found += absent_fields(SOURCE, config, lambda name: any(name in client.fields(each) for each in read), fix)
+    return [*found, *(_stages(client) if "lead_history" in on else ())]
 
 
 def _look(client: Zoho, module: Module) -> None:
     client.session.get(f"{API}/{module.name}", {"fields": client.asked(module), "per_page": 1})
 
 
-def _absent(client: Zoho, read: list[Module]) -> Iterator[Finding]:
-    """Fields that are named and in no module."""
-    try:
-        for name, own in client.config.sources["zoho_crm"].fields.items():
-            if own and not any(own in client.fields(module) for module in read):
-                fix = "copy the API name: Setup > Developer Hub > APIs and SDKs > API names"
-                yield Finding(False, f"Zoho CRM has no field of the name in sources.zoho_crm.fields.{name}", fix)
-    except PipelineError as error:
-        yield Finding(False, f"Zoho CRM: {error}", error.fix or "run `b2b connect zoho_crm`, which asks for fields")
+def _stages(client: Zoho) -> Iterator[Finding]:
+    with suppress(PipelineError):  # it is told already
+        values = client.fields(LEADS).get(STATUS, {}).get("pick_list_values") or []
+        yield from wrong_stages("Zoho CRM", client.config, "zoho_crm", [value["display_value"] for value in values])
 
 
 _MODIFIED = WindowPolicy(overlap=timedelta(minutes=15), settle=timedelta(minutes=5))
@@ -349,6 +422,12 @@ SOURCE = Source(
             },
             personal=PERSONAL,
             states={"stage_event": lambda config: ("sql",), "touchpoint": tells_channel("zoho_crm")},
+        ),
+        Stream(
+            "lead_history", "changes", "The changes of the status of leads, by their timelines.", read_history,
+            day="Modified_Time", policy=_MODIFIED, page_size=1,  # a call for the timeline of each
+            feeds={"stage_event": rows.lead_history}, asks=HISTORY.asks,
+            states={"stage_event": lambda config: config.stages.of("zoho_crm").values()},
         ),
         _stream(CONTACTS, "Contacts: who is who, by e-mail.", {"identity_link": rows.contact_links}, personal=PERSONAL),
         _stream(ACCOUNTS, "Accounts: the companies that deals are with.", {"account": rows.accounts}),
