@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import requests
 
     from b2b_pipeline.configuration.config import Config, SourceConfig
-    from b2b_pipeline.connectors.authorize import Authorization
+    from b2b_pipeline.connectors.authorize import Login
     from b2b_pipeline.connectors.http import Outcome
 
 Record = dict[str, Any]
@@ -243,7 +243,7 @@ class Source:
         which the configuration names one (`options.access`), else the first counts.
     versions: what else `options.api_version` may be, as a regular expression; empty where the version is fixed.
     sunset: the day on which `api_version` stops working, if announced.
-    authorization: how `b2b connect` gets a refresh token, where the vendor gives one out.
+    authorization: how `b2b connect` gets a token that lasts, where the vendor gives one out.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
     parallel: accounts that are read at once, each in a thread; `client` must bear that where it is more than one.
@@ -265,7 +265,7 @@ class Source:
     restate_days: Callable[[Any, Account], int] | None = None
     control: Control | None = None
     daily_calls: int | Mapping[str, int | None] | None = None
-    authorization: Callable[[], Authorization] | None = None
+    authorization: Callable[[], Login] | None = None
     parallel: int = 1
     click_id: str = ""
     versions: str = ""
