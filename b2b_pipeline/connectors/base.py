@@ -188,7 +188,8 @@ class Stream:
     feeds: core table -> mapping.
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
-    level: of a table whose rows have a `level`, the only one that it gives: what it lacks concerns no other.
+    level: of a table with rows of several kinds, the only one that it gives: what it lacks concerns no other.
+    to_date: its counts are all that there was until the end of a day, which is whole only with the day before.
     by_name: it is read only where the configuration names it, for it takes a permission that few have.
     """
 
@@ -204,6 +205,7 @@ class Stream:
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
     level: str = ""
+    to_date: bool = False
     by_name: bool = False
 
 
