@@ -53,7 +53,7 @@ def run(folder: Path, *words: str) -> subprocess.Popen[str]:
     own = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("B2B_", "MAILCHIMP_", "X_ADS", "TIKTOK_ADS", *TOKEN.values()))
+        if not name.startswith(("B2B_", "MAILCHIMP_", "X_", "TIKTOK_ADS", *TOKEN.values()))
     }
     command = [sys.executable, "-m", "b2b_pipeline.cli", "connect", *words]
     return subprocess.Popen(command, cwd=folder, env=own, stderr=subprocess.PIPE, text=True)
@@ -109,6 +109,10 @@ NOT_REFRESHED = {
     "x_ads": {
         "X_ADS_API_KEY": "sandbox-client", "X_ADS_API_SECRET": "sandbox-secret",
         "X_ADS_ACCESS_TOKEN": "sandbox-token", "X_ADS_ACCESS_TOKEN_SECRET": "sandbox-refresh",
+    },
+    "x": {
+        "X_API_KEY": "sandbox-client", "X_API_SECRET": "sandbox-secret",
+        "X_ACCESS_TOKEN": "sandbox-token", "X_ACCESS_TOKEN_SECRET": "sandbox-refresh",
     },
     "tiktok_ads": {
         "TIKTOK_ADS_APP_ID": "sandbox-client", "TIKTOK_ADS_APP_SECRET": "sandbox-secret",

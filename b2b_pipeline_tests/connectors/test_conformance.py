@@ -129,6 +129,17 @@ class TestYouTube(OverTheSandbox):
     source = SOURCES["youtube"]
 
 
+class TestX(OverTheSandbox):
+    source = SOURCES["x"]
+    window = (UNTIL - timedelta(days=14), UNTIL + timedelta(days=1))
+
+    @pytest.fixture(autouse=True)
+    def at_night(self) -> Iterator[None]:
+        """Of other times than the night after a day it tells nothing."""
+        with time_machine.travel(datetime(2026, 6, 16, 2, tzinfo=UTC)):
+            yield
+
+
 class TestDemandbase(OverTheSandbox):
     source = SOURCES["demandbase"]
     settings: ClassVar[dict[str, Any]] = {"options": {"keyword_sets": "7303, 9190"}}
