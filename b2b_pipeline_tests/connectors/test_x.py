@@ -23,6 +23,7 @@ from b2b_pipeline.connectors.x.source import SOURCE, accounts, classify, connect
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import ConfigError, PermanentError, TransientError
 from b2b_pipeline.metrics.query import Answer, QuestionError, ask
+from b2b_pipeline.operations.explain import explain
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.engine import Warehouse
@@ -400,3 +401,15 @@ def test_without_x_nobody_knows_followers_and_with_x_alone_nobody_knows_members(
             alone = pipeline.config.model_copy(update={"sources": {source: pipeline.config.sources[source]}})
             found = ask(pipeline.warehouse, alone, [metric], _day(1), _day(1), by)
             assert [(answer.value, hint in answer.why_null) for answer in found] == [(None, True)]
+
+
+def test_a_day_is_taken_apart_into_the_posts_and_what_x_said_of_them(nights: Installation) -> None:
+    with inside(nights) as pipeline:
+        migrated(pipeline.warehouse)
+        rebuild(pipeline, "build", replay=False)
+        found = explain(pipeline.warehouse, pipeline.landing, pipeline.config, "content_impressions", _day(2))
+    (posts,) = (each for each in found.evidence if each.total)
+    assert posts.table == "content_daily"
+    assert {row["date_day"] for row in posts.rows} == {_day(2)}
+    assert found.payloads
+    assert "content_before" in found.sql or any("content_before" in part.sql for part in found.parts)
