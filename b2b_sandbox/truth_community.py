@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from b2b_sandbox import linkedin_pages, x
@@ -65,18 +66,14 @@ def page_facts(world: World, connection: sqlite3.Connection, now: int, zone: Zon
             told = linkedin_pages.counts(page, day, now)
             for component, names in of.items():
                 yield Fact(component, day, None, Decimal(sum(told[name] for name in names)))
+        yield from _followers(partial(linkedin_pages.followers, page), _last_days(now, zone), zone)
 
 
 def x_facts(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
     """Of the days of two months, asked at the end of each: followers, and what was added to the counts of a post in
     its first 29 days, from one end of a day to the next. What was there before is of the day before them all."""
-    last = datetime.fromtimestamp(now / 1000, UTC).astimezone(zone).date() - timedelta(days=1)
-    days = [last - timedelta(days=n) for n in range(61, -1, -1)]
-    before = 0
-    for day in days:
-        end = _end(day, zone)
-        yield Fact("social_followers", day, None, Decimal(x.followers(end) - before))
-        before = x.followers(end)
+    days = _last_days(now, zone)
+    yield from _followers(x.followers, days, zone)
     for day in days[1:]:
         end, start = _end(day, zone), _end(day - timedelta(days=1), zone)
         for at in x.posted(end):
@@ -91,6 +88,19 @@ OF_POSTS = {
     "content_impressions": ("impression_count",), "content_clicks": ("url_link_clicks",),
     "content_interactions": ("like_count", "reply_count", "retweet_count", "quotes"),
 }  # fmt: skip
+
+
+def _followers(of: Callable[[int], int], days: list[date], zone: ZoneInfo) -> Iterator[Fact]:
+    before = 0
+    for day in days:
+        now = of(_end(day, zone))
+        yield Fact("social_followers", day, None, Decimal(now - before))
+        before = now
+
+
+def _last_days(now: int, zone: ZoneInfo) -> list[date]:
+    last = datetime.fromtimestamp(now / 1000, UTC).astimezone(zone).date() - timedelta(days=1)
+    return [last - timedelta(days=n) for n in range(61, -1, -1)]
 
 
 def _end(day: date, zone: ZoneInfo) -> int:

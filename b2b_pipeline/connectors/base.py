@@ -190,6 +190,7 @@ class Stream:
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
     level: of a table with rows of several kinds, the only one that it gives: what it lacks concerns no other.
     to_date: its counts are all that there was until the end of a day, which is whole only with the day before.
+    of_now: it tells of now alone (`connectors/of_now.py`): its days are ours, and not those of the account.
     by_name: it is read only where the configuration names it, for it takes a permission that few have.
     """
 
@@ -206,6 +207,7 @@ class Stream:
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
     level: str = ""
     to_date: bool = False
+    of_now: bool = False
     by_name: bool = False
 
 

@@ -121,23 +121,27 @@ class TestDiscourse(OverTheSandbox):
     source = SOURCES["discourse"]
 
 
-class TestLinkedInPages(OverTheSandbox):
-    source = SOURCES["linkedin_pages"]
+class AtNight(OverTheSandbox):
+    """What is told of now alone: of other times than the night after a day that is nothing."""
 
-
-class TestYouTube(OverTheSandbox):
-    source = SOURCES["youtube"]
-
-
-class TestX(OverTheSandbox):
-    source = SOURCES["x"]
     window = (UNTIL - timedelta(days=14), UNTIL + timedelta(days=1))
 
     @pytest.fixture(autouse=True)
     def at_night(self) -> Iterator[None]:
-        """Of other times than the night after a day it tells nothing."""
         with time_machine.travel(datetime(2026, 6, 16, 2, tzinfo=UTC)):
             yield
+
+
+class TestLinkedInPages(AtNight):
+    source = SOURCES["linkedin_pages"]
+
+
+class TestX(AtNight):
+    source = SOURCES["x"]
+
+
+class TestYouTube(OverTheSandbox):
+    source = SOURCES["youtube"]
 
 
 class TestDemandbase(OverTheSandbox):

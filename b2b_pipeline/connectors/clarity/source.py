@@ -73,7 +73,7 @@ def read_pages(client: Clarity, account: Account, window: Window) -> Iterator[Pa
 
 
 def _read(client: Clarity, window: Window, asked: dict[str, str], records: Any) -> Iterator[Page]:
-    yesterday, doubts = just_ended(window, client.config.zone, "Clarity")
+    yesterday, doubts = just_ended(window, "Clarity")
     if not yesterday:
         yield Page([], doubts=doubts)
         return

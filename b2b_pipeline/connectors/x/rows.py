@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.connectors.columns import column, core_rows, utc
+from b2b_pipeline.connectors.columns import column, core_rows, followed_rows, utc
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
@@ -16,14 +16,9 @@ NETWORK = "x"
 
 def community(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     """One row per night: how many followed the account then."""
-    is_protected = column(records, "protected")
-    nothing = dict.fromkeys(("new_members", "active_members", "topics", "posts", "likes", "pageviews"))
-    return core_rows(
-        records, context, column(records, "day"), date_day=column(records, "day"), community_id=context.account.id,
-        community_name=column(records, "username"), network=NETWORK,
-        is_public=is_protected.map({True: False, False: True}).astype(object),
-        members=column(records, "public_metrics.followers_count"), **nothing,
-    )  # fmt: skip
+    is_public = column(records, "protected").map({True: False, False: True}).astype(object)
+    followers = column(records, "public_metrics.followers_count")
+    return followed_rows(records, context, followers, NETWORK, column(records, "username"), is_public)
 
 
 def content(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:

@@ -16,10 +16,8 @@ posts/timelines, getting-started/pricing; as of 2026-08-22) and, of status 402, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import requests
 
@@ -62,20 +60,6 @@ PUBLIC = ("quote_count",)  # always unpaid
 NO_CREDITS = "buy credits, or raise the spending limit, at console.x.com"
 
 
-@dataclass(frozen=True)
-class X:
-    session: Session
-    zone: ZoneInfo
-
-    def me(self) -> Record:
-        """The account of the token. Raises TransientError for an answer without its followers."""
-        answer = self.session.get("2/users/me", {"user.fields": "protected,public_metrics"})
-        user = answer.json().get("data")
-        if not isinstance(user, dict) or not _are_counts(user.get("public_metrics"), ("followers_count",)):
-            raise TransientError(f"{place(answer.response)}: no account with its followers")
-        return user
-
-
 def classify(response: requests.Response) -> Outcome:
     """https://docs.x.com/x-api/fundamentals/response-codes-and-errors: a problem (RFC 7807) has its name in `type`."""
     body = json_or_none(response)
@@ -92,17 +76,26 @@ def classify(response: requests.Response) -> Outcome:
 # -- reading
 
 
-def read_account(client: X, account: Account, window: Window) -> Iterator[Page]:
+def read_account(client: Session, account: Account, window: Window) -> Iterator[Page]:
     """The account as it is at the end of the day that has just ended."""
-    day, doubts = just_ended(window, client.zone, "X")
+    day, doubts = just_ended(window, "X")
     kept = ("id", "username", "protected", "public_metrics")
-    me = client.me() if day else {}
+    me = _me(client) if day else {}
     yield Page([{"day": day, **{name: me.get(name) for name in kept}}] if day else [], doubts=doubts)
 
 
-def read_posts(client: X, account: Account, window: Window) -> Iterator[Page]:
+def _me(client: Session) -> Record:
+    """The account of the token. Raises TransientError for an answer without its followers."""
+    answer = client.get("2/users/me", {"user.fields": "protected,public_metrics"})
+    user = answer.json().get("data")
+    if not isinstance(user, dict) or not _are_counts(user.get("public_metrics"), ("followers_count",)):
+        raise TransientError(f"{place(answer.response)}: no account with its followers")
+    return user
+
+
+def read_posts(client: Session, account: Account, window: Window) -> Iterator[Page]:
     """A record per post of the last 29 days, with its counts to date at the end of the day that has just ended."""
-    day, doubts = just_ended(window, client.zone, "X")
+    day, doubts = just_ended(window, "X")
     yield Page([], doubts=doubts)
     for answer in _posts(client, account) if day else ():
         found = answer.json()
@@ -112,7 +105,7 @@ def read_posts(client: X, account: Account, window: Window) -> Iterator[Page]:
         yield Page([{"day": day, **_counts(answer, post)} for post in posts], answer.request)
 
 
-def _posts(client: X, account: Account) -> Iterator[Answer]:
+def _posts(client: Session, account: Account) -> Iterator[Answer]:
     asked = {
         "max_results": SIZE, "exclude": "retweets", "start_time": f"{datetime.now(UTC) - TOLD:%Y-%m-%dT%H:%M:%SZ}",
         "tweet.fields": "created_at,organic_metrics,public_metrics",
@@ -120,7 +113,7 @@ def _posts(client: X, account: Account) -> Iterator[Answer]:
     path = f"2/users/{account.id}/tweets"
 
     def ask(token: str | None) -> Answer:
-        return client.session.get(path, asked | ({"pagination_token": token} if token else {}))
+        return client.get(path, asked | ({"pagination_token": token} if token else {}))
 
     return follow(ask, lambda answer: answer.json()["meta"].get("next_token"))
 
@@ -141,26 +134,25 @@ def _are_counts(metrics: Any, names: tuple[str, ...]) -> bool:
 # -- who we are
 
 
-def connect(config: Config) -> X:
-    base = settings.base_url("x", x_api.API)
-    return X(Session(base, classify=classify, auth=x_api.signing("x")), config.zone)
+def connect(config: Config) -> Session:
+    return Session(settings.base_url("x", x_api.API), classify=classify, auth=x_api.signing("x"))
 
 
 def authorization() -> Login:
     return x_api.login("x", x_api.API)
 
 
-def accounts(client: X, config: Config) -> Accounts:
+def accounts(client: Session, config: Config) -> Accounts:
     """The account of the token. It has no days of its own: they are those of the reporting time zone."""
-    me = client.me()
+    me = _me(client)
     chosen = config.sources["x"]
     found = [Account(str(me["id"]), str(me.get("username") or ""))]
     return choose(found, chosen.accounts, "sources.x.accounts", set(chosen.ended))
 
 
-def probe(client: X, config: Config) -> list[Finding]:
+def probe(client: Session, config: Config) -> list[Finding]:
     """By what a night asks, which at any other time would ask nothing."""
-    calls = {"account": client.me, "posts": lambda: [*_posts(client, Account(str(client.me()["id"])))]}
+    calls = {"account": lambda: _me(client), "posts": lambda: [*_posts(client, Account(str(_me(client)["id"])))]}
     found = readable("X", calls, "agree anew with `b2b connect x`, as the account itself; the app needs credits")
     what = "X: a night that was not read leaves two days unknown for good: its own, and that after it"
     return [*found, Finding(True, what, "let the schedule run every night", warning=True)]
@@ -177,7 +169,7 @@ SOURCE = Source(
         Stream(
             "account_daily", "report", "One row per night: how many followed the account then.", read_account,
             day="day", policy=_POLICY, page_size=1, feeds={"community_daily": rows.community},
-            states={"community_daily": lambda config: ("followers",)}, level="account",
+            states={"community_daily": lambda config: ("followers",)}, level="account", of_now=True,
             asks=lambda config: ("public_metrics.followers_count",),
         ),
         Stream(
@@ -188,7 +180,7 @@ SOURCE = Source(
             asks=lambda config: (
                 *(f"organic_metrics.{name}" for name in UNPAID), *(f"public_metrics.{name}" for name in PUBLIC),
             ),
-            to_date=True,
+            to_date=True, of_now=True,
         ),
     ),
     connect=connect,
