@@ -59,12 +59,20 @@ def routes(world: World, lag: int = 0, page_size: int = 1000) -> list[BaseRoute]
         days = range(start // DAY * DAY, min(end, told), DAY)
         return _listed(call, [_shown(entity, at, call.now) for at in days if at >= call.now - 365 * DAY], page_size)
 
+    def size(call: Call) -> Shown:
+        if call.query("edgeType") != "COMPANY_FOLLOWED_BY_MEMBER":
+            raise refused(400, "INVALID_VALUE_FOR_FIELD", "Field edgeType is invalid")
+        if call.path("entity") not in OURS:
+            raise refused(403, "ACCESS_DENIED", "Member does not have permission to read the entity")
+        return {"firstDegreeSize": followers(call.path("entity"), call.now)}
+
     at = partial(route, world, enter=partial(linkedin_ads.enter, world, vendor=VENDOR))
     return [
         Route("/oauth/v2/authorization", tokens.consent(VENDOR)),
         Route("/oauth/v2/accessToken", token, methods=["POST"]),
         at("/rest/organizationAcls", roles),
         at("/rest/organizationalEntityShareStatistics", statistics),
+        at("/rest/networkSizes/{entity}", size),
     ]
 
 
@@ -89,6 +97,12 @@ def counts(entity: str, day: date, now: int) -> dict[str, int]:
         "impressionCount": base, "uniqueImpressionsCount": base * 7 // 10, "clickCount": base // 20,
         "likeCount": base // 40, "commentCount": base // 150, "shareCount": base // 300,
     }  # fmt: skip
+
+
+def followers(entity: str, now: int) -> int:
+    """Some come and some leave, at noon of UTC."""
+    days = (now + DAY // 2) // DAY
+    return 3000 + _number(entity) % 900 + days % 1000 * 3 + _number(entity, "followers", days) % 11
 
 
 def _shown(entity: str, at: int, now: int) -> Shown:

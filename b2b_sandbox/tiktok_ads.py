@@ -12,8 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from b2b_sandbox import tokens
 from b2b_sandbox.generate_base import DAY, midnight
@@ -74,8 +76,28 @@ def routes(world: World, page_size: int = 1000, most: int = 1_000_000) -> list[B
             raise _refused(40067, "Your query is too large, please reduce the query size and retry after a while.")
         return _paged(call, found, page_size)
 
+    def consent(request: Request) -> Response:
+        asked = request.query_params
+        if asked.get("app_id") != tokens.CLIENT_ID or urlsplit(asked.get("redirect_uri", "")).hostname != "localhost":
+            return PlainTextResponse("Invalid redirect_uri", 400)
+        code = tokens.sign({"for": VENDOR})
+        told = urlencode({"auth_code": code, "code": code, "state": asked.get("state", "")})
+        return RedirectResponse(f"{asked['redirect_uri']}?{told}", 302)
+
+    def token(call: Call) -> Shown:
+        asked = json.loads(call.body or b"{}")
+        if (asked.get("app_id"), asked.get("secret")) != (tokens.CLIENT_ID, tokens.CLIENT_SECRET):
+            raise _refused(40101, "App id and secret do not match.")
+        if (tokens.unsign(str(asked.get("auth_code"))) or {}).get("for") != VENDOR:
+            raise _refused(40110, "Auth_code is used or expired.")
+        with world.connect() as connection:
+            ids = [row["id"] for row in of(connection)]
+        return _ok({"access_token": tokens.PRIVATE_APP_TOKEN, "advertiser_ids": ids, "scope": [4, 7, 8]})
+
     at = partial(route, world, enter=_enter)
     return [
+        Route("/portal/auth", consent),
+        route(world, "/open_api/v1.3/oauth2/access_token/", token, enter=lambda request: {}, method="POST"),
         at("/open_api/v1.3/oauth2/advertiser/get/", authorized),
         at("/open_api/v1.3/advertiser/info/", info),
         at("/open_api/v1.3/campaign/get/", campaigns),

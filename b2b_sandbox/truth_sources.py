@@ -43,6 +43,7 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     **{vendor: partial(truth_billing.facts, vendor) for vendor in truth_billing.VENDORS},
     "discourse": truth_community.forum_facts,
     "linkedin_pages": truth_community.page_facts,
+    "x": truth_community.x_facts,
     "ga4": truth_web_traffic.facts,
     "search_console": truth_organic_search.facts,
     "typeform": truth_customer_voice.surveys,

@@ -13,10 +13,12 @@ from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from oauthlib.oauth1 import RequestValidator, SignatureOnlyEndpoint
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from b2b_sandbox import tokens
 from b2b_sandbox.generate_base import DAY, midnight
@@ -93,6 +95,7 @@ def routes(world: World, page_size: int = 1000) -> list[BaseRoute]:
 
     at = partial(route, world, enter=partial(_enter, world))
     return [
+        *login_routes(),
         at("/{version}/accounts", accounts),
         at("/{version}/accounts/{account}", account),
         at("/{version}/accounts/{account}/campaigns", campaigns),
@@ -132,13 +135,73 @@ class _Known(RequestValidator):
         return tokens.REFRESH_TOKEN
 
 
-_SIGNED = SignatureOnlyEndpoint(_Known())
+class _Asking(_Known):
+    """Who has no token yet, or one to ask by: a word of ours, whose secret is `request-secret`."""
+
+    def validate_client_key(self, client_key: str, request: Any) -> bool:
+        return client_key == tokens.CLIENT_ID
+
+    def get_access_token_secret(self, client_key: str, token: str, request: Any) -> str:
+        return "request-secret"
+
+
+_SIGNED, _ASKING = SignatureOnlyEndpoint(_Known()), SignatureOnlyEndpoint(_Asking())
+
+
+def is_signed(request: Request) -> bool:
+    return bool(_SIGNED.validate_request(str(request.url), request.method, None, dict(request.headers))[0])
+
+
+def login_routes() -> list[BaseRoute]:
+    """The three legs (https://docs.x.com/fundamentals/authentication/oauth-1-0a/obtaining-user-access-tokens, …/
+    api-reference): of 127.0.0.1 any callback is one of the app's, of localhost none. Who cancels comes back with
+    `denied`, as github.com/jaredhanson/passport-twitter tells."""
+
+    def ask(request: Request) -> Response:
+        valid, asked = _ASKING.validate_request(str(request.url), "POST", None, dict(request.headers))
+        if not valid:
+            return _login_error(401, 32, "Could not authenticate you.")
+        if urlsplit(asked.redirect_uri or "").hostname != "127.0.0.1":
+            return _login_error(403, 415, "Callback URL not approved for this client application.")
+        token = tokens.sign({"for": "request", "back": asked.redirect_uri})
+        return _form(oauth_token=token, oauth_token_secret="request-secret", oauth_callback_confirmed="true")
+
+    def authorize(request: Request) -> Response:
+        token = request.query_params.get("oauth_token", "")
+        content = tokens.unsign(token)
+        if content is None or content["for"] != "request":
+            return PlainTextResponse("Whoa there! There is no request token for this page.", 403)
+        agreed = {"oauth_token": token, "oauth_verifier": tokens.sign({"for": token})}
+        given = {"denied": token} if request.query_params.get("cancel") else agreed
+        return RedirectResponse(f"{content['back']}?{urlencode(given)}", 302)
+
+    def give(request: Request) -> Response:
+        valid, asked = _ASKING.validate_request(str(request.url), "POST", None, dict(request.headers))
+        verifier = tokens.unsign(asked.verifier or "") if valid else None
+        if verifier is None or verifier["for"] != asked.resource_owner_key:
+            return _login_error(401, 32, "Could not authenticate you.")
+        given = {"oauth_token": tokens.PRIVATE_APP_TOKEN, "oauth_token_secret": tokens.REFRESH_TOKEN}
+        return _form(**given, user_id="6253282", screen_name="ours")
+
+    return [
+        Route("/oauth/request_token", ask, methods=["POST"]),
+        Route("/oauth/authorize", authorize),
+        Route("/oauth/access_token", give, methods=["POST"]),
+    ]
+
+
+def _form(**fields: str) -> Response:
+    return Response(urlencode(fields), media_type="application/x-www-form-urlencoded")
+
+
+def _login_error(status: int, code: int, message: str) -> Response:
+    return JSONResponse({"errors": [{"code": code, "message": message}]}, status)
 
 
 def _enter(world: World, request: Request) -> dict[str, str]:
     if request.path_params["version"] not in VERSIONS:
         raise _refused(404, "ROUTE_NOT_FOUND", f"The requested resource could not be found: {request.url.path}")
-    if not _SIGNED.validate_request(str(request.url), request.method, None, dict(request.headers))[0]:
+    if not is_signed(request):
         raise _refused(401, "UNAUTHORIZED_ACCESS", "This request is not properly authenticated")
     reset = str(int(time.time()) + 900)
     return {"x-rate-limit-limit": "250", "x-rate-limit-remaining": "249", "x-rate-limit-reset": reset}

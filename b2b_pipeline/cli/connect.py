@@ -1,4 +1,4 @@
-"""`b2b connect`: get a vendor's refresh token by logging in there."""
+"""`b2b connect`: get a vendor's token that lasts by logging in there."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def connect(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the vendor's page; else only its address is shown.")] = True,
 ) -> None:
-    """Log in at a vendor, agree that we may read, and keep the refresh token in .env (mode 0600).
+    """Log in at a vendor, agree that we may read, and keep the token that lasts in .env (mode 0600).
 
-    The client id and secret of your OAuth client stand in .env already; where the vendor wants the address to which it
-    sends you back, register http://localhost:8766/callback there.
+    The id and secret of your app stand in .env already; where the vendor wants the address to which it sends you back,
+    register http://localhost:8766/callback there, or what docs/sources says of the source.
     """
     from b2b_pipeline.configuration.settings import keep_setting, secret
     from b2b_pipeline.configuration.words import nearest
-    from b2b_pipeline.connectors.authorize import refresh_token
+    from b2b_pipeline.connectors.authorize import Authorization
     from b2b_pipeline.connectors.registry import SOURCES
     from b2b_pipeline.errors import ConfigError
 
@@ -45,17 +45,21 @@ def connect(
         what = "needs no login: its credentials are in README.md" if source in SOURCES else nearest(source, able)
         raise ConfigError(f"{source}: {what}")
     app = able[source]()
-    app = replace(app, scopes=(*app.scopes, *(scope or ())))
-    identifier, client_secret, variable = app.variables
+    if scope:
+        if not isinstance(app, Authorization):
+            raise ConfigError(f"{source}: knows no scopes")
+        app = replace(app, scopes=(*app.scopes, *scope))
+    identifier, client_secret, *variables = app.variables
 
     def show(url: str) -> None:
         say(f"log in and agree here: {url}")
         if browser:
             webbrowser.open(url)
 
-    token = refresh_token(app, secret(identifier), secret(client_secret), port, show)
+    found = app.agree(secret(identifier), secret(client_secret), port, show)
     environment = Path(".env")
-    keep_setting(environment, variable, token)
-    say(f"{variable} is in {environment.absolute()}: `b2b doctor` tries it")
-    if os.environ.get(variable, token) != token:
-        say(f"{variable} stands in the environment, too, which wins: take it out there")
+    for variable, token in zip(variables, found, strict=True):
+        keep_setting(environment, variable, token)
+        say(f"{variable} is in {environment.absolute()}: `b2b doctor` tries it")
+        if os.environ.get(variable, token) != token:
+            say(f"{variable} stands in the environment, too, which wins: take it out there")

@@ -143,16 +143,7 @@ class OAuthToken:
         return token, expires
 
     def _ask(self, form: Mapping[str, str]) -> Mapping[str, Any]:
-        endpoint = f"token endpoint of {urlsplit(self._url).hostname}"
-        try:
-            with Transport() as http:
-                response = http.post(
-                    self._url, data=form, headers=self._headers, timeout=TIMEOUT, allow_redirects=False
-                )
-        except DeadlineError:
-            raise TransientError(f"{endpoint}: the answer took too long") from None
-        except requests.RequestException as error:
-            raise failed(endpoint, error, self._url) from None
+        response = asked_for_token(self._url, data=form, headers=self._headers)
         body = _in_standard_words(json_or_none(response))
         where = f"{place(response)}: status {response.status_code}"
         status = response.status_code
@@ -161,6 +152,18 @@ class OAuthToken:
         if status != 200 or not isinstance(body, dict) or not body.get("access_token"):
             raise refused(where, body if isinstance(body, dict) else {})
         return body
+
+
+def asked_for_token(url: str, **content: Any) -> requests.Response:
+    """What an endpoint that gives out tokens answers. Raises TransientError when it does not."""
+    endpoint = f"token endpoint of {urlsplit(url).hostname}"
+    try:
+        with Transport() as http:
+            return http.post(url, **content, timeout=TIMEOUT, allow_redirects=False)
+    except DeadlineError:
+        raise TransientError(f"{endpoint}: the answer took too long") from None
+    except requests.RequestException as error:
+        raise failed(endpoint, error, url) from None
 
 
 def _in_standard_words(body: Any) -> Any:

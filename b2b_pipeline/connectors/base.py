@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import requests
 
     from b2b_pipeline.configuration.config import Config, SourceConfig
-    from b2b_pipeline.connectors.authorize import Authorization
+    from b2b_pipeline.connectors.authorize import Login
     from b2b_pipeline.connectors.http import Outcome
 
 Record = dict[str, Any]
@@ -188,7 +188,9 @@ class Stream:
     feeds: core table -> mapping.
     states: core table -> the facts that its rows may state (`core/given.py`), where these are not all that it can.
     asks: dotted paths of the fields that it asks the vendor for by name, or cannot do without.
-    level: of a table whose rows have a `level`, the only one that it gives: what it lacks concerns no other.
+    level: of a table with rows of several kinds, the only one that it gives: what it lacks concerns no other.
+    to_date: its counts are all that there was until the end of a day, which is whole only with the day before.
+    of_now: it tells of now alone (`connectors/of_now.py`): its days are ours, and not those of the account.
     by_name: it is read only where the configuration names it, for it takes a permission that few have.
     """
 
@@ -204,6 +206,8 @@ class Stream:
     states: Mapping[str, Callable[[Config], Iterable[str]]] = field(default_factory=dict)
     asks: Callable[[Config], Iterable[str]] = lambda config: ()
     level: str = ""
+    to_date: bool = False
+    of_now: bool = False
     by_name: bool = False
 
 
@@ -243,7 +247,7 @@ class Source:
         which the configuration names one (`options.access`), else the first counts.
     versions: what else `options.api_version` may be, as a regular expression; empty where the version is fixed.
     sunset: the day on which `api_version` stops working, if announced.
-    authorization: how `b2b connect` gets a refresh token, where the vendor gives one out.
+    authorization: how `b2b connect` gets a token that lasts, where the vendor gives one out.
     restate_days: trailing days that may still change at an account by its own settings, where the vendor tells; they
         take the place of a report's `WindowPolicy.restate_days`.
     parallel: accounts that are read at once, each in a thread; `client` must bear that where it is more than one.
@@ -265,7 +269,7 @@ class Source:
     restate_days: Callable[[Any, Account], int] | None = None
     control: Control | None = None
     daily_calls: int | Mapping[str, int | None] | None = None
-    authorization: Callable[[], Authorization] | None = None
+    authorization: Callable[[], Login] | None = None
     parallel: int = 1
     click_id: str = ""
     versions: str = ""

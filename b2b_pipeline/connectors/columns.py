@@ -35,6 +35,18 @@ def core_rows(records: pd.DataFrame, context: MappingContext, source_id: pd.Seri
     return pd.DataFrame({**origin, **columns}, index=records.index)
 
 
+def followed_rows(
+    records: pd.DataFrame, context: MappingContext, followers: pd.Series, network: str, name: Any, is_public: Any
+) -> pd.DataFrame:
+    """`community_daily` of an account of a social network, of which only is told how many follow it."""
+    untold = dict.fromkeys(("new_members", "active_members", "topics", "posts", "likes", "pageviews"))
+    day = column(records, "day")
+    return core_rows(
+        records, context, day, date_day=day, community_id=context.account.id, community_name=name, network=network,
+        is_public=is_public, members=followers, **untold,
+    )  # fmt: skip
+
+
 def member(values: pd.Series, name: str) -> pd.Series:
     """The member of that name of each cell that is an object, else null."""
     return values.map(lambda cell: cell.get(name) if isinstance(cell, dict) else None).astype(object)

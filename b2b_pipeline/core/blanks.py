@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, exists, func, select, true
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.file_cells import COUNTED, SUMMED
 from b2b_pipeline.configuration.file_mapping import FILES
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.given import Facts, Need, stated_by
-from b2b_pipeline.warehouse.tables import email_event, email_summary, metadata, spend, touchpoint
+from b2b_pipeline.warehouse.tables import community_daily, email_event, email_summary, metadata, spend, touchpoint
 
 BLANK = "empty cells"  # the stream under which they are reported in `coverage`, with `table.column` as account
+OF = {"community_daily": community_daily.c.network == "forum"}  # table -> rows that are to have all of its counts
 
 
 def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]]:
@@ -28,7 +29,8 @@ def of_blanks(connection: Connection, config: Config) -> Iterator[dict[str, Any]
             continue  # nobody gives it: then it is NULL altogether, and no day is better than another
         rows = metadata.tables[table].c
         place = (rows.source, rows.source_account, rows.date_day)
-        query = select(*place, func.count().label("n")).where(rows[name].is_(None)).group_by(*place).order_by(*place)
+        query = select(*place, func.count().label("n")).where(rows[name].is_(None), OF.get(table, true()))
+        query = query.group_by(*place).order_by(*place)
         reasons: dict[tuple[Any, str], list[str]] = {}
         for source, account, day, n in connection.execute(query):
             where = account if source == FILES else f"{source} ({account})"

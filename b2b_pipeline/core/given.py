@@ -55,6 +55,7 @@ HINTS = {
     "cost_ledger.salaries_sales": "no sales cost is in the cost ledger",
     "pr_mention.estimated_reach": "nothing gives the reach of mentions: map estimated_reach",
     "community_daily.members": "nothing gives the members of a community: switch discourse on",
+    "community_daily.followers": "nothing gives followers on social networks: switch linkedin_pages or x on",
     "community_daily.active_members": "nothing says how many members were active: switch discourse on",
 }
 

@@ -173,11 +173,22 @@ def _of_stream(
             reasons |= {day: "" for day in over if reasons[day] not in errors.values()}
             for day, why in _in_quarantine(books, source, stream.name, account, table, slices, days):
                 reasons[day] = reasons.get(day) or why
+            if stream.to_date:
+                reasons = _with_the_day_before(reasons, f"{source}/{stream.name}")
             for day, reason in reasons.items():
                 yield {
                     "source": source, "stream": stream.name, "source_account": account, "target_table": table,
                     "date_day": day, "is_complete": not reason, "reason": reason or None,
                 }  # fmt: skip
+
+
+def _with_the_day_before(reasons: dict[date, str], what: str) -> dict[date, str]:
+    """Of counts to date: a day is what was added since the one before, which has to be whole, too."""
+    lacking = f"{what} counts to date, and the day before is not whole"
+    return {
+        day: reason or (lacking if reasons.get(day - timedelta(days=1), lacking) else "")
+        for day, reason in reasons.items()
+    }
 
 
 def _in_quarantine(
@@ -209,8 +220,8 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     """Day -> why it is not complete, empty when it is; days never read are missing. The newest slice decides."""
     found: dict[str, str] = {}
     for item in slices:
-        for day in item.doubts.keys() - item.days.keys():  # what an earlier one said of it stands, but is not whole
-            found[day] = found.get(day) or f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}"
+        for day in item.doubts.keys() - item.days.keys():  # it says nothing: what an earlier one said of it stands
+            found.setdefault(day, f"{item.source}/{item.stream} ({item.account['id']}): {item.doubts[day]}")
         for day in item.covered():
             found[day] = _error(item, errors, day)
             if (doubt := item.doubts.get(day)) and not found[day]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from threading import Event
 from typing import Any
@@ -66,6 +66,8 @@ def ingest(
     """
     now = now or datetime.now(UTC)
     today = now.astimezone(config.zone).date()
+    if stream.of_now:
+        accounts = replace(accounts, read=[replace(account, time_zone=None) for account in accounts.read])
     new = [account.id for account in accounts.read if not landing.slices(source.name, stream.name, account.id)]
     if new:
         never = [Skipped(account, NEVER_READ) for account in new]

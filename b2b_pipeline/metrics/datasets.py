@@ -6,6 +6,7 @@ from sqlalchemy import case, false, func, literal, null
 
 from b2b_pipeline.derived.gone import stands
 from b2b_pipeline.metrics.model import Axis, Dataset, Join
+from b2b_pipeline.warehouse.dialects import minus_days
 from b2b_pipeline.warehouse.tables import (
     community_daily,
     content_daily,
@@ -84,11 +85,25 @@ SUBSCRIPTIONS = Dataset(
 COMMUNITIES = Dataset(community_daily, {
     "network": community_daily.c.network, "community": community_daily.c.community_id,
 }, counts=lambda config: community_daily.c.network == "forum")  # fmt: skip
-# Of what is counted to date nobody knows on which day it happened.
+# Who follows us on two networks is one more on each.
+FOLLOWED = Dataset(
+    community_daily, {"community": community_daily.c.community_id},
+    counts=lambda config: community_daily.c.network != "forum", axis=Axis("network", community_daily.c.network),
+)  # fmt: skip
 CONTENT = Dataset(content_daily, {
     "network": content_daily.c.network, "account": content_daily.c.account_id,
     "content_type": content_daily.c.content_type, "topic": content_daily.c.topic,
 }, counts=lambda config: content_daily.c.counted == "day")  # fmt: skip
+# Of what is counted to date, with what it was a day before.
+BEFORE = content_daily.alias("content_before")
+TO_DATE = Dataset(
+    content_daily, CONTENT.dimensions,
+    (Join(content_daily, {
+        "source": content_daily.c.source, "post_id": content_daily.c.post_id,
+        "date_day": minus_days(content_daily.c.date_day, literal(1)),
+    }, BEFORE),),
+    counts=lambda config: content_daily.c.counted == "to_date",
+)  # fmt: skip
 MENTIONS = Dataset(pr_mention, {
     "campaign": pr_mention.c.campaign_id, "outlet": pr_mention.c.outlet, "tone": pr_mention.c.tone,
 }, counts=lambda config: ~pr_mention.c.is_deleted)  # fmt: skip

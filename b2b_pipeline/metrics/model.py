@@ -72,15 +72,23 @@ class Aggregate(Enum):
 
 @dataclass(frozen=True)
 class Join:
-    """A table of which each row has at most one: `on` gives all of its key. Raises ModelError otherwise."""
+    """A table of which each row has at most one: `on` gives all of its key. Raises ModelError otherwise.
+
+    alias: the table by another name, where it is joined to itself.
+    """
 
     table: Table
     on: Mapping[str, ColumnElement[Any]]
+    alias: FromClause | None = None
 
     def __post_init__(self) -> None:
         if {*self.on} != {*self.table.info["key"]}:
             key = ", ".join(self.table.info["key"])
             raise ModelError(f"a row may have many of {self.table.name}: its key is {key}, not {', '.join(self.on)}")
+
+    def beside(self, source: FromClause) -> FromClause:
+        joined = self.table if self.alias is None else self.alias
+        return source.outerjoin(joined, and_(*(joined.c[name] == value for name, value in self.on.items())))
 
 
 class Axis(NamedTuple):
@@ -121,8 +129,7 @@ class Dataset:
     def source(self) -> FromClause:
         found: FromClause = self.table
         for join in self.joins:
-            same = (join.table.c[name] == value for name, value in join.on.items())
-            found = found.outerjoin(join.table, and_(*same))
+            found = join.beside(found)
         return found
 
 

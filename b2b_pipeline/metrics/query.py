@@ -168,8 +168,8 @@ def _refuse(metric: Metric, config: Config, asked: tuple[str, ...]) -> None:
         if axis.name not in asked:
             fixed = [each.name for each in METRICS.values() if each.components == metric.components and each != metric]
             raise QuestionError(
-                f"{metric.name} tells the same rows once per {axis.name}, which do not add up: ask for it by "
-                f"{axis.name}, or for {' or '.join(fixed)}"
+                f"{metric.name} is told once per {axis.name}, which do not add up: ask for it by {axis.name}"
+                + (f", or for {' or '.join(fixed)}" if fixed else "")
             )
 
 

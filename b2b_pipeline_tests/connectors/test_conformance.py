@@ -124,8 +124,23 @@ class TestDiscourse(OverTheSandbox):
     source = SOURCES["discourse"]
 
 
-class TestLinkedInPages(OverTheSandbox):
+class AtNight(OverTheSandbox):
+    """What is told of now alone: of other times than the night after a day that is nothing."""
+
+    window = (UNTIL - timedelta(days=14), UNTIL + timedelta(days=1))
+
+    @pytest.fixture(autouse=True)
+    def at_night(self) -> Iterator[None]:
+        with time_machine.travel(datetime(2026, 6, 16, 2, tzinfo=UTC)):
+            yield
+
+
+class TestLinkedInPages(AtNight):
     source = SOURCES["linkedin_pages"]
+
+
+class TestX(AtNight):
+    source = SOURCES["x"]
 
 
 class TestYouTube(OverTheSandbox):

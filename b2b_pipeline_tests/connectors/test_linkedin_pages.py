@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,9 +17,13 @@ from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.linkedin_pages.source import SOURCE, accounts, connect, probe
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.metrics.query import ask
+from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.contract import enforce
-from b2b_pipeline.warehouse.tables import content_daily
-from b2b_pipeline_tests.support.installation import CREDENTIALS, served
+from b2b_pipeline.warehouse.tables import community_daily, content_daily
+from b2b_pipeline_tests.support.end_to_end import inside
+from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox import linkedin_pages
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
@@ -168,3 +172,80 @@ def test_doctor_warns_of_what_the_scope_could_do(world: World, tmp_path: Path, m
         clear_faults(world)
     assert refused
     assert all("b2b connect linkedin_pages" in finding.fix for finding in refused)
+
+
+# -- followers
+
+
+def followers(at: datetime, zone: str = "Europe/Berlin", day: date = date(2026, 7, 8)) -> tuple[list[Record], Any]:
+    """What is told of a day at a moment, and why not of it."""
+    with time_machine.travel(at, tick=False):
+        window = Window.of_days(day, day + timedelta(days=1), ZoneInfo(zone))
+        (page,) = SOURCE.stream("follower_daily").fetch(connect(config()), PAGE, window)
+    return [*page.records], page.doubts
+
+
+def test_followers_are_those_of_the_day_that_has_just_ended_where_we_report(vendor: responses.RequestsMock) -> None:
+    vendor.get(f"{HOST}/rest/networkSizes/urn%3Ali%3Aorganization%3A2414183", json={"firstDegreeSize": 219145})
+    records, doubts = followers(datetime(2026, 7, 9, 0, 5, tzinfo=UTC))
+    assert (records, doubts) == ([{"day": "2026-07-08", "firstDegreeSize": 219145}], {})
+    assert vendor.calls[0].request.url == (
+        f"{HOST}/rest/networkSizes/urn%3Ali%3Aorganization%3A2414183?edgeType=COMPANY_FOLLOWED_BY_MEMBER"
+    )
+    context = MappingContext(config(), "linkedin_pages", "follower_daily", PAGE)
+    mapping = SOURCE.stream("follower_daily").feeds["community_daily"]
+    (row,) = enforce(community_daily, mapping(flattened(records), context)).rows.astype(object).to_dict("records")
+    assert (row["community_id"], row["network"], row["members"]) == (URN, "linkedin", 219145)
+    for at in (datetime(2026, 7, 9, 5, tzinfo=UTC), datetime(2026, 7, 8, 21, tzinfo=UTC)):
+        records, doubts = followers(at)
+        assert not records
+        assert "nobody asked when the day had just ended" in doubts["2026-07-08"]
+    assert len(vendor.calls) == 1
+
+
+def test_an_answer_without_a_number_of_followers_is_none(vendor: responses.RequestsMock) -> None:
+    vendor.get(f"{HOST}/rest/networkSizes/urn%3Ali%3Aorganization%3A2414183", json={"firstDegreeSize": None})
+    with pytest.raises(TransientError, match="no number of followers"):
+        followers(datetime(2026, 7, 9, 0, 5, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Tokyo", "America/Los_Angeles"])
+def test_followers_of_a_night_are_whole_wherever_we_report_and_those_of_a_missed_one_unknown(
+    tmp_path: Path, zone: str
+) -> None:
+    """The page's own days are UTC's, which in Tokyo at two in the morning has still the day before."""
+    world = make_world(tmp_path / "world.sqlite", until=UNTIL, days=8, leads=20)
+    found = Installation(tmp_path / "it", world)
+    (found.folder / "home").mkdir(parents=True)
+    (found.folder / "pipeline.yaml").write_text(
+        f"start_date: 2026-06-10\nsystem_of_record: files\ntimezone: {zone}\nsources: {{linkedin_pages: {{}}}}\n"
+    )
+    for night in (1, 2, 4):
+        now = datetime.combine(UNTIL + timedelta(days=night), time(2), ZoneInfo(zone))
+        with world.connect() as connection:
+            connection.execute("update setting set value = ? where name = 'now'", (f"{now.timestamp() * 1000:.0f}",))
+        with inside(found) as pipeline, served(world):
+            last = now.date() - timedelta(days=1)
+            assert not pipeline.ingest("linkedin_pages", "follower_daily", last, now.date(), f"night {night}").failed
+    with inside(found) as pipeline:
+        migrated(pipeline.warehouse)
+        rebuild(pipeline, "build", replay=False)
+        for night, is_known in ((1, True), (2, True), (3, False), (4, True)):
+            day = UNTIL + timedelta(days=night - 1)
+            answers = ask(pipeline.warehouse, pipeline.config, ["social_followers"], day, day, ["network"])
+            told = [(answer.keys["network"], answer.value, answer.complete) for answer in answers]
+            end = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone))
+            of_both = sum(linkedin_pages.followers(page, int(end.timestamp() * 1000)) for page in linkedin_pages.OURS)
+            assert told == ([("linkedin", of_both, True)] if is_known else [])
+
+
+def test_doctor_asks_for_followers_at_any_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with served(world), time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
+        assert all(finding.ok for finding in probe(connect(config()), config()))
+        add_fault(world, "linkedin_pages", "missing_scope", path_contains="networkSizes", scope="rw_organization_admin")
+        refused = [finding.what for finding in probe(connect(config()), config()) if not finding.ok]
+        clear_faults(world)
+    assert len(refused) == 1
+    assert refused[0].startswith("LinkedIn pages followers")

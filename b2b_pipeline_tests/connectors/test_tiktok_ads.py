@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,6 +25,7 @@ from business_api_client.models.filtering_campaign_get import FilteringCampaignG
 from business_api_client.models.filtering_report_integrated_get import (  # type: ignore[import-untyped]
     FilteringReportIntegratedGet,
 )
+from business_api_client.models.oauth2_access_token_body import Oauth2AccessTokenBody  # type: ignore[import-untyped]
 from business_api_client.tiktok_business.tiktok_code import NumericErrorCodes  # type: ignore[import-untyped]
 from business_api_client.tiktok_business.tiktok_exceptions import TiktokSDKError  # type: ignore[import-untyped]
 
@@ -471,3 +473,16 @@ def test_tiktok_s_own_client_reads_the_twin_and_asks_as_we_do(world: World) -> N
     assert rows == [each[:2] for each in days_of(world, OURS.id)]
     assert GONE_CAMPAIGN not in {each["dimensions"]["campaign_id"] for each in without["data"]["list"]}
     assert {*listed["data"]["list"][0]} == {*CAMPAIGN}
+
+
+def test_tiktok_s_own_client_gets_a_token_for_what_its_page_sends_back(world: World) -> None:
+    with running(world) as url:
+        back = {"app_id": tokens.CLIENT_ID, "state": "ours", "redirect_uri": "http://localhost:1/callback"}
+        page = requests.get(f"{url}/tiktok_ads/portal/auth", back, allow_redirects=False, timeout=10)
+        told = parse_qs(urlsplit(page.headers["Location"]).query)
+        settings = Configuration()
+        settings.host = f"{url}/tiktok_ads"
+        body = Oauth2AccessTokenBody(tokens.CLIENT_ID, told["auth_code"][0], tokens.CLIENT_SECRET)
+        given = AuthenticationApi(ApiClient(settings)).oauth2_access_token(body=body)
+    assert told["state"] == ["ours"]
+    assert given["data"]["access_token"] == tokens.PRIVATE_APP_TOKEN

@@ -16,6 +16,7 @@ import pytest
 import requests
 import responses
 import time_machine
+from requests_oauthlib import OAuth1Session
 from sqlalchemy import Table
 from twitter_ads import http as sdk_http  # type: ignore[import-untyped]
 from twitter_ads.campaign import Campaign  # type: ignore[import-untyped]
@@ -385,3 +386,16 @@ def test_x_s_own_client_reads_the_twin(world: World, monkeypatch: pytest.MonkeyP
         clicks = first["id_data"][0]["metrics"]["url_clicks"]
     of_one = {row[0]: row[2] for row in days_of(world, OURS.id) if row[1] == "8wku2"}
     assert clicks == [of_one[f"2026-05-{day}"] for day in range(20, 27)]
+
+
+def test_a_signing_client_walks_the_three_legs(world: World) -> None:
+    """By requests-oauthlib, which X's documents recommend among others."""
+    with running(world) as url:
+        base = f"{url}/x_ads/oauth"
+        session = OAuth1Session(tokens.CLIENT_ID, tokens.CLIENT_SECRET, callback_uri="http://127.0.0.1:1/callback")
+        session.fetch_request_token(f"{base}/request_token")
+        page = requests.get(session.authorization_url(f"{base}/authorize"), allow_redirects=False, timeout=10)
+        session.parse_authorization_response(page.headers["Location"])
+        given = session.fetch_access_token(f"{base}/access_token")
+        assert session.get(f"{url}/x_ads/12/accounts").status_code == 200
+    assert given["oauth_token"] == tokens.PRIVATE_APP_TOKEN

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Table, delete
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, Page, Skipped, Window
+from b2b_pipeline.connectors.base import Account, Page, Record, Skipped, Window
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import streams_behind, update_coverage
@@ -73,12 +73,13 @@ class Books:
 
     def land(
         self, stream: tuple[str, str], first: int, last: int, account: str = "1", loaded: bool = True,
-        doubts: Mapping[str, str] = MappingProxyType({}), **more: Any,
+        doubts: Mapping[str, str] = MappingProxyType({}), records: list[Record] | None = None, **more: Any,
     ) -> Slice:  # fmt: skip
         """A slice of the days from `first` to `last` of May."""
         self._now += timedelta(minutes=1)
         window = Window.of_days(date(2026, 5, first), date(2026, 5, last + 1), self.config.zone)
-        records = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
+        made = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
+        records = made if records is None else records
         landed = self.landing.write(
             stream[0], SOURCES[stream[0]].stream(stream[1]), Account(account, time_zone="America/New_York"), window,
             [Page(records, doubts=doubts)], zone=self.config.zone, api_version="v1", run_id="run",
@@ -150,6 +151,13 @@ def test_a_day_that_the_vendor_doubts_is_not_whole_until_it_is_read_without_a_do
     refused = books.land(SPEND, 4, 4, doubts={"2026-05-04": "sampled"})
     books.fail(refused, "too many bad rows")
     assert books.gaps(SPEND)["1/4"] == "too many bad rows"
+
+
+def test_a_later_read_that_cannot_tell_of_a_day_any_more_takes_nothing_from_an_earlier_one(books: Books) -> None:
+    books.land(SPEND, 4, 4)
+    books.land(SPEND, 1, 6, records=[], doubts={f"2026-05-0{day}": "it tells of now alone" for day in range(1, 7)})
+    untold = "google_ads/campaign_daily (1): it tells of now alone"
+    assert books.gaps(SPEND) == {f"1/{day}": untold for day in (1, 2, 3, 5, 6)}
 
 
 def test_an_account_that_turns_up_later_lacks_the_days_before(books: Books) -> None:

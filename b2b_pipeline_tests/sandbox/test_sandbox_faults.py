@@ -40,7 +40,7 @@ VENDORS = (
     "ga4", "search_console",
     "typeform", "zendesk", "intercom",
     "marketo",
-    "youtube",
+    "youtube", "x",
     "collector", "clarity",
     "zoom_webinars",
 )  # fmt: skip
@@ -119,6 +119,10 @@ class Sandbox:
                 secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
                 url = f"{self.url}/x_ads/12/accounts/18ce54d4x5t/campaigns"
                 return requests.get(url, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
+            case "x":
+                secrets = tokens.CLIENT_SECRET, tokens.PRIVATE_APP_TOKEN, tokens.REFRESH_TOKEN
+                url, params = f"{self.url}/x/2/users/2244994945/tweets", {"max_results": 5, **params}
+                return requests.get(url, params, auth=OAuth1(tokens.CLIENT_ID, *secrets), timeout=10)
             case "dynamics":
                 url = f"{self.url}/dynamics/api/data/v9.2/leads"
                 headers |= {"Prefer": "odata.maxpagesize=3"}

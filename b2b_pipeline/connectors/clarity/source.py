@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,13 +35,13 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.clarity import rows
 from b2b_pipeline.connectors.http import Answer, Outcome, Session, Stop, Wait, by_status, next_utc_midnight, place
+from b2b_pipeline.connectors.of_now import just_ended
 from b2b_pipeline.connectors.rest import readable
 from b2b_pipeline.errors import ConfigError, TransientError
 
 HOST = "https://www.clarity.ms"
 PATH = "export-data/api/v1/project-live-insights"
 MOST = 1000  # rows of an answer
-LATE = timedelta(hours=6)  # after its end, when the last 24 hours are still three quarters of a day
 KEPT = (
     "Traffic", "ScrollDepth", "DeadClickCount", "RageClickCount", "ExcessiveScroll", "QuickbackClick",
     "ScriptErrorCount", "ErrorClickCount",
@@ -73,20 +73,13 @@ def read_pages(client: Clarity, account: Account, window: Window) -> Iterator[Pa
 
 
 def _read(client: Clarity, window: Window, asked: dict[str, str], records: Any) -> Iterator[Page]:
-    zone, now = client.config.zone, datetime.now(UTC)
-    today = now.astimezone(zone).date()
-    since_midnight = now - datetime.combine(today, time(), zone).astimezone(UTC)
-    yesterday = (today - timedelta(days=1)).isoformat()
-    doubts = {
-        f"{day}": "Clarity tells of the last 24 hours alone, and nobody asked when the day had just ended"
-        for day in window.days()
-    }
-    if yesterday not in doubts or since_midnight > LATE:
+    yesterday, doubts = just_ended(window, "Clarity")
+    if not yesterday:
         yield Page([], doubts=doubts)
         return
     answer = client.session.get(PATH, {"numOfDays": "1", **asked})
     metrics = _metrics(answer)
-    doubts[yesterday] = f"these are the 24 hours until {now:%Y-%m-%d %H:%M} UTC, not the day"
+    doubts[yesterday] = f"these are the 24 hours until {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, not the day"
     if max(map(len, metrics.values()), default=0) >= MOST:
         doubts[yesterday] += f"; Clarity cut them off after {MOST} rows"
     yield Page([{"day": yesterday, **record} for record in records(answer, metrics)], answer.request, doubts)

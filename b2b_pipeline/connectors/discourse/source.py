@@ -188,7 +188,10 @@ SOURCE = Source(
             "forum_daily", "report",
             "One row per day of the forum: members, sign-ups, active members, topics, posts, likes.",
             read_days, day="date", policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=366), page_size=366,
-            feeds={"community_daily": rows.community},
+            feeds={"community_daily": rows.community}, level="forum",
+            states={"community_daily": lambda config: (
+                "members", "new_members", "active_members", "topics", "posts", "likes"
+            )},
         ),
     ),
     connect=connect,

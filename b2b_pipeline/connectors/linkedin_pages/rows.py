@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from b2b_pipeline.connectors.columns import column, core_rows
+from b2b_pipeline.connectors.columns import column, core_rows, followed_rows
 
 if TYPE_CHECKING:
     from b2b_pipeline.connectors.base import MappingContext
 
 TOTAL = "totalShareStatistics."
+NETWORK = "linkedin"
 
 
 def content(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
@@ -23,7 +24,12 @@ def content(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     }  # fmt: skip
     return core_rows(
         records, context, context.account.id + "@" + day.astype(str), date_day=day, account_id=context.account.id,
-        post_id=context.account.id, network="linkedin", counted="day", title=None, url=None, content_type=None,
+        post_id=context.account.id, network=NETWORK, counted="day", title=None, url=None, content_type=None,
         topic=None, published_at=None, video_views=None, other_interactions=None,
         **{ours: column(records, TOTAL + theirs) for ours, theirs in counts.items()},
     )  # fmt: skip
+
+
+def community(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per night: how many followed the page then."""
+    return followed_rows(records, context, column(records, "firstDegreeSize"), NETWORK, None, is_public=True)

@@ -1,17 +1,21 @@
-"""LinkedIn pages: what became of all that an organization posts, unpaid, per day of UTC.
+"""LinkedIn pages: what became of all that an organization posts, unpaid, per day of UTC; followers, night by night.
 
 LinkedIn tells days of an organization's posts together, and of each post only all to date: which day that happened it
 does not say, so it is not read. Sponsored activity is in none of it. It goes back twelve months. Whether a day without
-anything is told is not documented: a day that is not told is unknown, and not 0. Followers are not read: their number
-is told of now alone, and who came on a day only days later.
+anything is told is not documented: a day that is not told is unknown, and not 0. Followers are those of now: a read
+within six hours of the end of a day, where we report, stands for it, and of others nothing is known. Who came on a day
+LinkedIn tells only days later: it is not read.
 Facts from https://learn.microsoft.com/linkedin/marketing/community-management/organizations/share-statistics (version
 2026-03), …/organization-access-control-by-role, github.com/linkedin-developers/linkedin-api-python-client#23 (how an
-interval is written) and github.com/airbytehq/airbyte#80199 (whole days), read 2026-12-01.
+interval is written), github.com/airbytehq/airbyte#80199 (whole days) and, of followers, …/community-management/
+organizations/organization-network-size (version 2023-05; how the edge is spelt since by public connectors, one of which
+tried both on 2026-07-25), read 2026-12-01.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -34,8 +38,9 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import Answer, Session, follow, place
 from b2b_pipeline.connectors.linkedin_pages import rows
-from b2b_pipeline.connectors.rest import probe_accounts
-from b2b_pipeline.errors import PermanentError, TransientError
+from b2b_pipeline.connectors.of_now import just_ended
+from b2b_pipeline.connectors.rest import probe_accounts, readable
+from b2b_pipeline.errors import PermanentError, PipelineError, TransientError
 
 DAY = 86_400_000  # ms
 RESTATE_DAYS = 14  # days: when one is final no document says
@@ -71,6 +76,21 @@ def read_days(client: Session, account: Account, window: Window) -> Iterator[Pag
             told[day] = record
     days = (window.start + timedelta(days=n) for n in range((end - window.start).days))
     yield Page([{"day": day.isoformat(), **told.get(day, {})} for day in days], answer.request)
+
+
+def read_followers(client: Session, account: Account, window: Window) -> Iterator[Page]:
+    """How many follow the page at the end of the day that has just ended."""
+    day, doubts = just_ended(window, "LinkedIn")
+    yield Page([{"day": day, "firstDegreeSize": _followers(client, account)}] if day else [], doubts=doubts)
+
+
+def _followers(client: Session, account: Account) -> int:
+    answer = client.get(f"rest/networkSizes/{_urn(account)}?edgeType=COMPANY_FOLLOWED_BY_MEMBER")
+    body = answer.json()
+    size = body.get("firstDegreeSize") if isinstance(body, dict) else None
+    if not isinstance(size, int):
+        raise TransientError(f"{place(answer.response)}: no number of followers")
+    return size
 
 
 def _day(answer: Answer, span: Any) -> date:
@@ -126,6 +146,9 @@ def probe(client: Session, config: Config) -> list[Finding]:
         "agree anew with `b2b connect linkedin_pages`, as an administrator of the page: rw_organization_admin is needed"
     )
     found = probe_accounts(SOURCE, client, config, fix)
+    with suppress(PipelineError):  # which is told already
+        pages = accounts(client, config).read
+        found += readable("LinkedIn pages", {"followers": lambda: [_followers(client, page) for page in pages]}, fix)
     what = "LinkedIn pages: the scope rw_organization_admin could change pages, too; nothing here does"
     return [*found, Finding(True, what, "LinkedIn's documents name none that only reads statistics", warning=True)]
 
@@ -145,6 +168,12 @@ SOURCE = Source(
             feeds={"content_daily": rows.content},
             states={"content_daily": lambda config: ("impressions", "clicks", "likes", "comments", "shares")},
             asks=lambda config: [f"totalShareStatistics.{n}" for n in COUNTS],
+        ),
+        Stream(
+            "follower_daily", "report", "One row per night: how many followed the page then.", read_followers,
+            day="day", policy=WindowPolicy(max_days=36_500), page_size=1, feeds={"community_daily": rows.community},
+            states={"community_daily": lambda config: ("followers",)}, level="account", of_now=True,
+            asks=lambda config: ("firstDegreeSize",),
         ),
     ),
     connect=connect,

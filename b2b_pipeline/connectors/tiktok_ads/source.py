@@ -16,18 +16,21 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import requests
 
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.auth import StaticToken
+from b2b_pipeline.connectors.auth import StaticToken, asked_for_token
+from b2b_pipeline.connectors.authorize import WAIT, Waiting, agreed
 from b2b_pipeline.connectors.base import (
     Account,
     Accounts,
@@ -44,6 +47,7 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import (
     Fatal,
+    Ok,
     Outcome,
     Reauth,
     Session,
@@ -52,11 +56,13 @@ from b2b_pipeline.connectors.http import (
     Wait,
     by_status,
     json_or_none,
+    place,
 )
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import Numbered, probe_accounts
 from b2b_pipeline.connectors.tiktok_ads import rows
-from b2b_pipeline.errors import ConfigError, SplitError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, SplitError, TransientError
+from b2b_pipeline.privacy import keep_secret
 
 API, VERSION = "https://business-api.tiktok.com", "v1.3"
 RESTATE_DAYS = 28
@@ -173,6 +179,44 @@ def connect(config: Config) -> TikTok:
     return TikTok(session, app, tuple(filter(None, (counted, rows.VALUES.get(counted)))))
 
 
+@dataclass(frozen=True)
+class Login:
+    """https://business-api.tiktok.com/portal/docs?id=1738373141733378: near to OAuth 2.0, in words of TikTok's own.
+
+    The permissions are those of the app. Its redirect URLs may be on localhost, as public connectors register them."""
+
+    base: str
+    variables: tuple[str, ...] = ("TIKTOK_ADS_APP_ID", "TIKTOK_ADS_APP_SECRET", "TIKTOK_ADS_ACCESS_TOKEN")
+    scopes: tuple[str, ...] = ()
+    gives: str = "access_token"
+
+    def agree(
+        self, client_id: str, client_secret: str, port: int, show: Callable[[str], object], wait: float = WAIT
+    ) -> tuple[str, ...]:
+        keep_secret(client_secret)
+        state = secrets.token_urlsafe(32)
+        with Waiting(port) as server:
+            asked = {"app_id": client_id, "state": state, "redirect_uri": server.address}
+            show(f"{self.base}/portal/auth?{urlencode(asked)}")
+            code = agreed(server.answer(state, wait), "auth_code")
+        form = {"app_id": client_id, "secret": client_secret, "auth_code": code}
+        response = asked_for_token(f"{self.base}/open_api/{VERSION}/oauth2/access_token/", json=form)
+        outcome, body = classify(response), json_or_none(response)
+        if isinstance(outcome, Wait):
+            raise TransientError(f"{place(response)}: {outcome.reason}")
+        data = body.get("data") if isinstance(outcome, Ok) and isinstance(body, dict) else None
+        token = str(data.get("access_token") or "") if isinstance(data, dict) else ""
+        if not token:
+            told = getattr(outcome, "reason", "no access token in the answer")
+            raise AuthError(f"{place(response)}: {told}: see the app's id and secret, and log in again")
+        keep_secret(token)
+        return (token,)
+
+
+def authorization() -> Login:
+    return Login(settings.base_url("tiktok_ads", API))
+
+
 def accounts(client: TikTok, config: Config) -> Accounts:
     """The ad accounts that let the app in, or those of them that are configured. A suspended one still tells what it
     was."""
@@ -201,8 +245,8 @@ def _account(info: Record) -> Account | Skipped:
 
 def probe(client: TikTok, config: Config) -> list[Finding]:
     fix = (
-        "give the app the permissions Ad Account Management, Ads Management and Reporting, let the owner of the ad "
-        "accounts authorize it anew, and put the new token into TIKTOK_ADS_ACCESS_TOKEN"
+        "give the app the permissions Ad Account Management, Ads Management and Reporting, and agree anew with "
+        "`b2b connect tiktok_ads`, as the owner of the ad accounts"
     )
     return probe_accounts(SOURCE, client, config, fix)
 
@@ -242,11 +286,11 @@ SOURCE = Source(
     ),
     environment={
         "TIKTOK_ADS_APP_ID": "of your app (business-api.tiktok.com/portal > My Apps) with the permissions Ad Account "
-        "Management, Ads Management and Reporting",
+        "Management, Ads Management and Reporting, and the advertiser redirect URL http://localhost:8766/callback",
         "TIKTOK_ADS_APP_SECRET": "its secret",
-        "TIKTOK_ADS_ACCESS_TOKEN": "for the auth_code that the app's advertiser authorization URL brings back, by POST "
-        "/open_api/v1.3/oauth2/access_token/: it does not end",
+        "TIKTOK_ADS_ACCESS_TOKEN": "by `b2b connect tiktok_ads`, as the owner of the ad accounts: it does not end",
     },
+    authorization=authorization,
     daily_calls=864_000,
     parallel=2,
     click_id="ttclid",

@@ -11,7 +11,6 @@ twitter-ads 11.0.0) and what public connectors recorded, read 2026-12-01.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,8 @@ import requests
 
 from b2b_pipeline.configuration import settings
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.auth import OAuth1
+from b2b_pipeline.connectors import x_api
+from b2b_pipeline.connectors.authorize import Login
 from b2b_pipeline.connectors.base import (
     Account,
     Accounts,
@@ -94,7 +94,8 @@ def classify(response: requests.Response) -> Outcome:
     errors = body.get("errors") if isinstance(body, dict) else None
     code = str(errors[0].get("code") or "refused") if isinstance(errors, list) and errors else "refused"
     if response.status_code == 429:
-        return wait_or_stop(_until_reset(response), code)
+        # By the limit of the ad account where there is one, else by that of the user.
+        return wait_or_stop(x_api.until_reset(response, "x-account-rate-limit-reset", "x-rate-limit-reset"), code)
     if response.status_code in (408, 423):  # CANCELLED_REQUEST, LOCK_ACQUISITION_TIMEOUT
         return Wait(10.0, code)
     if response.status_code == 503:
@@ -105,13 +106,6 @@ def classify(response: requests.Response) -> Outcome:
         fix = "set sources.x_ads.options.api_version to a version that is served, or upgrade b2b-pipeline"
         return Fatal(f"{code}: this version of the API is not served", fix=fix)
     return by_status(response, code)
-
-
-def _until_reset(response: requests.Response) -> float:
-    """Seconds, by the limit of the ad account where there is one, else by that of the user."""
-    given = (response.headers.get(name, "") for name in ("x-account-rate-limit-reset", "x-rate-limit-reset"))
-    moment = next((int(text) for text in given if text.isdecimal()), None)
-    return retry_after(response, 60.0) if moment is None else max(moment - time.time(), 0.0) + 1.0
 
 
 # -- reading
@@ -225,11 +219,13 @@ def connect(config: Config) -> X:
     if unknown := sorted({*rows.conversions(config.sources["x_ads"])} - rows.KINDS):
         known = ", ".join(sorted(rows.KINDS))
         raise ConfigError(f"sources.x_ads.options.conversions: {', '.join(unknown)} not among {known}")
-    names = ("API_KEY", "API_SECRET", "ACCESS_TOKEN", "ACCESS_TOKEN_SECRET")
-    auth = OAuth1(*(settings.secret(f"X_ADS_{name}") for name in names))
     base = settings.base_url("x_ads", API)
     rates = RATES if base == API else ()  # they are those of X's own host
-    return X(Session(base, classify=classify, auth=auth, rates=rates), SOURCE.version(config))
+    return X(Session(base, classify=classify, auth=x_api.signing("x_ads"), rates=rates), SOURCE.version(config))
+
+
+def authorization() -> Login:
+    return x_api.login("x_ads", API)
 
 
 def accounts(client: X, config: Config) -> Accounts:
@@ -286,12 +282,13 @@ SOURCE = Source(
         "campaign_daily", "funding_daily", ("billed_charge_local_micro", "impressions", "engagements"),
     ),
     environment={
-        "X_ADS_API_KEY": "your app's (developer.x.com), which X has allowed the Ads API",
+        "X_ADS_API_KEY": "your app's (console.x.com), which X has allowed the Ads API, with the callback URL "
+        "http://127.0.0.1:8766/callback",
         "X_ADS_API_SECRET": "its secret",
-        "X_ADS_ACCESS_TOKEN": "of a user with a role in the ad accounts (the app > Keys and tokens, or `twurl`): it "
-        "does not end",
+        "X_ADS_ACCESS_TOKEN": "by `b2b connect x_ads`, as a user with a role in the ad accounts: it does not end",
         "X_ADS_ACCESS_TOKEN_SECRET": "its secret",
     },
+    authorization=authorization,
     parallel=2,
     click_id="twclid",
 )  # fmt: skip

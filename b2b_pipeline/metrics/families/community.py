@@ -1,11 +1,11 @@
-"""Community: who is in our forums, and what they do there. A person in two forums is a member of both."""
+"""Community: who is in our forums, and what they do there; who follows us. A person in two forums is in both."""
 
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement
 
 from b2b_pipeline.core.given import Need
-from b2b_pipeline.metrics.datasets import COMMUNITIES
+from b2b_pipeline.metrics.datasets import COMMUNITIES, FOLLOWED
 from b2b_pipeline.metrics.kinds import Linear
 from b2b_pipeline.metrics.model import Aggregate, Family, Leg, Measure, Metric, Term
 from b2b_pipeline.metrics.when import Last
@@ -20,7 +20,7 @@ def _measure(
     aggregate: Aggregate = Aggregate.SUM,
 ) -> Measure:  # fmt: skip
     given = tuple(Need("community_daily", (fact,)) for fact in needs or (column,))
-    leg = Leg(COMMUNITIES, _AT.date_day, _AT[column], where, needs=given)
+    leg = Leg(COMMUNITIES, _AT.date_day, _AT[column], where, needs=given, level="forum")
     return Measure(name, description, (leg,), aggregate=aggregate)
 
 
@@ -33,7 +33,7 @@ _OF_BOTH = ("members", "active_members")
 FAMILY = Family(
     name="community",
     title="Community",
-    description="Members of forums and what they do, by the community's own day.",
+    description="Members of forums and what they do, by the community's own day; followers on social networks.",
     headline="community_members",
     components=(
         _measure(
@@ -51,6 +51,9 @@ FAMILY = Family(
         _measure(
             "community_member_days", "members at the end of the day, once for each day", "members", _BOTH, _OF_BOTH
         ),
+        Measure("social_followers", "followers of our accounts at the end of the day", (Leg(
+            FOLLOWED, _AT.date_day, _AT.members, needs=(Need("community_daily", ("followers",)),), level="account",
+        ),), aggregate=Aggregate.STATE),
     ),
     metrics=(
         Metric(
@@ -66,6 +69,10 @@ FAMILY = Family(
             "members active on a day / members at its end; of several days, the mean weighted by members", "rate",
             Linear({"community_active_days": 1}, over={"community_member_days": 1}), "awareness",
             example=({"community_active_days": "12", "community_member_days": "480"}, "0.025"),
+        ),
+        Metric(
+            "social_followers", "followers of our accounts on a network at the end of the period", "count",
+            Linear({Term("social_followers", when=Last()): 1}), "awareness",
         ),
     ),
 )  # fmt: skip
