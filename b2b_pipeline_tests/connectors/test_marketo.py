@@ -20,7 +20,7 @@ from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Reco
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Stop, Wait
 from b2b_pipeline.connectors.marketo.source import SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
+from b2b_pipeline.errors import AuthError, ConfigError, QuotaError, TransientError
 from b2b_pipeline.landing.ingest import ingest
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.privacy import Pseudonyms
@@ -211,19 +211,6 @@ def test_merges_are_read_however_their_list_is_written() -> None:
     for given in ("[8, 9]", "8,9", [8, 9], "[7,8,9]"):
         assert losers(given) == ["marketo:lead:8", "marketo:lead:9"], given
     assert losers("8") == ["marketo:lead:8"]
-
-
-@pytest.mark.parametrize(("stream", "days"), [("status", 90), ("sending", 90), ("activity", 760), ("merged", 760)])
-def test_what_marketo_does_not_keep_any_more_is_not_taken_for_nothing(
-    vendor: responses.RequestsMock, stream: str, days: int
-) -> None:
-    oldest = NOW.date() - timedelta(days=days)
-    path = "/leadchanges" if stream == "status" else ""
-    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False}, path=path)
-    assert fetch(stream, Window.of_days(oldest, oldest + timedelta(days=1), ZoneInfo("UTC"))) == []
-    with pytest.raises(PermanentError, match=f"for {days} days") as caught:
-        fetch(stream, Window.of_days(oldest - timedelta(days=28), oldest, ZoneInfo("UTC")))
-    assert f"b2b backfill --from {oldest + timedelta(days=1)}" in caught.value.fix
 
 
 def test_opens_and_forms_are_read_where_sends_are_kept_no_more(vendor: responses.RequestsMock) -> None:

@@ -22,7 +22,7 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.zoom_webinars.source import NO_ADD_ON, NO_REGISTRATION, SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
@@ -430,16 +430,6 @@ def test_who_registered_is_a_lead_only_where_options_say_so(vendor: responses.Re
     assert mapped(lead, "registrant", [record]).rows.empty
     (row,) = mapped(lead, "registrant", [record], options={"leads": "all"}).rows.to_dict("records")
     assert (row["lead_id"], row["company"], row["capture_type"]) == ("5:r1", "One", "webinar")
-
-
-@pytest.mark.parametrize(("stream", "days"), [("registrant", 90), ("attendance", 180)])
-def test_days_that_zoom_does_not_keep_are_refused_and_not_empty(
-    vendor: responses.RequestsMock, stream: str, days: int
-) -> None:
-    vendor.assert_all_requests_are_fired = False
-    first = NOW.date() - timedelta(days=days + 3)
-    with pytest.raises(PermanentError, match=f"for {days} days"):
-        fetch(stream, Window.of_days(first, first + timedelta(days=1), ZoneInfo("UTC")))
 
 
 def test_without_its_account_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ from b2b_pipeline.connectors.http import (
 )
 from b2b_pipeline.connectors.marketo import rows
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import kept, readable
+from b2b_pipeline.connectors.rest import readable
 from b2b_pipeline.connectors.visits import visit
 from b2b_pipeline.errors import PermanentError, SkippedError, TransientError
 
@@ -71,7 +71,7 @@ KEPT = {  # attributes of activities that say nothing of anybody -> as we call t
     "Is Bot Activity": "isBot", "New Status": "newStatus", "Success": "success", "Merge IDs": "mergeIds",
     "Campaign Run ID": "campaignRunId",
 }  # fmt: skip
-DELETIONS_KEPT, MANY_KEPT, KEPT_ELSE = 14, 90, 760  # days: of deletions, of what there is much of, of the rest
+DELETIONS_KEPT, MANY_KEPT, KEPT_ELSE = timedelta(days=14), timedelta(days=90), timedelta(days=760)  # of the rest
 CENTRAL = ZoneInfo("America/Chicago")  # where the day of the quotas ends
 PASSING = {"604", "608", "611", "614", "713", "719"}
 
@@ -151,14 +151,12 @@ def _seconds(at: datetime) -> str:
 
 def read_sendings(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """E-mails sent and delivered."""
-    kept("Marketo", "sends and deliveries", window, MANY_KEPT)
     for page in _activities(client, "", window, activityTypeIds=",".join(map(str, rows.SENDINGS))):
         yield Page([_activity(each) for each in page.records], page.request)
 
 
 def read_activities(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """What leads did with e-mails, forms and programs. Of attributes only those that say nothing of anybody."""
-    kept("Marketo", "activities", window, KEPT_ELSE)
     click_ids = [*client.config.channels.click_ids]
     types = ",".join(map(str, (kind for kind in rows.TYPES if kind not in rows.SENDINGS)))
     for page in _activities(client, "", window, activityTypeIds=types):
@@ -189,7 +187,6 @@ def _with_program(client: Marketo, activity: Record) -> Record:
 
 def read_statuses(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """Changes of the field that says how far a lead is. Marketo keeps them for so many days."""
-    kept("Marketo", "changes of values", window, MANY_KEPT)
     name = fields(client.config)["status"]
     for page in _activities(client, "/leadchanges", window, fields=name):
         changes = [each for each in page.records if each["activityTypeId"] == CHANGED]
@@ -208,7 +205,6 @@ def read_removed(client: Marketo, account: Account, window: Window) -> Iterator[
 
 def read_merged(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """Leads that were merged into another."""
-    kept("Marketo", "merges", window, KEPT_ELSE)
     for page in _activities(client, "", window, activityTypeIds=str(MERGED)):
         yield Page([_activity(each) for each in page.records], page.request)
 
@@ -273,7 +269,11 @@ def _download(client: Marketo, identifier: str, done: jobs.Done) -> Iterator[Pag
 
 def _changed_leads(client: Marketo, window: Window) -> Iterator[Page]:
     """Leads that are new, or of which a field that we ask for has changed, as they are now."""
-    kept("Marketo", "changes of values", window, MANY_KEPT)
+    if window.since < datetime.now(UTC) - MANY_KEPT:
+        what = f"changes of values for {MANY_KEPT.days} days"
+        error = PermanentError(f"Marketo keeps {what}: not all since {window.start} are there any more")
+        error.fix = "read from a later day on: `b2b backfill --from DAY`"
+        raise error
     names = ",".join(name for name in asked(client.config) if name not in ("id", "createdAt", "updatedAt"))
     pages = _activities(client, "/leadchanges", window, fields=names)
     ids = sorted({int(each["leadId"]) for page in pages for each in page.records})
@@ -392,8 +392,9 @@ def probe(client: Marketo, config: Config) -> list[Finding]:
 
 
 _ACTIVITIES = WindowPolicy(overlap=timedelta(hours=2), settle=timedelta(minutes=10), max_days=31)
-_MANY = replace(_ACTIVITIES, told=timedelta(days=MANY_KEPT - 1))
-_DELETIONS = replace(_ACTIVITIES, told=timedelta(days=DELETIONS_KEPT - 1))
+_KEPT = replace(_ACTIVITIES, kept=KEPT_ELSE)
+_MANY = replace(_ACTIVITIES, kept=MANY_KEPT)
+_DELETIONS = replace(_ACTIVITIES, told=DELETIONS_KEPT)
 
 SOURCE = Source(
     name="marketo",
@@ -413,7 +414,7 @@ SOURCE = Source(
         ),
         Stream(
             "activity", "changes", "E-mails opened, clicked, bounced and unsubscribed from; forms filled out; statuses "
-            "reached in programs.", read_activities, day="activityDate", policy=_ACTIVITIES, page_size=LISTED,
+            "reached in programs.", read_activities, day="activityDate", policy=_KEPT, page_size=LISTED,
             feeds={
                 "email_event": rows.email_events, "form_event": rows.form_events, "touchpoint": rows.touchpoints,
             },
@@ -430,7 +431,7 @@ SOURCE = Source(
         ),
         Stream(
             "merged", "changes", "Leads that were merged into others.", read_merged, day="activityDate",
-            policy=_ACTIVITIES, page_size=LISTED, feeds={"identity_link": rows.merged},
+            policy=_KEPT, page_size=LISTED, feeds={"identity_link": rows.merged},
         ),
         Stream(
             "program", "snapshot", "Programs as they are now; with their costs where options.currency names the "

@@ -62,7 +62,7 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import Listing, kept, picked, readable
+from b2b_pipeline.connectors.rest import Listing, picked, readable
 from b2b_pipeline.connectors.zoom_webinars import rows
 from b2b_pipeline.errors import PipelineError, SkippedError, SplitError, TransientError
 
@@ -72,7 +72,7 @@ SCOPES = (
     "report:read:list_history_meetings:admin", "report:read:list_webinar_participants:admin",
 )  # fmt: skip
 RATES = (Rate(10, 1, paths="/report/"), Rate(20, 1))  # heavy and medium calls of a Pro account; larger ones have more
-WEBINARS_KEPT, REPORTS_KEPT = 90, 180  # days after a webinar
+WEBINARS_KEPT, REPORTS_KEPT = timedelta(days=90), timedelta(days=180)  # after a webinar
 LOOKED_AT = 5  # webinars, by doctor
 MONTH = 28  # days that the history is asked for at a time
 STATUSES = ("approved", "pending", "denied")
@@ -152,7 +152,7 @@ def _throttled(response: requests.Response, said: str) -> Wait | Stop:
 def read_webinars(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Webinars that users have, and those that were held as long ago as reports go back: of a series one."""
     now = datetime.now(UTC)
-    found = _webinars(client, now - timedelta(days=REPORTS_KEPT), now)
+    found = _webinars(client, now - REPORTS_KEPT, now)
     yield Page([picked(each, "id topic type start_time created_at") for each in found.values()])
 
 
@@ -190,7 +190,6 @@ def _held(client: Zoom, since: datetime, until: datetime) -> Iterator[Record]:
 
 def read_registrants(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Who registered in the window, for whichever webinar; those that were denied, too, who may have been approved."""
-    kept("Zoom", "webinars with who registered for them", window, WEBINARS_KEPT)
     for webinar in _webinars(client, window.since - timedelta(days=MONTH), datetime.now(UTC)).values():
         about = {"webinar": picked(webinar, "id topic")}
         try:
@@ -206,7 +205,6 @@ def read_registrants(client: Zoom, account: Account, window: Window) -> Iterator
 
 def read_attendance(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Who joined webinars that began in the window, as often as they did."""
-    kept("Zoom", "reports of who attended", window, REPORTS_KEPT)
     for held in _held(client, window.since, window.until):
         names = {"id": "meeting_id", "uuid": "meeting_uuid", "topic": "topic", "start_time": "start_time"}
         about = {"webinar": {ours: held.get(theirs) for ours, theirs in names.items()}}
@@ -330,7 +328,7 @@ SOURCE = Source(
             "Who registered for webinars; leads where `options: {leads: all}` says so. No answers to questions.",
             read_registrants, day="create_time", page_size=300, personal=("email",),
             # Nothing says when a registration was denied: those of two weeks are read again.
-            policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), max_days=WEBINARS_KEPT + 1),
+            policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), kept=WEBINARS_KEPT),
             feeds={"touchpoint": rows.registrations, "lead": rows.leads, "identity_link": rows.identity_links},
             states={"touchpoint": _OF_PERSONS, "lead": states_leads("zoom_webinars")},
         ),
@@ -338,7 +336,9 @@ SOURCE = Source(
             "attendance", "changes", "Who joined webinars, by instance and as often as they did.", read_attendance,
             day="webinar.start_time", page_size=300, personal=("user_email",),
             # What began and is not over is in no report yet.
-            policy=WindowPolicy(overlap=timedelta(days=3), settle=timedelta(hours=3), max_days=MONTH),
+            policy=WindowPolicy(
+                overlap=timedelta(days=3), settle=timedelta(hours=3), max_days=MONTH, kept=REPORTS_KEPT
+            ),
             feeds={"touchpoint": rows.attendances}, states={"touchpoint": _OF_PERSONS},
         ),
     ),
