@@ -39,6 +39,7 @@ from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.warehouse.tables import (
     account,
+    customer,
     identity_link,
     lead,
     opp_contact_role,
@@ -186,6 +187,7 @@ def _known(config: Config) -> Iterator[Select[Any]]:
     yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
     yield records(survey_response, "survey_response", survey_response.c.response_id)
     yield records(support_ticket, "support_ticket", support_ticket.c.ticket_id)
+    yield records(customer, "customer", customer.c.customer_id)
     # Some sources name accounts without reading them: there each one that is swept can be seen. What a field of the
     # user's own names may be anything.
     unread = [
@@ -193,5 +195,5 @@ def _known(config: Config) -> Iterator[Select[Any]]:
         for name, source in config.sources.items()
         if "account_id" not in source.fields and not any("account" in each.feeds for each in SOURCES[name].streams)
     ]
-    customers = records(opportunity, "account", opportunity.c.account_id)
-    yield newest(customers.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))
+    named = records(opportunity, "account", opportunity.c.account_id)
+    yield newest(named.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))
