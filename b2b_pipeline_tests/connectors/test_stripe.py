@@ -492,7 +492,11 @@ def test_a_customer_who_was_deleted_while_nobody_read_for_a_month_is_gone_by_the
                     config=config(), landing=landing, run_id=f"{end}",
                 )  # fmt: skip
                 assert not report.failed
-            return {each["id"] for each in fetch("customer", window(START, end)) if not each.get("deleted")}
+            return {
+                each["id"]
+                for each in fetch("customer", window(START, end + timedelta(days=1)))
+                if not each.get("deleted")
+            }
 
     before = read("customer")
     advance(world, 45)
