@@ -232,7 +232,8 @@ SOURCE = Source(
         Stream(
             "lead", "changes", "What people left in the forms of ads: when, in which, and a keyed hash of the address. "
             "Only where `streams` names it: it takes LinkedIn's product Lead Sync API.",
-            read_leads, day="submitted_at", page_size=LEADS, personal=("email",), feeds=lead_ads.FEEDS, by_name=True,
+            read_leads, day="submitted_at", page_size=LEADS, personal=("email",), feeds=lead_ads.FEEDS,
+            states=lead_ads.STATES, by_name=True,
             policy=WindowPolicy(
                 overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=90, kept=LEADS_KEPT
             ),

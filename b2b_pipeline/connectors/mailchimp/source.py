@@ -41,7 +41,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.emails import leads_wanted, states_leads
 from b2b_pipeline.connectors.http import Fatal, Outcome, Session, Wait, by_status, json_or_none, place
 from b2b_pipeline.connectors.mailchimp import rows
@@ -343,7 +343,7 @@ SOURCE = Source(
             "email_activity", "changes", "Who opened campaigns and clicked in them.", read_activity,
             day="timestamp", policy=_ACTED, page_size=SIZE, personal=PERSONAL,
             feeds={"email_event": rows.activities, "touchpoint": rows.clicks},
-            states={"email_event": lambda config: ("open", "click"), "touchpoint": lambda config: ()},
+            states={"email_event": lambda config: ("open", "click"), "touchpoint": of_one_channel},
         ),
         Stream(
             "unsubscribed", "changes", "Who unsubscribed by which campaign.", read_unsubscribed,
@@ -355,7 +355,7 @@ SOURCE = Source(
             "late", "sweep", "Once a week, all of these three of the last 60 days, with what was told late.", read_late,
             day="read_at", policy=SWEEP, page_size=SIZE, personal=PERSONAL,
             feeds={"email_event": rows.late, "touchpoint": rows.clicks},
-            states={"email_event": lambda config: (), "touchpoint": lambda config: ()},  # the nights do
+            states={"email_event": lambda config: (), "touchpoint": of_one_channel},  # of events the nights do
         ),
         Stream(
             "member", "changes", "Who is in audiences, the archive too; leads where `options: {leads: ...}` says so.",

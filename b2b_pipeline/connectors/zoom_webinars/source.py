@@ -45,6 +45,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
+from b2b_pipeline.connectors.columns import of_one_channel
 from b2b_pipeline.connectors.emails import states_leads
 from b2b_pipeline.connectors.http import (
     Fatal,
@@ -310,9 +311,6 @@ def _small(client: Zoom, path: str) -> None:
         client.session.get(path, {"page_size": 1})
 
 
-# An attendance may change a person's first touch, and so their channel; that of all is the same, which tells nothing.
-_OF_PERSONS = lambda config: ("touch_type",)  # noqa: E731
-
 SOURCE = Source(
     name="zoom_webinars",
     title="Zoom Webinars",
@@ -330,7 +328,7 @@ SOURCE = Source(
             # Nothing says when a registration was denied: those of two weeks are read again.
             policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), kept=WEBINARS_KEPT),
             feeds={"touchpoint": rows.registrations, "lead": rows.leads, "identity_link": rows.identity_links},
-            states={"touchpoint": _OF_PERSONS, "lead": states_leads("zoom_webinars")},
+            states={"touchpoint": of_one_channel, "lead": states_leads("zoom_webinars")},
         ),
         Stream(
             "attendance", "changes", "Who joined webinars, by instance and as often as they did.", read_attendance,
@@ -339,7 +337,7 @@ SOURCE = Source(
             policy=WindowPolicy(
                 overlap=timedelta(days=3), settle=timedelta(hours=3), max_days=MONTH, kept=REPORTS_KEPT
             ),
-            feeds={"touchpoint": rows.attendances}, states={"touchpoint": _OF_PERSONS},
+            feeds={"touchpoint": rows.attendances}, states={"touchpoint": of_one_channel},
         ),
     ),
     connect=connect,
