@@ -5,8 +5,9 @@ by a job that writes a file, or, where the subscription has no filter by update,
 Costs of programs in paid channels are what ad platforms tell as spend: they count only with `options: {paid_costs:
 all}`, where no platform that is read has them.
 Facts from Adobe's specifications (github.com/AdobeDocs/marketo-apis, 3d7e817) and documentation
-(github.com/AdobeDocs/marketo-developer.en, c631b7c), of activity types and their attributes from Adobe Experience
-Platform's pages on the Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
+(github.com/AdobeDocs/marketo-developer.en, c631b7c: rest/bulk-extract/bulk-activity-extract shows the attributes of a
+change of status in a program), of other activities and their attributes from Adobe Experience Platform's pages on the
+Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
 Retention Policy (nation.marketo.com/docs/DOC-1294): deletions 14 days; changes of values, sends and deliveries 90; the
 rest that is read 25 months. What is older is in no answer, and so is not taken for nothing.
 """
@@ -78,11 +79,12 @@ PASSING = {"604", "608", "611", "614", "713", "719"}
 
 @dataclass(frozen=True)
 class Marketo:
-    """`programs`: what each is and its channel, by id, listed once."""
+    """`programs`: what each is and its channel, by id, and `attributes`: of types of activities, each listed once."""
 
     session: Session
     config: Config
     programs: dict[str, Record] = field(default_factory=dict)
+    attributes: dict[int, set[str]] = field(default_factory=dict)
 
 
 def classify(response: requests.Response) -> Outcome:
@@ -180,9 +182,23 @@ def _activity(record: Record, click_ids: Collection[str] = ()) -> Record:
 def _with_program(client: Marketo, activity: Record) -> Record:
     if activity["activityTypeId"] != rows.PROGRESSION:
         return activity
+    if "success" not in activity:  # Marketo leaves out what is null: but has it such an attribute here at all?
+        _tells_success(client)
     if not client.programs:
         client.programs.update({str(each["id"]): each for each in _programs(client)})
     return {**activity, "channel": client.programs.get(str(activity["about"]), {}).get("channel")}
+
+
+def _tells_success(client: Marketo) -> None:
+    """Raises PermanentError where a status in a program does not say whether it is a success: no touch would come of
+    any. Asked once."""
+    if not client.attributes:
+        described = client.session.get("rest/v1/activities/types.json").rows("result")
+        client.attributes.update({each["id"]: {one["name"] for one in each["attributes"]} for each in described})
+    if "Success" not in client.attributes.get(rows.PROGRESSION, set()):
+        error = PermanentError(f"Marketo's activities of type {rows.PROGRESSION} have no attribute Success here")
+        error.fix = "leave the stream activity out of sources.marketo.streams, and tell us what they have"
+        raise error
 
 
 def read_statuses(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
