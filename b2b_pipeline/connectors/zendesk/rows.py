@@ -56,7 +56,7 @@ def surveys(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     csat, scale = (pd.Series([each[n] for each in places], index=records.index, dtype=object) for n in (0, 1))
     return core_rows(
         records, context, text(records["id"]),
-        response_id=text(records["id"]), survey_id=text(column(records, "survey.id")), survey_name=None,
+        response_id=text(records["id"]), survey_id=text(column(records, "survey.id")), survey_name="Zendesk CSAT",
         record_key=None, account_id=None, submitted_at=submitted, updated_at=utc(records["answered_at"]),
         date_day=local_day(submitted, context.config.zone), nps=None, csat=csat, csat_scale=scale, codes=None,
         is_partial=False, is_deleted=False,

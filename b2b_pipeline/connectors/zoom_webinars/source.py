@@ -2,10 +2,11 @@
 
 Webinars of users are listed until they expire, which nothing tells the same way twice: those that were held since, also
 of users who have left, come from the account's history of meetings. Registrants are listed by webinar and status, all
-of them each time; one that was deleted is in no list any more, which Zoom tells nobody. Who attended is a report by
-instance, kept for six months. Answers to questions of the registration, comments, names, addresses and telephone
-numbers are dropped before anything is kept; an e-mail address stays as a pseudonym. Who registered and did not come is
-told by both lists; that of absentees is not asked for.
+of them each time; one that was deleted is in no list any more, which a weekly sweep of the webinars that are to come,
+or were held in the last four weeks, finds out. Who attended is a report by instance, kept for six months. Answers to
+questions of the registration, comments, names, addresses and telephone numbers are dropped before anything is kept; an
+e-mail address stays as a pseudonym. Who registered and did not come is told by both lists; that of absentees is not
+asked for.
 Facts from Zoom's OpenAPI document of the Meeting API, https://developers.zoom.us/docs (api: rate limits, pagination;
 rooms/s2s-oauth, internal-apps/create: the token), https://devsupport.zoom.us (13343538313101: whose address is shown),
 support.zoom.us (201362373: webinars are deleted after 90 days), answers that devforum.zoom.us and public clients
@@ -45,7 +46,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import of_one_channel
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.emails import states_leads
 from b2b_pipeline.connectors.http import (
     Fatal,
@@ -64,6 +65,8 @@ from b2b_pipeline.connectors.http import (
 )
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import Listing, picked, readable
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import SWEPT, sweep
 from b2b_pipeline.connectors.zoom_webinars import rows
 from b2b_pipeline.errors import PipelineError, SkippedError, SplitError, TransientError
 
@@ -204,6 +207,22 @@ def read_registrants(client: Zoom, account: Account, window: Window) -> Iterator
                 yield Page([{"create_time": began, **about, "refused": _why(error)}])
 
 
+def read_present(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all who are registered, and of their webinars: only of these does it prove who is gone."""
+    return sweep([("registrant", partial(_ids, client))])
+
+
+def _ids(client: Zoom) -> Iterator[list[str]]:
+    """Without webinars that have no registrant at all: of one that has expired nothing may be told any more."""
+    now = datetime.now(UTC)
+    for webinar in _webinars(client, now - timedelta(days=MONTH), now):
+        with suppress(SkippedError):
+            path = f"webinars/{webinar}/registrants"
+            found = [each for status in STATUSES for each in _records(client, REGISTRANTS, path, status=status)]
+            if found:
+                yield [f"{webinar}:{SWEPT}", *(f"{webinar}:{each['id']}" for each in found)]
+
+
 def read_attendance(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Who joined webinars that began in the window, as often as they did."""
     for held in _held(client, window.since, window.until):
@@ -329,6 +348,11 @@ SOURCE = Source(
             policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), kept=WEBINARS_KEPT),
             feeds={"touchpoint": rows.registrations, "lead": rows.leads, "identity_link": rows.identity_links},
             states={"touchpoint": of_one_channel, "lead": states_leads("zoom_webinars")},
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of who is registered for webinars of late and to come: who is "
+            "missing among those of their webinar was deleted.",
+            read_present, day="swept_at", policy=SWEEP, page_size=300, feeds={"record_present": present},
         ),
         Stream(
             "attendance", "changes", "Who joined webinars, by instance and as often as they did.", read_attendance,
