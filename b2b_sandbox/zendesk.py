@@ -165,7 +165,8 @@ def said(ticket: Ticket) -> tuple[int, int] | None:
     """The version of the survey and the rating, of a ticket that was rated by one."""
     if not ticket.survey or ticket.rated is None or ticket.stars is None:
         return None
-    return ticket.survey, min(SCALES[ticket.survey], key=lambda rating: abs(rating - ticket.stars))
+    stars = ticket.stars
+    return ticket.survey, min(SCALES[ticket.survey], key=lambda rating: abs(rating - stars))
 
 
 def _surveys(asked: Callable[[], list[Ticket]], call: Call) -> Shown:

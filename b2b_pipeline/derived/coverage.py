@@ -163,7 +163,7 @@ def _of_stream(
         unread += "".join(f": {item}" for item in missing[-1:] if not item.over)
         last = config.last_day(source, account)
         over = {day for day in days if (last and day > last) or any(item.explains(day) for item in missing)}
-        lost = partial(_lost, source, stream, config, days[-1] + timedelta(days=1)) if days else lambda day: ""
+        lost = partial(_lost, source, stream, config, max(days, default=config.start_date) + timedelta(days=1))
         for table in stream.feeds:
             waits = dict.fromkeys(
                 {item.slice_id for item in slices} - books.loaded.get(table, set()), f"{source}/{stream.name}: {WAITS}"

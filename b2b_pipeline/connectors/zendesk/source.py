@@ -194,7 +194,7 @@ def _scale(client: Zendesk, response: Record, rated: Record) -> list[int]:
         except SkippedError:
             return []
         asked = (each["question"] for each in answer.json()["survey_response"]["answers"])
-        options = next((each["options"] for each in asked if each["id"] == key[2]), [])
+        options: list[Record] = next((each["options"] for each in asked if each["id"] == key[2]), [])
         client.scales[key] = sorted(option["rating"] for option in options)
     return client.scales[key]
 
