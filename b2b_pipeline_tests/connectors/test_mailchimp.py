@@ -296,6 +296,18 @@ def test_what_is_done_with_mails_of_automations_has_no_day_and_is_set_aside(vend
     assert len(stored.rejects) >= 3
 
 
+def test_the_weekly_list_leaves_mails_of_automations_to_the_nights(vendor: responses.RequestsMock) -> None:
+    """A row of a list that is set aside puts every day in doubt, and not only those that it might be of."""
+    vendor.get(f"{BASE}/reports", json={"reports": [{**REPORT, "type": "automation"}, {**REPORT, "id": "other"}],
+                                        "total_items": 2})  # fmt: skip
+    for report in (REPORT["id"], "other"):
+        vendor.get(f"{BASE}/reports/{report}/email-activity", json=RECORDED)
+    with time_machine.travel(datetime(2026, 6, 20, tzinfo=UTC)):
+        records = fetch("late", streams=["email_activity", "late"])
+    assert {record["campaign_type"] for record in records} == {"regular"}
+    assert mapped(email_event, "late", records).rejects.empty
+
+
 def test_an_outcome_that_changes_takes_the_place_of_the_first() -> None:
     """A soft bounce is told when Mailchimp has given up: until then the e-mail counted as delivered."""
     sent = {"campaign_id": "c", "email_id": "h1:" + "a" * 32, "email_address": "h1:" + "b" * 32 + "@x.example",

@@ -211,13 +211,15 @@ def read_unsubscribed(client: Mailchimp, account: Account, window: Window) -> It
 
 
 def read_late(client: Mailchimp, account: Account, window: Window) -> Iterator[Page]:
-    """What the nights read of campaigns, of all the last weeks: of what was told late they would see nothing."""
+    """What the nights read of campaigns, of all the last weeks: of what was told late they would see nothing. What has
+    no day the nights set aside, by its own days; of a list all days would be in doubt."""
     now = datetime.now(UTC)
     weeks = replace(window, since=now - LATE, until=now - SETTLED)
     for name, read in NIGHTLY.items():
         if any(stream.name == name for stream in SOURCE.switched_on(client.config)):
             for page in read(client, account, weeks):
-                yield Page([{**each, "of": name, "read_at": now.isoformat()} for each in page.records], page.request)
+                dated = [each for each in page.records if each.get("campaign_type") not in rows.AUTOMATED]
+                yield Page([{**each, "of": name, "read_at": now.isoformat()} for each in dated], page.request)
 
 
 def _of(report: Record, record: Record) -> Record:
