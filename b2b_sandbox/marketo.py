@@ -340,7 +340,11 @@ def _own(number: int, given: Shown) -> Iterator[Activity]:
     if digest % 3 == 0:
         program, name, _, _, _, _ = PROGRAMS[digest // 3 % len(PROGRAMS)]
         for n, (word, success) in enumerate((("Invited", False), ("Attended", True))):
-            told = {"New Status": word, "Old Status": None, "Success": success, "Reason": "Filled out by Ada"}
+            told = {
+                "Reason": "Filled out by Ada", "Program Member ID": number, "Acquired By": False,
+                "New Status ID": n + 2, "New Status": word, "Old Status ID": n + 1, "Old Status": "Not in Program",
+                "Success": success,
+            }  # fmt: skip
             yield Activity(made + (n + 1) * DAY, f"p{number}.{n}", 104, number, (program, name), told)
 
 

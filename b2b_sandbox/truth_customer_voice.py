@@ -54,6 +54,24 @@ def surveys(world: World, connection: sqlite3.Connection, now: int, zone: ZoneIn
             yield Fact("csat_sum", day, None, share(said.rating - FIRST[said.form], STEPS[said.form] - 1))
 
 
+def desk_surveys(
+    world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money
+) -> Iterator[Fact]:
+    """Of Zendesk: who rated a ticket by a survey, by the day they did; the nearest step of its version."""
+    for asked in voices.tickets(connection, now, "zendesk"):
+        if asked.survey and asked.rated is not None and asked.stars is not None:
+            day = day_in(zone, asked.rated // 1000)
+            yield Fact("survey_responses", day, None, Decimal(1))
+            yield Fact("csat_responses", day, None, Decimal(1))
+            of_three = share((asked.stars - 1) // 2, 2)
+            yield Fact("csat_sum", day, None, of_three if asked.survey == 2 else share(asked.stars - 1, 4))
+
+
+def zendesk(world: World, connection: sqlite3.Connection, now: int, zone: ZoneInfo, money: Money) -> Iterator[Fact]:
+    yield from support("zendesk")(world, connection, now, zone, money)
+    yield from desk_surveys(world, connection, now, zone, money)
+
+
 def share(part: int, whole: int) -> Decimal:
     return (Decimal(part) / whole).quantize(CENT_OF_CENT, ROUND_HALF_EVEN)
 

@@ -47,7 +47,7 @@ FACTS: dict[str, Callable[[World, sqlite3.Connection, int, ZoneInfo, Money], Ite
     "ga4": truth_web_traffic.facts,
     "search_console": truth_organic_search.facts,
     "typeform": truth_customer_voice.surveys,
-    "zendesk": truth_customer_voice.support("zendesk"),
+    "zendesk": truth_customer_voice.zendesk,
     "intercom": truth_customer_voice.support("intercom"),
     "hubspot": truth_forms.hubspot,
     "linkedin_ads/lead": truth_forms.lead_ads("linkedin_ads"),  # a stream that is read only where it is named

@@ -66,10 +66,16 @@ class Ticket(NamedTuple):
     last_solved: int | None  # the last time it was solved, also where it is open again
     reopens: int
     replies: int
+    rated: int | None
     is_good: bool | None  # how it was rated, and with how many of five stars
     stars: int | None
     is_deleted: bool
     is_closed: bool
+
+    @property
+    def survey(self) -> int:
+        """The version of the survey that asks how it was; 0 where none does."""
+        return 1 + drawn("survey", self.contact.id) % 2 if self.number % 3 else 0
 
 
 def drawn(*what: object) -> int:
@@ -163,5 +169,6 @@ def _ticket(contact: Contact, n: int, now: int, desk: str) -> Ticket | None:
         contact.id * 2 + n, contact, CHANNELS[dice // 19 % 3], PRIORITIES[dice // 23 % 5],
         created, max(moments), touched, replied, now_solved, resolved or solved, int(again is not None),
         (1 if replied else 0) + (1 if solved else 0) + (1 if resolved else 0),
-        None if rated is None else stars > 2, None if rated is None else stars, deleted is not None, closed is not None,
+        rated, None if rated is None else stars > 2, None if rated is None else stars,
+        deleted is not None, closed is not None,
     )  # fmt: skip

@@ -1,9 +1,10 @@
-"""Zendesk's incremental export of tickets, its OAuth, and who is asking, over what people asked (voices.py).
+"""Zendesk's incremental export of tickets, its CSAT surveys, its OAuth, and who is asking, over voices.py.
 
 From https://developer.zendesk.com (incremental exports, ticket metrics, side-loading, OAuth) and what public connectors
 (singer-io/tap-zendesk, Estuary) and zenpy 2.0.57 do with it, read 2026-12-01. The status of a start that is too recent
-is documented nowhere. Each page begins with the last ticket of the one before: that may happen, and here it always
-does.
+is documented nowhere. Of who rated a ticket some were asked by a survey, whose first version has five steps and the
+second three; others were asked and said nothing. Each page begins with the last ticket of the one before: that may
+happen, and here it always does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from b2b_sandbox import tokens, voices
 from b2b_sandbox.toolkit import Call, Dialect, Meter, Refused, Shapes, Shown, asked_by, route
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
@@ -41,11 +44,13 @@ def routes(world: World, page_size: int = 1000, per_minute: int = 100_000, role:
     asked = Shapes(world, lambda connection, now: voices.tickets(connection, now, VENDOR))
     meter = Meter(per_minute, 60.0)
 
-    def enter(request: Request, *, export: bool = False) -> dict[str, str]:
+    def enter(request: Request, *, export: bool = False, of_admins: bool = False) -> dict[str, str]:
         if problem := _problem(world, request):
             raise Refused(problem)
         if export and role != "admin":
             raise Refused(_error(403, {"title": "Forbidden", "message": "You do not have access to this page."}))
+        if of_admins and role != "admin":
+            raise Refused(_of_guide(403, "Forbidden", "Access to the resource is forbidden"))
         if export and not meter.take():
             raise Refused(_throttled(None, False))
         return {"X-Rate-Limit": "200", "X-Rate-Limit-Remaining": "199"}
@@ -63,6 +68,13 @@ def routes(world: World, page_size: int = 1000, per_minute: int = 100_000, role:
             route(world, f"/api/v2/incremental/tickets/cursor{end}", lambda call: _export(call, asked(), page_size),
                   enter=partial(enter, export=True))
             for end in ("", ".json")
+        ),
+        *(
+            route(world, path, partial(answer, asked), enter=partial(enter, of_admins=True))
+            for path, answer in (
+                ("/api/v2/guide/survey_responses", _surveys),
+                ("/api/v2/guide/{locale}/survey_responses/{id}", _survey),
+            )
         ),
     ]  # fmt: skip
 
@@ -144,6 +156,72 @@ def _metrics(asked: Ticket) -> Shown:
     }  # fmt: skip
 
 
+# -- surveys
+
+SCALES = {1: (1, 2, 3, 4, 5), 2: (1, 3, 5)}  # version -> ratings
+
+
+def said(ticket: Ticket) -> tuple[int, int] | None:
+    """The version of the survey and the rating, of a ticket that was rated by one."""
+    if not ticket.survey or ticket.rated is None or ticket.stars is None:
+        return None
+    stars = ticket.stars
+    return ticket.survey, min(SCALES[ticket.survey], key=lambda rating: abs(rating - stars))
+
+
+def _surveys(asked: Callable[[], list[Ticket]], call: Call) -> Shown:
+    since, until = (int(call.query(f"filter[created_at_{end}]", "0")) for end in ("start", "end"))
+    shown = sorted((each for each in asked() if _asked_at(each) and since <= _asked_at(each) <= (until or call.now)),
+                   key=lambda each: each.number)  # fmt: skip
+    cursor, size = call.query("page[after]"), int(call.query("page[size]", "100"))
+    at = tokens.unsign(cursor) if cursor else {"start": 0}
+    if at is None:
+        raise Refused(_of_guide(400, "BadRequest", "The cursor is not valid"))
+    end = int(at["start"]) + size
+    return {
+        "survey_responses": [_response(each, options=False) for each in shown[int(at["start"]) : end]],
+        "meta": {"has_more": end < len(shown), "after_cursor": tokens.sign({"start": end}), "before_cursor": "MQ"},
+    }  # fmt: skip
+
+
+def _survey(asked: Callable[[], list[Ticket]], call: Call) -> Shown:
+    for each in asked():
+        if _asked_at(each) and _ulid(each) == call.path("id"):
+            return {"survey_response": _response(each, options=True)}
+    raise Refused(_of_guide(404, "NotFound", "The survey response could not be found"))
+
+
+def _asked_at(ticket: Ticket) -> int:
+    """0 of one without a survey."""
+    return ticket.last_solved or 0 if ticket.survey else 0
+
+
+def _ulid(ticket: Ticket) -> str:
+    return f"01J{ticket.number:023d}"
+
+
+def _response(ticket: Ticket, *, options: bool) -> Shown:
+    answers = []
+    if given := said(ticket):
+        version, rating = given
+        at = {name: _iso(ticket.rated or 0).replace("Z", ".000Z") for name in ("created_at", "updated_at")}
+        label = {"type": "static", "value": TEXT}
+        more = {"options": [{"label": label, "rating": each} for each in SCALES[version]]} if options else {}
+        category = "good" if rating > 3 else "neutral" if rating == 3 else "bad"
+        question = {"id": "01J1WBE8QR0YQVE373K2JDJR0F", "sub_type": "customer_satisfaction",
+                    "type": "rating_scale_emoji", **more}  # fmt: skip
+        text = {"id": "01J1WBNS76ZC4TTFWP9RCNQ1S8", "type": "open_ended"}
+        answers = [{"type": "rating_scale", "rating": rating, "rating_category": category, "question": question, **at},
+                   {"type": "open_ended", "value": TEXT, "question": text, **at}]  # fmt: skip
+    return {
+        "id": _ulid(ticket), "answers": answers, "expires_at": _iso(_asked_at(ticket) + 28 * 86_400_000),
+        "responder_id": ticket.contact.id, "subject_zrns": [f"zen:ticket:{ticket.number}"],
+        "subjects": [{"id": str(ticket.number), "type": "ticket", "zrn": f"zen:ticket:{ticket.number}"}],
+        "survey": {"id": "01J58KJ9RAE0D2EK7HRVM7Z8F2", "state": "enabled",
+                   "version": ticket.survey},
+    }  # fmt: skip
+
+
 def _user(contact: voices.Contact) -> Shown:
     return {
         "id": contact.id, "name": f"{contact.given['firstname']} {contact.given['lastname']}", "email": contact.email,
@@ -179,6 +257,10 @@ def _error(status: int, error: Any, description: str = "") -> Response:
     return JSONResponse({"error": error} | ({"description": description} if description else {}), status)
 
 
+def _of_guide(status: int, code: str, title: str) -> Response:
+    return JSONResponse({"errors": [{"code": code, "status": str(status), "title": title}]}, status)
+
+
 def _expired() -> Response:
     return _error(401, "invalid_token", "The access token provided is expired, revoked, malformed or invalid")
 
@@ -196,8 +278,10 @@ DIALECT = Dialect(
     expired=_expired,
     missing_scope=lambda scope: _error(403, "Forbidden", f"You are missing the following required scopes: {scope}"),
     expired_cursor=lambda: _error(400, "InvalidPaginationCursor", "The cursor is not valid"),
-    cursor=asked_by("cursor"),
-    repeat=lambda cursor, answer: answer.update(after_cursor=cursor, end_of_stream=False),
-    rows=("tickets",),
+    cursor=asked_by("cursor", "page[after]"),
+    repeat=lambda cursor, answer: answer.update(
+        after_cursor=cursor, end_of_stream=False, meta={"after_cursor": cursor, "has_more": True}
+    ),
+    rows=("tickets", "survey_responses"),
     token_route=True,
 )

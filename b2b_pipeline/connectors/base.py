@@ -123,7 +123,8 @@ class WindowPolicy:
     `overlap` reaches back before `since` (late commits, lagging indexes), `settle` keeps away from now, `restate_days`
     is for how many days after it a day may change: so many and one more are read again on every pull. `max_days` is the
     longest window one conversation may ask for. What has no days and is younger than `every` is not read again.
-    `told` is for how long the vendor tells of it, if it ends: from the source's first pull on, what is older is a gap.
+    `kept` is for how long the vendor keeps it, where that ends: what is older is never asked for, and stays a gap.
+    `told` is the same of deletions, of which those before the source's first pull concern nobody.
     """
 
     overlap: timedelta = timedelta(0)
@@ -131,6 +132,7 @@ class WindowPolicy:
     restate_days: int = 0
     max_days: int = 120
     every: timedelta = timedelta(0)
+    kept: timedelta | None = None
     told: timedelta | None = None
 
 

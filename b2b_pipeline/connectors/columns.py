@@ -201,6 +201,12 @@ def tells_channel(source: str) -> Callable[[Config], Iterable[str]]:
     return stated
 
 
+def of_one_channel(config: Config) -> Iterable[str]:
+    """What touches of persons state that are all of one channel: which touch was whose first, but no channel, which
+    would be that of everybody who came by another one that nobody reads."""
+    return ("touch_type",)
+
+
 def host_of(addresses: pd.Series) -> pd.Series:
     """The host of each web address, without `www`."""
     clean = addresses.astype("string").str.strip().str.lower()

@@ -17,6 +17,7 @@ from b2b_pipeline.connectors.columns import (
     email_links,
     excluded_by,
     local_day,
+    of_one_channel,
     text,
     utc,
     utc_from_ms,
@@ -72,6 +73,7 @@ def touchpoints(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
 
 
 FEEDS = {"lead": leads, "identity_link": identity_links, "form_event": form_events, "touchpoint": touchpoints}
+STATES = {"touchpoint": of_one_channel}
 
 
 def _rows(records: pd.DataFrame, context: MappingContext, **columns: Any) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from b2b_pipeline.connectors.base import Finding, Page, Record, Source, Stream, Window
 from b2b_pipeline.connectors.http import Answer, Session, follow, place
-from b2b_pipeline.errors import PermanentError, PipelineError, TransientError
+from b2b_pipeline.errors import PipelineError, TransientError
 
 if TYPE_CHECKING:
     from b2b_pipeline.configuration.config import Config
@@ -151,15 +151,6 @@ def beginning(config: Config) -> float:
 def iso_text(seconds: float) -> str:
     """Epoch seconds as the ISO text that dates a record."""
     return datetime.fromtimestamp(int(seconds), UTC).isoformat()
-
-
-def kept(title: str, what: str, window: Window, days: int) -> None:
-    """Raises PermanentError for a window that begins before what a vendor still has: it would answer with nothing."""
-    oldest = datetime.now(UTC) - timedelta(days=days)
-    if window.since < oldest - timedelta(days=1):
-        error = PermanentError(f"{title} keeps {what} for {days} days: none of {window.start} is there any more")
-        error.fix = f"read from a later day on: `b2b backfill --from {(oldest + timedelta(days=1)).date()}`"
-        raise error
 
 
 def readable(title: str, calls: Mapping[str, Callable[[], object]], fix: str) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -163,13 +164,17 @@ def _of_stream(
         unread += "".join(f": {item}" for item in missing[-1:] if not item.over)
         last = config.last_day(source, account)
         over = {day for day in days if (last and day > last) or any(item.explains(day) for item in missing)}
+        lost = partial(_lost, source, stream, config, max(days, default=config.start_date) + timedelta(days=1))
         for table in stream.feeds:
             waits = dict.fromkeys(
                 {item.slice_id for item in slices} - books.loaded.get(table, set()), f"{source}/{stream.name}: {WAITS}"
             )
             errors = waits | books.errors.get(table, {})
-            read = _report_days(slices, errors) if stream.kind == "report" else _changes_days(slices, errors, config)
-            reasons = {day: read.get(day.isoformat(), unread) for day in days}
+            if stream.kind == "report":
+                read = _report_days(slices, errors)
+            else:
+                read = _changes_days(slices, errors, config, lost)
+            reasons = {day: read.get(day.isoformat(), unread + lost(day)) for day in days}
             reasons |= {day: "" for day in over if reasons[day] not in errors.values()}
             for day, why in _in_quarantine(books, source, stream.name, account, table, slices, days):
                 reasons[day] = reasons.get(day) or why
@@ -231,7 +236,17 @@ def _report_days(slices: list[Slice], errors: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -> dict[str, str]:
+def _lost(source: str, stream: Stream, config: Config, today: date, day: date) -> str:
+    """What makes a gap one for good: the vendor tells nothing of the day any more."""
+    limit = stream.policy.told if stream.policy.kept is None else stream.policy.kept
+    if limit is None or day > today - limit or config.sources[source].warehouse is not None:
+        return ""
+    return f", and {SOURCES[source].title} tells it for {limit.days} days alone"
+
+
+def _changes_days(
+    slices: list[Slice], errors: dict[str, str], config: Config, lost: Callable[[date], str]
+) -> dict[str, str]:
     """A day of objects is whole when it and every day after it, up to the newest read, were read without a gap.
 
     What changed later is only known from later reads: a gap makes all earlier days doubtful. A slice that could not be
@@ -248,7 +263,7 @@ def _changes_days(slices: list[Slice], errors: dict[str, str], config: Config) -
         reason = ""
         if number + 1 < len(spans):
             gap = (until, spans[number + 1][0])
-            reason = _reason(slices, errors, gap)
+            reason = _reason(slices, errors, gap) + lost(gap[0].astimezone(config.zone).date())
         for day in _whole_days(since, until, config):
             found[day] = reason
     for item in slices:

@@ -39,6 +39,7 @@ from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.warehouse.tables import (
     account,
+    customer,
     identity_link,
     lead,
     opp_contact_role,
@@ -109,7 +110,7 @@ def sweeps(connection: Connection, config: Config) -> dict[tuple[str, str], Swee
         found.setdefault((row.source, row.object), set()).add(row.object_id)
     there = _present().subquery().c
     of = (there.source, there.object)
-    records = func.count().filter(there.object_id != SWEPT)
+    records = func.count().filter(~there.object_id.endswith(SWEPT))
     rows = connection.execute(select(*of, func.max(there.swept_at), records).group_by(*of))
     return {
         (source, object_): Sweep(at, number, frozenset(found.get((source, object_), ())))
@@ -184,8 +185,18 @@ def _known(config: Config) -> Iterator[Select[Any]]:
     yield records(opportunity, "opportunity", opportunity.c.opp_id)
     yield records(opp_contact_role, "opp_contact_role", opp_contact_role.c.role_id)
     yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
+    # Who registered for something of which nothing is told any more may be registered still.
+    told, touch = _present().subquery("told").c, touchpoint.c
+    of_told = and_(
+        *(told[name] == touch[name] for name in ("source", "source_account")),
+        told.object == "registrant",
+        told.object_id == touch.campaign_id.concat(f":{SWEPT}"),
+    )
+    registered = records(touchpoint, "registrant", touch.source_id).where(touch.touch_type == "webinar_registration")
+    yield newest(registered.where(exists(select(1).where(of_told))))
     yield records(survey_response, "survey_response", survey_response.c.response_id)
     yield records(support_ticket, "support_ticket", support_ticket.c.ticket_id)
+    yield records(customer, "customer", customer.c.customer_id)
     # Some sources name accounts without reading them: there each one that is swept can be seen. What a field of the
     # user's own names may be anything.
     unread = [
@@ -193,5 +204,5 @@ def _known(config: Config) -> Iterator[Select[Any]]:
         for name, source in config.sources.items()
         if "account_id" not in source.fields and not any("account" in each.feeds for each in SOURCES[name].streams)
     ]
-    customers = records(opportunity, "account", opportunity.c.account_id)
-    yield newest(customers.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))
+    named = records(opportunity, "account", opportunity.c.account_id)
+    yield newest(named.where(opportunity.c.source.in_(unread), opportunity.c.account_id.is_not(None)))

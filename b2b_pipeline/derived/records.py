@@ -70,7 +70,7 @@ def counting_leads() -> CTE:
         .join(identity_cluster, identity_cluster.c.record_key == lead.c.record_key)
         .where(
             ~deleted(lead),
-            ~is_gone(lead.c.source, lead.c.lead_id, "lead"),
+            ~is_gone(lead.c.source, lead.c.lead_id, "lead", "registrant"),
             lead.c.merged_into.is_(None),
             ~is_merged(lead.c.record_key),
         )
@@ -109,7 +109,7 @@ def _touches(person_key: ColumnElement[str]) -> Select[Any]:
             person_key.label("person_key"),
         )
         .select_from(touchpoint)
-        .where(~deleted(touchpoint), ~is_gone(touch.source, touch.source_id, "campaign_member"))
+        .where(~deleted(touchpoint), ~is_gone(touch.source, touch.source_id, "campaign_member", "registrant"))
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from b2b_pipeline.landing.absences import NEVER_READ, note_absences
 from b2b_pipeline.landing.beside import beside, until
 from b2b_pipeline.landing.store import Landing, Slice
 
+DAY = timedelta(days=1)  # at what hour of its last day a vendor drops what it keeps for days, nobody says
 # What Python says when an answer is not what the vendor documents.
 MISSHAPEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
@@ -150,20 +151,30 @@ class _Pull:
                 waiting.extendleft(reversed(list(chunks(part, (part.end - part.start).days // 2, zone))))
 
     def _told(self, window: Window, account: Account) -> Iterator[Window]:
-        """The window without what came after the source's first pull and is told no more: an empty answer would close
-        that gap."""
-        zone, source = self.config.zone, self.source
-        oldest = self.now - self.stream.policy.told if self.stream.policy.told is not None else window.since
+        """The window without what the vendor tells no more: an empty answer would close that gap. Raises PermanentError
+        where it keeps nothing of it; of deletions those before the source's first pull concern nobody."""
+        zone, source, policy = self.config.zone, self.source, self.stream.policy
+        limit = policy.told if policy.kept is None else policy.kept
+        oldest = window.since if limit is None else self.now - limit + DAY
         if window.since >= oldest:
             yield window
             return
-        landed = (item for each in source.streams for item in self.landing.slices(source.name, each.name, account.id))
-        first = min((datetime.fromisoformat(item.pulled_at) for item in landed), default=self.now)
-        if min(window.until, oldest) <= first:
-            yield window
-            return
-        if window.since < first:
-            yield Window(window.start, first.astimezone(zone).date() + timedelta(days=1), window.since, first)
+        if policy.kept is not None:
+            if window.until <= oldest:
+                what = f"{source.title} keeps {self.stream.name} for {policy.kept.days} days"
+                error = PermanentError(f"{what}: none of {window.start} is there any more")
+                error.fix = f"read from a later day on: `b2b backfill --from {oldest.astimezone(zone).date() + DAY}`"
+                raise error
+        else:
+            landed = (
+                item for each in source.streams for item in self.landing.slices(source.name, each.name, account.id)
+            )
+            first = min((datetime.fromisoformat(item.pulled_at) for item in landed), default=self.now)
+            if min(window.until, oldest) <= first:
+                yield window
+                return
+            if window.since < first:
+                yield Window(window.start, first.astimezone(zone).date() + DAY, window.since, first)
         if oldest < window.until:
             yield Window(oldest.astimezone(zone).date(), window.end, oldest, window.until)
 

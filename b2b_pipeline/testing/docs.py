@@ -44,7 +44,10 @@ def page(source: Source) -> str:
 
 def _row(source: Source, stream: Stream) -> str:
     tables = ", ".join(f"`{table}`" for table in sorted(stream.feeds)) or "none"
-    return f"| `{stream.name}` | {stream.description} | {KINDS[stream.kind]} | {tables} | {_again(source, stream)} |"
+    again = _again(source, stream)
+    if limit := stream.policy.kept or stream.policy.told:
+        again += f"; days of more than {limit.days} days ago are told no more"
+    return f"| `{stream.name}` | {stream.description} | {KINDS[stream.kind]} | {tables} | {again} |"
 
 
 def _again(source: Source, stream: Stream) -> str:

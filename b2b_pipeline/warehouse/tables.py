@@ -183,7 +183,7 @@ record_present = _core(
     allowed={
         "object": (
             "lead", "contact", "account", "opportunity", "opp_contact_role", "campaign_member", "survey_response",
-            "support_ticket",
+            "support_ticket", "customer", "registrant",
         ),
     },
 )  # fmt: skip

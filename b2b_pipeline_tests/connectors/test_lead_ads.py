@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,14 +20,21 @@ from facebook_business.session import FacebookSession  # type: ignore[import-unt
 from linkedin_api.clients.restli.client import RestliClient  # type: ignore[import-untyped]
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Record, Window
 from b2b_pipeline.connectors.meta_ads.source import AD_STATUSES, LEAD
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.core.load import load_table
+from b2b_pipeline.derived.coverage import update_coverage
+from b2b_pipeline.errors import AuthError, TransientError
+from b2b_pipeline.landing.ingest import ingest
+from b2b_pipeline.landing.store import Landing
+from b2b_pipeline.privacy import Pseudonyms
 from b2b_pipeline.warehouse.contract import enforce
-from b2b_pipeline.warehouse.tables import metadata
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import coverage, metadata
 from b2b_pipeline_tests.support.installation import CREDENTIALS
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox import lead_forms, tokens
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
@@ -136,14 +143,39 @@ def test_leads_at_meta_are_read_ad_by_ad_and_only_those_of_the_window(vendor: re
     assert (touch["touch_id"], touch["channel"], touch["campaign_id"]) == ("meta_ads:lead:7", "paid_social", "120")
 
 
-@pytest.mark.parametrize(("name", "days", "start"), [("meta_ads", 90, date(2026, 2, 1)),
-                                                     ("linkedin_ads", 365, date(2025, 5, 1))])  # fmt: skip
-def test_leads_that_are_not_kept_any_more_are_not_taken_for_none(
-    vendor: responses.RequestsMock, name: str, days: int, start: date
+def test_leads_of_an_outage_that_meta_keeps_no_more_are_lost_and_said_to_be(
+    vendor: responses.RequestsMock, tmp_path: Path
 ) -> None:
-    with pytest.raises(PermanentError, match=f"for {days} days") as caught:
-        fetch(name, Window.of_days(start, date(2026, 6, 1), ZoneInfo("UTC")))
-    assert "b2b backfill --from" in caught.value.fix
+    """From the twentieth of January to the seventh of June nobody read: of that Meta still has the last 90 days."""
+    vendor.get(f"{META}/act_{ACCOUNT.id}/ads", json={"data": [{"id": "61", "campaign_id": "120"}]})
+    vendor.get(f"{META}/61/leads", json={"data": []})
+    landing = Landing(tmp_path, Pseudonyms(b"key", tmp_path / "gone.json"))
+    given = {"start_date": "2026-01-01", "system_of_record": "files", "sources": {"meta_ads": {"streams": ["lead"]}}}
+    ours, meta = Config.model_validate(given), SOURCES["meta_ads"]
+
+    def night(run: str, now: datetime, start: date) -> None:
+        with time_machine.travel(now, tick=False):
+            report = ingest(
+                meta, meta.stream("lead"), meta.connect(ours), Accounts([ACCOUNT]), start, now.date(),
+                config=ours, landing=landing, run_id=run,
+            )  # fmt: skip
+        assert not report.failed
+
+    night("1", datetime(2026, 1, 20, 6, tzinfo=UTC), date(2026, 1, 1))
+    night("2", datetime(2026, 6, 8, 6, tzinfo=UTC), date(2026, 6, 7))
+    warehouse = Warehouse(f"duckdb:///{tmp_path / 'warehouse.duckdb'}")
+    migrated(warehouse)
+    for table in ("lead", "touchpoint", "form_event", "identity_link"):
+        load_table(warehouse, landing, ours, metadata.tables[table], "1")
+    update_coverage(warehouse, landing, ours, date(2026, 6, 8))
+    of_leads = coverage.select().where(coverage.c.target_table == "lead")
+    days = {row["date_day"]: row["reason"] for row in warehouse.rows(of_leads)}
+    told = "and Meta Ads tells it for 90 days alone"
+    assert days[date(2026, 1, 5)] == f"meta_ads/lead was not read between 2026-01-20 and 2026-03-11, {told}"
+    assert days[date(2026, 2, 1)] == f"meta_ads/lead was not read for this day, {told}"
+    assert {day for day, reason in days.items() if reason} == {
+        date(2026, 1, 1) + timedelta(days=n) for n in range((date(2026, 3, 12) - date(2026, 1, 1)).days)
+    }
 
 
 @pytest.mark.parametrize("name", ["linkedin_ads", "meta_ads"])

@@ -16,7 +16,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.linkedin_pages.source import SOURCE, accounts, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.warehouse.contract import enforce
@@ -112,12 +112,9 @@ def test_a_day_that_is_not_told_is_unknown_and_not_zero(vendor: responses.Reques
     assert rows["impressions"].isna().tolist() == [False, True, True]
 
 
-def test_today_is_not_asked_for_and_what_is_too_old_is_told(vendor: responses.RequestsMock) -> None:
+def test_today_is_not_asked_for(vendor: responses.RequestsMock) -> None:
     today = Window.of_days(date(2026, 7, 9), date(2026, 7, 10), ZoneInfo("UTC"))
     assert fetch(today) == []
-    old = Window.of_days(date(2025, 7, 1), date(2025, 7, 4), ZoneInfo("UTC"))
-    with pytest.raises(PermanentError, match="keeps 12 months, 2025-07-01 is before them"):
-        fetch(old)
     assert len(vendor.calls) == 0
 
 

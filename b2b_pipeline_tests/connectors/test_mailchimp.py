@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ import pandas as pd
 import pytest
 import requests
 import responses
+import time_machine
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
@@ -24,7 +26,7 @@ from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.tables import email_event, email_summary, lead
+from b2b_pipeline.warehouse.tables import email_event, email_summary, lead, touchpoint
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import add_fault, clear_faults
@@ -294,6 +296,18 @@ def test_what_is_done_with_mails_of_automations_has_no_day_and_is_set_aside(vend
     assert len(stored.rejects) >= 3
 
 
+def test_the_weekly_list_leaves_mails_of_automations_to_the_nights(vendor: responses.RequestsMock) -> None:
+    """A row of a list that is set aside puts every day in doubt, and not only those that it might be of."""
+    vendor.get(f"{BASE}/reports", json={"reports": [{**REPORT, "type": "automation"}, {**REPORT, "id": "other"}],
+                                        "total_items": 2})  # fmt: skip
+    for report in (REPORT["id"], "other"):
+        vendor.get(f"{BASE}/reports/{report}/email-activity", json=RECORDED)
+    with time_machine.travel(datetime(2026, 6, 20, tzinfo=UTC)):
+        records = fetch("late", streams=["email_activity", "late"])
+    assert {record["campaign_type"] for record in records} == {"regular"}
+    assert mapped(email_event, "late", records).rejects.empty
+
+
 def test_an_outcome_that_changes_takes_the_place_of_the_first() -> None:
     """A soft bounce is told when Mailchimp has given up: until then the e-mail counted as delivered."""
     sent = {"campaign_id": "c", "email_id": "h1:" + "a" * 32, "email_address": "h1:" + "b" * 32 + "@x.example",
@@ -306,6 +320,46 @@ def test_an_outcome_that_changes_takes_the_place_of_the_first() -> None:
     assert len(odd.rejects) == 2, "what nobody knows is no delivery"
     with pytest.raises(KeyError, match="status"):
         mapped(email_event, "sent_to", [sent])
+
+
+def test_a_bounce_and_an_open_that_are_told_weeks_later_are_found_by_the_weekly_list(tmp_path: Path) -> None:
+    """The nights look back five days for outcomes, and one for what recipients do."""
+    world = make_world(tmp_path / "world.sqlite", until=UNTIL, days=30, leads=60)
+    night = Window.of_days(UNTIL, UNTIL + timedelta(days=1), ZoneInfo("UTC"))
+
+    def events(stream: str, window: Window) -> dict[str, str]:
+        with served(world), time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
+            found = fetch(stream, window)
+        rows = mapped(email_event, stream, found).rows if found else pd.DataFrame(columns=["event_id", "event_type"])
+        return dict(zip(rows["event_id"], rows["event_type"], strict=True))
+
+    before = {**events("sent_to", WINDOW), **events("email_activity", WINDOW)}
+    with world.connect() as connection:
+        weeks_ago = world.now() - 14 * 86_400_000
+        ours = {int(each["web_id"]) for each in account_at(connection, world.now()).campaigns}
+        query = "select * from email_event where type = ? and created < ? order by created desc"
+        of = {kind: connection.execute(query, (kind, weeks_ago)).fetchall() for kind in ("DELIVERED", "OPEN")}
+        late = [dict(next(row for row in of[kind] if row["email_campaign_id"] in ours)) for kind in of]
+        late[0] |= {"type": "BOUNCE", "payload": json.dumps({"category": "MAILBOX_FULL", "response": "452"})}
+        for row in late:
+            row |= {"id": f"{row['id']}-late", "created": row["created"] + 60_000, "visible_at": world.now()}
+            names = ", ".join(row)
+            places = ", ".join(f":{name}" for name in row)
+            connection.execute(f"insert into email_event ({names}) values ({places})", row)  # noqa: S608
+        connection.commit()
+    nightly = {}
+    for stream in ("sent_to", "email_activity"):
+        nightly |= events(stream, replace(night, since=night.since - SOURCE.stream(stream).policy.overlap))
+    weekly = events("late", night)
+    news = sorted({kind for each, kind in weekly.items() if before.get(each) != kind and kind != "unsubscribe"})
+    assert news == ["bounce", "open"]
+    assert all(before.get(each) == kind for each, kind in nightly.items())
+    assert {*weekly.values()} == {"sent", "delivered", "bounce", "open", "click", "unsubscribe"}
+    with served(world), time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
+        hashed = [{**each, "email_address": f"h1:{'b' * 32}@x.example"} for each in fetch("late")]
+    touches = mapped(touchpoint, "late", hashed)
+    assert touches.rejects.empty
+    assert len(touches.rows) == sum(kind == "click" for kind in weekly.values())
 
 
 def test_what_a_campaign_does_not_track_is_unknown_and_not_zero() -> None:

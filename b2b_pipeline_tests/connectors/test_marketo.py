@@ -213,17 +213,45 @@ def test_merges_are_read_however_their_list_is_written() -> None:
     assert losers("8") == ["marketo:lead:8"]
 
 
-@pytest.mark.parametrize(("stream", "days"), [("status", 90), ("sending", 90), ("activity", 760), ("merged", 760)])
-def test_what_marketo_does_not_keep_any_more_is_not_taken_for_nothing(
-    vendor: responses.RequestsMock, stream: str, days: int
+PROGRAMS = [{"id": 1670, "name": "Webinar", "channel": "Webinar", "createdAt": "2026-05-01T00:00:00Z+0000"}]
+
+
+def progressed(**told: Any) -> dict[str, Any]:
+    """As Adobe's page on bulk extracts of activities shows one."""
+    given = {"Program Member ID": 3240305, "Acquired By": False, "Old Status": "Not in Program", "New Status ID": 6,
+             "New Status": "Attended", "Old Status ID": 1, **told}  # fmt: skip
+    attributes = [{"name": name, "value": value} for name, value in given.items()]
+    return activity(5, 104, primaryAttributeValueId=1670, primaryAttributeValue="Webinar", attributes=attributes)
+
+
+def serve_programs(vendor: responses.RequestsMock) -> None:
+    vendor.get(f"{BASE}/rest/asset/v1/programs.json", json=said(result=PROGRAMS))
+    vendor.get(f"{BASE}/rest/asset/v1/programs.json", json=said(warnings=["No assets found for the given criteria."]))
+
+
+def test_a_success_in_a_program_is_told_by_the_attributes_that_adobe_shows(vendor: responses.RequestsMock) -> None:
+    serve_programs(vendor)
+    both = [progressed(Success=True), {**progressed(Success=False), "marketoGUID": "6"}]
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False, "result": both})
+    (touch,) = mapped("activity", "touchpoint", fetch("activity"))
+    assert (touch["campaign_id"], touch["evidence"], touch["touch_type"]) == ("1670", "Attended", "campaign_response")
+
+
+@pytest.mark.parametrize("names", [("New Status", "Success"), ("New Status", "Erfolg")])
+def test_where_no_activity_could_say_that_it_was_a_success_none_is_taken_for_none(
+    vendor: responses.RequestsMock, names: tuple[str, ...]
 ) -> None:
-    oldest = NOW.date() - timedelta(days=days)
-    path = "/leadchanges" if stream == "status" else ""
-    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False}, path=path)
-    assert fetch(stream, Window.of_days(oldest, oldest + timedelta(days=1), ZoneInfo("UTC"))) == []
-    with pytest.raises(PermanentError, match=f"for {days} days") as caught:
-        fetch(stream, Window.of_days(oldest - timedelta(days=28), oldest, ZoneInfo("UTC")))
-    assert f"b2b backfill --from {oldest + timedelta(days=1)}" in caught.value.fix
+    """What is null is left out of an activity; what the instance does not have at all is in none."""
+    described = {"id": 104, "name": "Change Status in Progression", "primaryAttribute": {"name": "Program"},
+                 "attributes": [{"name": name, "dataType": "string"} for name in names]}  # fmt: skip
+    serve_log(vendor, {"nextPageToken": "T1", "moreResult": False, "result": [progressed()]})
+    vendor.get(f"{LOG}/types.json", json=said(result=[described]))
+    if "Success" in names:
+        serve_programs(vendor)
+        assert mapped("activity", "touchpoint", fetch("activity")) == []
+    else:
+        with pytest.raises(PermanentError, match="type 104 have no attribute Success"):
+            fetch("activity")
 
 
 def test_opens_and_forms_are_read_where_sends_are_kept_no_more(vendor: responses.RequestsMock) -> None:

@@ -219,12 +219,6 @@ def test_a_day_that_begins_at_no_full_hour_is_whole_all_the_same(sandbox: World)
     assert found == days_of(sandbox, OURS.id)
 
 
-def test_what_reddit_does_not_keep_any_more_is_refused_and_not_taken_for_nothing(sandbox: World) -> None:
-    with time_machine.travel(datetime(2026, 6, 16, tzinfo=UTC)), pytest.raises(PermanentError, match="24 months") as it:
-        fetch("campaign_daily", window=Window.of_days(date(2024, 6, 1), date(2024, 6, 3), ZoneInfo("UTC")))
-    assert "b2b backfill --from" in it.value.fix
-
-
 # -- pages
 
 

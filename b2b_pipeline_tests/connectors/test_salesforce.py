@@ -184,6 +184,16 @@ def test_a_half_open_window_of_days_is_asked_for_in_utc_with_deleted_rows_and_in
     assert rows.endswith(f"Lead.CreatedDate FROM LeadHistory WHERE {window} ORDER BY CreatedDate, Id")
 
 
+def test_days_of_which_salesforce_may_have_dropped_the_history_are_not_called_whole(
+    vendor: responses.RequestsMock,
+) -> None:
+    today = datetime.now(UTC).date()
+    window = Window.of_days(today - timedelta(days=732), today - timedelta(days=728), ZoneInfo("Europe/Berlin"))
+    pages = SOURCE.stream("lead_history").fetch(connected(), ACCOUNT, window)
+    doubted = {day for page in pages for day in page.doubts}
+    assert doubted == {f"{today - timedelta(days=n)}" for n in (732, 731, 730)}
+
+
 def stage_entries(*frames: pd.DataFrame) -> list[tuple[str, str, str]]:
     """What stands when the newest version of each key wins: lead, entered at, stage."""
     key, version = list(tables.stage_event.info["key"]), tables.stage_event.info["version"]

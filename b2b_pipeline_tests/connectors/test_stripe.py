@@ -15,21 +15,28 @@ import requests
 import responses
 import stripe as sdk
 import time_machine
+from sqlalchemy import select
 
 from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Accounts, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Skip, Stop, Wait
 from b2b_pipeline.connectors.stripe.rows import monthly
 from b2b_pipeline.connectors.stripe.source import SOURCE, VERSION, Stripe, accounts, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
+from b2b_pipeline.core.load import load_tables
+from b2b_pipeline.derived.gone import gone_records
 from b2b_pipeline.errors import AuthError, ConfigError, TransientError
-from b2b_pipeline.privacy import mask
+from b2b_pipeline.landing.ingest import ingest
+from b2b_pipeline.landing.store import Landing
+from b2b_pipeline.privacy import Pseudonyms, mask
 from b2b_pipeline.warehouse.contract import enforce
-from b2b_pipeline.warehouse.tables import customer, invoice, invoice_line, subscription
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.tables import customer, invoice, invoice_line, record_present, subscription
 from b2b_pipeline_tests.support.installation import served
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox.billing import OFF, customers
 from b2b_sandbox.faults import add_fault, clear_faults
-from b2b_sandbox.generate import make_world
+from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.server import running
 from b2b_sandbox.stripe import ACCOUNT, KEY
 from b2b_sandbox.world import World
@@ -467,6 +474,41 @@ def test_a_deleted_customer_is_told_without_what_they_were() -> None:
     assert stored.rejects.empty
     assert stored.rows["is_deleted"].tolist() == [False, True]
     assert stored.rows["country"].tolist()[0] == "US"
+
+
+def test_a_customer_who_was_deleted_while_nobody_read_for_a_month_is_gone_by_the_next_list(tmp_path: Path) -> None:
+    """Events tell of the last 30 days alone, and no list has a deleted customer."""
+    world = make_world(tmp_path / "world.sqlite", until=UNTIL, days=20, leads=800)
+    landing = Landing(tmp_path, Pseudonyms(b"key", tmp_path / "gone.json"))
+
+    def read(*streams: str) -> set[str]:
+        """The customers that are there."""
+        with served(world), time_machine.travel(clock(world)):
+            end = clock(world).date()
+            for stream in streams:
+                start = end - timedelta(days=1) if landing.slices("stripe", "customer") else START
+                report = ingest(
+                    SOURCE, SOURCE.stream(stream), connect(config()), Accounts([OURS]), start, end,
+                    config=config(), landing=landing, run_id=f"{end}",
+                )  # fmt: skip
+                assert not report.failed
+            return {
+                each["id"]
+                for each in fetch("customer", window(START, end + timedelta(days=1)))
+                if not each.get("deleted")
+            }
+
+    before = read("customer")
+    advance(world, 45)
+    lost = before - read("customer", "present")
+    assert lost, "some are deleted meanwhile"
+    warehouse = Warehouse(f"duckdb:///{tmp_path / 'warehouse.duckdb'}")
+    migrated(warehouse)
+    load_tables(warehouse, landing, config(), [customer, record_present], "1")
+    with warehouse.read() as connection:
+        gone = {row.object_id for row in connection.execute(gone_records(config()))}
+    told = {row["customer_id"] for row in warehouse.rows(select(customer.c.customer_id).where(customer.c.is_deleted))}
+    assert gone - told == lost
 
 
 # -- the key, accounts, doctor

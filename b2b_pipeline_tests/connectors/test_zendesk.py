@@ -22,17 +22,26 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.zendesk import rows
-from b2b_pipeline.connectors.zendesk.source import EXPORT, SOURCE, Zendesk, classify, connect, read_tickets
+from b2b_pipeline.connectors.zendesk.source import (
+    EXPORT,
+    SOURCE,
+    SURVEYS,
+    Zendesk,
+    classify,
+    connect,
+    read_surveys,
+    read_tickets,
+)
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, QuotaError, TransientError
+from b2b_pipeline.errors import AuthError, QuotaError, SkippedError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
-from b2b_pipeline.warehouse.tables import support_ticket
+from b2b_pipeline.warehouse.tables import support_ticket, survey_response
 from b2b_sandbox import tokens, voices
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
 from b2b_sandbox.world import World
-from b2b_sandbox.zendesk import LAG, USER
+from b2b_sandbox.zendesk import LAG, SCALES, USER, said
 
 UNTIL = date(2026, 6, 15)
 BASE = "https://ourcompany.zendesk.com"
@@ -101,6 +110,70 @@ def test_every_ticket_is_read_and_one_that_comes_on_two_pages_is_one(
     assert stored.rejects.empty
     assert sorted(map(int, stored.rows["ticket_id"])) == [ticket.number for ticket in asked(world)]
     assert (stored.duplicates > 0) is (most == 7)
+
+
+def surveyed(client: Zendesk | None = None, window: Window = WINDOW) -> list[Record]:
+    return [record for page in read_surveys(client or connect(config()), ACCOUNT, window) for record in page.records]
+
+
+def test_every_answer_to_a_survey_is_read_with_the_scale_of_its_version(
+    sandbox: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, shown = connect(config()), []
+    get = client.session.get
+    monkeypatch.setattr(client.session, "get", lambda path, *more: shown.append(path) or get(path, *more))
+    found = surveyed(client)
+    stored = enforce(survey_response, rows.surveys(flattened(found), context()))
+    assert stored.rejects.empty
+    with sandbox.connect() as connection:
+        tickets = voices.tickets(connection, sandbox.now(), "zendesk")
+    given = [pair for each in tickets if each.rated and each.rated / 1000 < WINDOW.until.timestamp()
+             if (pair := said(each))]  # fmt: skip
+    expected = sorted((SCALES[version].index(rating) + 1, len(SCALES[version])) for version, rating in given)
+    assert {scale for _, scale in expected} == {3, 5}
+    assert sorted((int(row["csat"]), int(row["csat_scale"])) for row in stored.rows.to_dict("records")) == expected
+    assert sum("/en-us/" in path for path in shown) == 2, "a response is shown for each version of the survey"
+    assert "555" not in json.dumps(found), "nobody's words are kept"
+
+
+def response(identifier: str, *answers: Record) -> Record:
+    return {"id": identifier, "answers": [*answers], "survey": {"id": "S", "version": 3, "state": "enabled"}}
+
+
+def rated(rating: int, day: int = 2, **more: Any) -> Record:
+    at = f"2026-06-{day:02}T12:00:00.000Z"
+    question = {"id": "Q", "type": "rating_scale_numeric", "sub_type": "customer_satisfaction", **more}
+    return {"type": "rating_scale", "rating": rating, "rating_category": "good", "question": question,
+            "created_at": at, "updated_at": at}  # fmt: skip
+
+
+def test_who_was_asked_and_said_nothing_is_no_response_and_a_scale_that_nobody_shows_is_no_number(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    with responses.RequestsMock() as vendor:
+        vendor.post(f"{BASE}/oauth/tokens", json={"access_token": "t", "expires_in": 1800})
+        skipped = {**rated(1), "type": "skipped"}
+        listed = [response("A"), response("B", skipped), response("C", rated(5)), response("D", rated(5, day=20))]
+        vendor.get(f"{BASE}/{SURVEYS}", json={"survey_responses": listed, "meta": {"has_more": False}})
+        gone = {"errors": [{"code": "NotFound", "status": "404", "title": "The survey response could not be found"}]}
+        vendor.get(f"{BASE}/api/v2/guide/en-us/survey_responses/C", json=gone, status=404)
+        vendor.get(f"{BASE}/api/v2/guide/en-us/survey_responses/D", json=gone, status=404)
+        found = surveyed()
+        asked = dict(vendor.calls[1].request.params)  # type: ignore[attr-defined]
+    assert [record["id"] for record in found] == ["C"], "that of the twentieth is of another window"
+    stored = enforce(survey_response, rows.surveys(flattened(found), context()))
+    assert stored.rejects["column_name"].tolist() == ["csat"]
+    start, end = (int(asked[f"filter[created_at_{name}]"]) / 1000 for name in ("start", "end"))
+    assert (end - start, end) == (timedelta(days=120).total_seconds(), WINDOW.until.timestamp())
+
+
+def test_a_plan_without_surveys_is_left_out_and_fails_nothing(environment: pytest.MonkeyPatch) -> None:
+    with responses.RequestsMock() as vendor:
+        vendor.post(f"{BASE}/oauth/tokens", json={"access_token": "t", "expires_in": 1800})
+        refused = {"errors": [{"code": "Forbidden", "status": "403", "title": "Access to the resource is forbidden"}]}
+        vendor.get(f"{BASE}/{SURVEYS}", json=refused, status=403)
+        with pytest.raises(SkippedError, match="forbidden: the plan has no such surveys"):
+            surveyed()
 
 
 def test_what_changed_after_the_window_is_left_to_the_next(sandbox: World) -> None:
@@ -309,7 +382,7 @@ def test_doctor_warns_of_an_api_token_and_fails_where_no_administrator_asks(
 ) -> None:
     with time_machine.travel(datetime.fromtimestamp(world.now() / 1000, UTC)):
         told = SOURCE.probe(connect(config()), config())
-    assert [(finding.ok, finding.warning) for finding in told] == [(True, False)] * 2, told
+    assert [(finding.ok, finding.warning) for finding in told] == [(True, False)] * 3, told
     environment.setenv("ZENDESK_EMAIL", USER.partition("/")[0])
     environment.setenv("ZENDESK_API_TOKEN", tokens.PRIVATE_APP_TOKEN)
     (warned,) = (each for each in SOURCE.probe(connect(config()), config()) if each.warning)
@@ -321,7 +394,7 @@ def test_doctor_warns_of_an_api_token_and_fails_where_no_administrator_asks(
     with running(world, zendesk={"role": "agent"}) as url:
         environment.setenv("ZENDESK_BASE_URL", f"{url}/zendesk")
         found = SOURCE.probe(connect(config()), config())
-    assert [finding.ok for finding in found] == [False, False]
+    assert [finding.ok for finding in found] == [False, False, False]
 
 
 @responses.activate

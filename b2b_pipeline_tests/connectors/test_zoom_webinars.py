@@ -22,7 +22,7 @@ from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.zoom_webinars.source import NO_ADD_ON, NO_REGISTRATION, SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
-from b2b_pipeline.errors import AuthError, PermanentError, TransientError
+from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
@@ -259,11 +259,14 @@ def test_pages_of_two_hold_what_one_page_does(
     sandbox: Installation, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = Window.of_days(START, UNTIL, ZoneInfo("UTC"))
-    whole = {stream.name: fetch(stream.name, window) for stream in SOURCE.streams}
+    streams = [stream.name for stream in SOURCE.streams if stream.kind != "sweep"]  # which tells when it was made
+    whole = {name: fetch(name, window) for name in streams}
+    swept = [each["id"] for each in fetch("present", window)]
     with running(sandbox.world, zoom_webinars={"page_size": 2}) as url:
         monkeypatch.setenv("ZOOM_WEBINARS_BASE_URL", f"{url}/zoom_webinars")
         monkeypatch.setenv("B2B_HOME", str(tmp_path / "other"))
-        assert {stream.name: fetch(stream.name, window) for stream in SOURCE.streams} == whole
+        assert {name: fetch(name, window) for name in streams} == whole
+        assert [each["id"] for each in fetch("present", window)] == swept
     assert all(len(records) > 5 for records in whole.values())
 
 
@@ -432,14 +435,30 @@ def test_who_registered_is_a_lead_only_where_options_say_so(vendor: responses.Re
     assert (row["lead_id"], row["company"], row["capture_type"]) == ("5:r1", "One", "webinar")
 
 
-@pytest.mark.parametrize(("stream", "days"), [("registrant", 90), ("attendance", 180)])
-def test_days_that_zoom_does_not_keep_are_refused_and_not_empty(
-    vendor: responses.RequestsMock, stream: str, days: int
+def test_who_is_registered_is_listed_with_the_webinars_that_tell_it(
+    vendor: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that has no registrant at all may be one of which nothing is told any more."""
     vendor.assert_all_requests_are_fired = False
-    first = NOW.date() - timedelta(days=days + 3)
-    with pytest.raises(PermanentError, match=f"for {days} days"):
-        fetch(stream, Window.of_days(first, first + timedelta(days=1), ZoneInfo("UTC")))
+    listed = [{"id": n, "topic": "Live", "start_time": "2026-07-01T10:00:00Z", "type": 5} for n in (5, 6, 7)]
+    monkeypatch.setattr("b2b_pipeline.connectors.zoom_webinars.source._held", lambda *_: iter(()))
+    monkeypatch.setattr("b2b_pipeline.connectors.zoom_webinars.source._listed_webinars", lambda _: iter(listed))
+    nobody: dict[str, Any] = {"registrants": [], "total_records": 0, "next_page_token": ""}
+    for webinar in (5, 6, 7):
+        url = f"{API}/webinars/{webinar}/registrants"
+        for status in ("approved", "pending", "denied"):
+            matched = [responses.matchers.query_param_matcher({"status": status}, strict_match=False)]
+            if webinar == 7:
+                gone = {"code": 3001, "message": "Webinar does not exist."}
+                vendor.get(url, json=gone, status=404, match=matched)
+            elif (webinar, status) in ((5, "approved"), (5, "denied")):
+                one = {"registrants": [{"id": status}], "total_records": 1, "next_page_token": ""}
+                vendor.get(url, json=one, match=matched)
+            else:
+                vendor.get(url, json=nobody, match=matched)
+    (page,) = SOURCE.stream("present").fetch(connect(config()), ACCOUNT, None)  # type: ignore[arg-type]
+    assert [record["id"] for record in page.records] == ["*", "5:*", "5:approved", "5:denied"]
+    assert {record["object"] for record in page.records} == {"registrant"}
 
 
 def test_without_its_account_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

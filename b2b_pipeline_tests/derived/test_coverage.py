@@ -17,6 +17,7 @@ from sqlalchemy import Table, delete
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Page, Record, Skipped, Window
 from b2b_pipeline.connectors.registry import SOURCES
+from b2b_pipeline.core.given import Facts, Need
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.derived.coverage import streams_behind, update_coverage
 from b2b_pipeline.derived.made_of import Loads
@@ -320,6 +321,27 @@ def test_opportunities_of_another_source_than_the_system_of_record_make_nothing_
     books.fill(opportunity, source="files", opp_id="1", date_day=day, amount=Decimal(5), currency="XAF")
     because = (f"opportunity {XAF}",)
     assert books.reasons(*asked) == {"bookings": because, "revenue_last_touch": because}
+
+
+def test_a_day_without_the_clicks_in_e_mails_is_whole_for_no_number_over_touches(books: Books) -> None:
+    """A click may be the touch that a deal is credited to, or that a person came by, though all are of one channel."""
+    for stream in (SPEND, LEADS, DEALS):
+        books.land(stream, 1, 6)
+    books.land(CLICKS, 1, 5)
+    because = ("hubspot/email_event was not read for this day",)
+    assert books.reasons("revenue_last_touch", "leads", "spend") == {"revenue_last_touch": because, "leads": because}
+
+
+@pytest.mark.parametrize("name", ["mailchimp", "klaviyo", "zoom_webinars", "meta_ads", "demandbase"])
+def test_touches_of_one_channel_alone_credit_no_deal(books: Books, name: str) -> None:
+    """Whoever came by another channel would be credited to the one that is read. Of accounts nobody is told at all."""
+    streams = {"meta_ads": ["lead"]}.get(name, [])
+    config = Config.model_validate(
+        {"start_date": START, "system_of_record": "files", "sources": {name: {"streams": streams}}}
+    )
+    assert any("touchpoint" in stream.feeds for stream in SOURCES[name].switched_on(config))
+    with books.warehouse.read() as connection:
+        assert Facts(connection, config).why_not(Need("touchpoint", ("channel",)))
 
 
 def test_leads_of_every_source_count_whatever_the_system_of_record_is(books: Books) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.sweep import SWEPT
 from b2b_pipeline.derived.derive import derive_table
-from b2b_pipeline.derived.gone import sweeps
+from b2b_pipeline.derived.gone import gone, sweeps
+from b2b_pipeline.derived.records import person_touches
 from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.metrics.registry import METRICS
@@ -99,6 +100,31 @@ def test_the_sweep_of_one_account_says_nothing_of_another(warehouse: Warehouse) 
     swept(warehouse, "p", "lead", "*", hour=6)
     swept(warehouse, "another", "lead", "*", "1", "9", hour=7)
     assert standing(warehouse)[0] == ["4"]
+
+
+def test_who_is_registered_no_more_is_gone_where_their_webinar_is_still_told(warehouse: Warehouse) -> None:
+    """Of webinar 6, which was long ago, Zoom tells nothing any more: that proves nothing of who registered for it."""
+    origin = {"source": "zoom_webinars", "source_account": "z"}
+    for webinar, name in ((5, "a"), (5, "b"), (6, "c")):
+        who = f"{webinar}:{name}"
+        key = f"zoom_webinars:contact:{who}"
+        put(warehouse, identity_cluster, {"record_key": key, "person_key": name})
+        row = {"lead_id": who, "record_key": key, "created_at": at(1), "date_day": DAY, "updated_at": at(1)}
+        put(warehouse, lead, {**origin, **row})
+        touch = {"source_id": who, "touch_id": who, "record_key": key, "channel": "events", "campaign_id": f"{webinar}"}
+        more = {"touch_type": "webinar_registration", "touched_at": at(1), "date_day": DAY, "updated_at": at(1)}
+        put(warehouse, touchpoint, {**origin, **touch, **more})
+    came = {"source_id": "uuid:b", "touch_id": "uuid:b", "record_key": "zoom_webinars:contact:5:b", "channel": "events"}
+    more = {"touch_type": "webinar", "touched_at": at(2), "date_day": DAY, "updated_at": at(2), "campaign_id": "5"}
+    put(warehouse, touchpoint, {**origin, **came, **more})
+    assert standing(warehouse)[0] == ["a", "b", "c"]
+    swept(warehouse, "z", "registrant", "*", "5:*", "5:a", source="zoom_webinars")
+    assert standing(warehouse)[0] == ["a", "c"]
+    with warehouse.read() as connection, gone(connection, CONFIG):
+        touches = connection.execute(select(person_touches().c.touch_id)).scalars().all()
+        found = sweeps(connection, CONFIG)["zoom_webinars", "registrant"]
+    assert sorted(touches) == ["5:a", "6:c", "uuid:b"], "who came has come, though they registered no more"
+    assert (found.there, found.gone) == (1, {"5:b"})
 
 
 SALESFORCE = CONFIG.model_copy(update={"system_of_record": "salesforce"})

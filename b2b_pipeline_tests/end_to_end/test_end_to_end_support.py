@@ -88,6 +88,7 @@ def test_numbers_are_split_by_survey_and_help_desk_and_a_median_is_not_summed(
     told = {(answer.metric.name, answer.keys["survey"]) for answer in by_survey if answer.value is not None}
     assert told == {
         ("nps", "Wie zufrieden sind Sie? \u2b50"), ("csat", "Onboarding"), ("csat", "Effort <score>"),
+        ("csat", "Zendesk CSAT"),
     }  # fmt: skip
     assert {answer.keys["source"] for answer in by_desk} == {"zendesk", "intercom"}
     assert len({answer.value for answer in by_desk if answer.metric.name == "resolution_time_median"}) == 2

@@ -138,6 +138,69 @@ def test_a_gap_that_an_outage_or_an_early_start_left_is_read_with_the_next_windo
     assert window.start == date(2026, 5, 18)
 
 
+def test_what_a_vendor_keeps_no_more_stays_a_gap_and_the_rest_is_read_after_an_outage(landing: Landing) -> None:
+    asked: list[Window] = []
+
+    def fetch(client: Any, account: Account, window: Window) -> Iterator[Page]:
+        asked.append(window)
+        yield Page([])
+
+    what = stream("changes", fetch, overlap=timedelta(days=14), kept=timedelta(days=90))
+    run(landing, what)
+    back = NOW + timedelta(days=120)
+    run(landing, what, start=date(2026, 9, 17), end=date(2026, 9, 18), now=back, run_id="back")
+    assert asked[-1].since == back - timedelta(days=89), "a day less: at which hour the last one goes nobody says"
+    assert asked[-1].start == date(2026, 6, 21)
+    next_night = back + timedelta(days=1)
+    run(landing, what, start=date(2026, 9, 18), end=date(2026, 9, 19), now=next_night, run_id="next")
+    assert asked[-1].since == datetime(2026, 9, 4, tzinfo=UTC), "the overlap alone"
+    lost = run(landing, what, start=date(2026, 5, 25), end=date(2026, 5, 30), now=next_night, run_id="lost")
+    assert (len(asked), lost.slices) == (3, [])
+    assert "keeps thing for 90 days: none of 2026-05-25 is there any more" in str(lost.failed["1"])
+    assert lost.failed["1"].fix == "read from a later day on: `b2b backfill --from 2026-06-23`"
+
+
+def test_of_a_report_only_the_days_are_asked_for_that_the_vendor_keeps(landing: Landing) -> None:
+    asked: list[Window] = []
+
+    def fetch(client: Any, account: Account, window: Window) -> Iterator[Page]:
+        asked.append(window)
+        yield Page([])
+
+    report = run(landing, stream("report", fetch, kept=timedelta(days=30)), start=date(2026, 3, 1))
+    assert (asked[0].start, asked[-1].end) == (date(2026, 4, 22), TODAY)
+    assert report.slices[0].start == "2026-04-22"
+    refused = run(landing, stream("report", fetch, kept=timedelta(days=30)), start=date(2026, 3, 1),
+                  end=date(2026, 4, 1), run_id="old")  # fmt: skip
+    assert "for 30 days" in str(refused.failed["1"])
+
+
+# By their documents, as the sources' docstrings have it.
+KEPT = {
+    ("google_ads", "campaign_daily"): 1124, ("linkedin_ads", "lead"): 365, ("linkedin_pages", "share_daily"): 365,
+    ("marketo", "activity"): 760, ("marketo", "merged"): 760, ("marketo", "sending"): 90, ("marketo", "status"): 90,
+    ("meta_ads", "campaign_daily"): 1124, ("meta_ads", "lead"): 90, ("microsoft_ads", "campaign_daily"): 1095,
+    ("reddit_ads", "campaign_daily"): 730, ("zoom_webinars", "attendance"): 180, ("zoom_webinars", "registrant"): 90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "days"), KEPT.items())
+def test_of_days_that_a_source_does_not_keep_nothing_is_asked(
+    landing: Landing, name: tuple[str, str], days: int
+) -> None:
+    def fetch(*asked: Any) -> Iterator[Page]:
+        raise AssertionError("it would be answered with nothing")
+
+    vendor = replace(SOURCES[name[0]], restate_days=None)
+    of = replace(vendor.stream(name[1]), fetch=fetch)
+    old = TODAY - timedelta(days=days)
+    report = ingest(
+        vendor, of, None, Accounts([ONE]), old - timedelta(days=9), old,
+        config=CONFIG.model_copy(update={"start_date": date(2020, 1, 1)}), landing=landing, run_id="r", now=NOW,
+    )  # fmt: skip
+    assert f"keeps {of.name} for {days} days" in str(report.failed["1"])
+
+
 @pytest.mark.parametrize("zone", ["UTC", "America/Los_Angeles", "Asia/Bangkok", "Europe/London"])
 def test_chunks_fit_together_without_a_gap_over_the_change_of_clocks(zone: str) -> None:
     whole = Window.of_days(date(2026, 2, 20), date(2026, 4, 10), ZoneInfo(zone))

@@ -2,7 +2,8 @@
 
 GAQL over the REST interface of the Google Ads API. Days are those of the account's own time zone and cannot be
 converted; money is in micros of the account's currency; conversions are fractions and land on the day of the click, so
-a day changes for as long as the account's conversion actions look back.
+a day changes for as long as the account's conversion actions look back. Google keeps days for 37 months, since
+2026-06-01 (https://developers.google.com/google-ads/api/docs/deprecations, read 2026-12-01).
 Reference: https://developers.google.com/google-ads/api/rest/common/search
 """
 
@@ -65,6 +66,7 @@ CLOSED = {"CANCELED", "CLOSED", "SUSPENDED"}  # no ad of such an account is serv
 # https://developers.google.com/google-ads/api/docs/api-policy/access-levels, read 2026-11-25
 ACCESS = {"explorer": 2_880, "basic": 15_000, "standard": None}
 LONGEST_LOOK_BACK = 90  # days that a conversion action may look back from a click
+KEPT = timedelta(days=1124)  # 37 months, at the least
 RESTATE_DAYS = 30  # recent cost and conversions are provisional even where conversion actions look back less
 
 CAMPAIGN_DAILY = """
@@ -384,7 +386,7 @@ SOURCE = Source(
             "One row per campaign and day of the account: cost, impressions, clicks and conversions.",
             _report(CAMPAIGN_DAILY),
             day="segments.date",
-            policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=31),  # a slice of a large account fits in memory
+            policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=31, kept=KEPT),  # a slice of it fits in memory
             page_size=10_000,
             feeds={"spend": spend},
             asks=partial(_selected, CAMPAIGN_DAILY),
@@ -395,7 +397,7 @@ SOURCE = Source(
             "One row per day of the account: Google's own totals, which the campaigns must add up to.",
             _report(ACCOUNT_DAILY),
             day="segments.date",
-            policy=WindowPolicy(restate_days=RESTATE_DAYS),
+            policy=WindowPolicy(restate_days=RESTATE_DAYS, kept=KEPT),
             page_size=10_000,
             asks=partial(_selected, ACCOUNT_DAILY),
         ),

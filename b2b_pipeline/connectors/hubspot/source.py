@@ -22,7 +22,7 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.auth import OAuthToken, StaticToken
 from b2b_pipeline.connectors.authorize import Authorization
 from b2b_pipeline.connectors.base import Account, Accounts, Finding, Page, Record, Source, Stream, Window, WindowPolicy
-from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.http import Auth, Session
 from b2b_pipeline.connectors.hubspot import rows
 from b2b_pipeline.connectors.hubspot.client import (
@@ -299,7 +299,7 @@ SOURCE = Source(
             policy=WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=5), max_days=30),
             personal=PERSONAL_EVENT,
             feeds={"email_event": rows.email_events, "touchpoint": rows.click_touchpoints},
-            states={"touchpoint": lambda config: ()},  # one channel only
+            states={"touchpoint": of_one_channel},
         ),
         Stream(
             name="form_submission",

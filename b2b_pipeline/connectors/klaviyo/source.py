@@ -39,7 +39,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.emails import leads_wanted, states_leads
 from b2b_pipeline.connectors.http import (
     Answer,
@@ -332,7 +332,7 @@ SOURCE = Source(
             policy=WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=5), max_days=30),
             personal=("attributes.event_properties.Recipient Email Address", "profile.email"),
             feeds={"email_event": rows.events, "touchpoint": rows.clicks, "email_send": rows.flow_messages},
-            states={"touchpoint": lambda config: ()},  # one channel only
+            states={"touchpoint": of_one_channel},
         ),
         Stream(
             "campaign", "snapshot", "E-mail campaigns, archived ones too.", read_campaigns, day="", page_size=100,

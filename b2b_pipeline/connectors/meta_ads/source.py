@@ -1,9 +1,10 @@
 """Meta Ads (Facebook, Instagram): what each campaign cost and brought per day of its account, as Meta knows it today.
 
-Days are those of the account's time zone, money is in its currency. A day changes for 28 days after it. The token goes
-in a header, never into a URL. Facts from the official SDK (PyPI facebook-business 26.0.3),
-https://developers.facebook.com/docs/marketing-api/insights and …/marketing-apis/rate-limiting, and what public
-connectors recorded, read 2026-12-01. Leads of forms in ads: …/marketing-api/guides/lead-ads/retrieving.
+Days are those of the account's time zone, money is in its currency. A day changes for 28 days after it, and is kept for
+37 months; a lead is kept for 90 days. The token goes in a header, never into a URL. Facts from the official SDK (PyPI
+facebook-business 26.0.3), https://developers.facebook.com/docs/marketing-api/insights and
+…/marketing-apis/rate-limiting, and what public connectors recorded, read 2026-12-01. Leads of forms in ads:
+…/marketing-api/guides/lead-ads/retrieving.
 """
 
 from __future__ import annotations
@@ -51,11 +52,12 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.meta_ads import rows
-from b2b_pipeline.connectors.rest import Listing, kept, probe_accounts
+from b2b_pipeline.connectors.rest import Listing, probe_accounts
 from b2b_pipeline.errors import ConfigError, SplitError, TransientError
 
 API = "https://graph.facebook.com"
 VERSION = "v26.0"
+KEPT = timedelta(days=1124)  # 37 months, at the least
 RESTATE_DAYS = 28  # the longest that an action counts for an ad
 # The token of the next page is there on the last one, too: what says that there is a next page is its address.
 PAGED = Listing("data", "paging.cursors.after", more="paging.next", parameter="after", asked={"limit": 500})
@@ -69,7 +71,7 @@ AD_STATUSES = (
     "ACTIVE", "ADSET_PAUSED", "ARCHIVED", "CAMPAIGN_PAUSED", "DELETED", "DISAPPROVED", "IN_PROCESS", "PAUSED",
     "PENDING_BILLING_INFO", "PENDING_REVIEW", "PREAPPROVED", "WITH_ISSUES",
 )  # fmt: skip
-LEAD, LEADS_KEPT = ("id", "created_time", "form_id", "field_data"), 90  # fields; days
+LEAD, LEADS_KEPT = ("id", "created_time", "form_id", "field_data"), timedelta(days=90)
 ANSWERS = {"email": ("email", "work_email"), "company": ("company_name",)}  # what we keep -> names of questions
 ACCOUNT = ("account_id", "name", "currency", "timezone_name")
 # https://developers.facebook.com/docs/marketing-api/error-reference
@@ -160,7 +162,6 @@ def _statuses(name: str, statuses: tuple[str, ...] = STATUSES) -> str:
 def read_leads(client: Meta, account: Account, window: Window) -> Iterator[Page]:
     """What people left in the forms of ads, ad by ad: a call for each ad that there ever was. All answers but two are
     dropped."""
-    kept("Meta", "leads", window, LEADS_KEPT)
     if account.id not in client.ads:
         statuses = _statuses("effective_status", AD_STATUSES)
         listed = client.listed(f"act_{account.id}/ads", fields="id,campaign_id", filtering=statuses)
@@ -242,7 +243,7 @@ def _never_named(client: Meta, config: Config, asked: set[str]) -> Iterator[Find
         yield Finding(False, what, fix)
 
 
-_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31, kept=KEPT)
 
 SOURCE = Source(
     name="meta_ads",
@@ -268,8 +269,9 @@ SOURCE = Source(
         Stream(
             "lead", "changes", "What people left in the forms of ads: when, in which, and a keyed hash of the address. "
             "Only where `streams` names it: it takes the permission leads_retrieval.",
-            read_leads, day="submitted_at", page_size=500, personal=("email",), feeds=lead_ads.FEEDS, by_name=True,
-            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=5), max_days=120),
+            read_leads, day="submitted_at", page_size=500, personal=("email",), feeds=lead_ads.FEEDS,
+            states=lead_ads.STATES, by_name=True,
+            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=5), kept=LEADS_KEPT),
         ),
     ),
     connect=connect,

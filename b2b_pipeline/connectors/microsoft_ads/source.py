@@ -63,6 +63,7 @@ HOSTS = {
     "Reporting": "https://reporting.api.bingads.microsoft.com",
 }
 SCOPE = "https://ads.microsoft.com/msads.manage offline_access"
+KEPT = timedelta(days=1095)  # 36 months, at the least (report-data-retention-time-periods)
 RESTATE_DAYS = 30  # a conversion counts for the day of its click, by default for so long
 CLOSED = ("Inactive",)  # the account was deleted
 OF_ACCOUNT = ("TimePeriod", "AccountId", "CurrencyCode", "Impressions", "Clicks", "Spend")
@@ -244,7 +245,7 @@ def probe(client: Microsoft, config: Config) -> list[Finding]:
     return probe_accounts(SOURCE, client, config, fix)
 
 
-_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=92)
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=92, kept=KEPT)
 
 SOURCE = Source(
     name="microsoft_ads",

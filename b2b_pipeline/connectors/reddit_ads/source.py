@@ -63,7 +63,7 @@ VERSION = "v3"
 SIZE = 700  # records of a page, the most of all lists
 RATES = (Rate(60, 60, paths="/reports$"), Rate(400, 60))
 RESTATE_DAYS = 30  # a click counts for 28 days, at most and by default; late ones come with the daily refresh
-KEPT_DAYS = 729  # 24 months, less the day that is asked for beside
+KEPT = timedelta(days=730)  # 24 months
 METRICS = ("CURRENCY", "IMPRESSIONS", "CLICKS", "SPEND", "KEY_CONVERSION_TOTAL_COUNT")
 OF_ACCOUNT, OF_CAMPAIGN = ("DATE",), ("CAMPAIGN_ID", "DATE")
 CAMPAIGN = ("id", "name", "objective", "effective_status", "modified_at")
@@ -130,12 +130,6 @@ def classify(response: requests.Response) -> Outcome:
 def _report(breakdowns: tuple[str, ...]) -> Callable[[Reddit, Account, Window], Iterator[Page]]:
     def fetch(client: Reddit, account: Account, window: Window) -> Iterator[Page]:
         now = datetime.now(UTC)
-        if window.start < now.date() - timedelta(days=KEPT_DAYS):
-            error = PermanentError(
-                f"Reddit account {account.id}: Reddit keeps 24 months, {window.start} is before them"
-            )
-            error.fix = "read from a later day on: `b2b backfill --from DAY`"
-            raise error
         names = _names(client, account) if "CAMPAIGN_ID" in breakdowns else None
         # Not beyond the hour that it is, in UTC or where the account is: of which of both bounds are no document says.
         here = now.astimezone(ZoneInfo(account.time_zone or "UTC")).replace(tzinfo=UTC)
@@ -248,7 +242,7 @@ def _answered(breakdowns: tuple[str, ...]) -> Callable[[Config], tuple[str, ...]
     return lambda config: tuple(name.lower() for name in (*breakdowns, *METRICS))
 
 
-_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31)
+_DAILY = WindowPolicy(restate_days=RESTATE_DAYS, max_days=31, kept=KEPT)
 
 SOURCE = Source(
     name="reddit_ads",

@@ -6,8 +6,8 @@ object in another version of the API. A window that begins before what events te
 after an outage of a month) reads all that there is instead, and what it reads is as of then. Once a week everything is
 listed that may have changed without an event: subscriptions, credit notes, and invoices that are not paid.
 
-What nobody can know: that a customer was deleted while nobody read for a month, for no list has them any more; and
-what an object was like in between.
+That a customer was deleted while nobody read for a month no event tells any more, and no list has them: a sweep of all
+ids finds it out. What an object was like in between nobody can know.
 
 Facts from the official SDK (PyPI stripe 16.1.0, made of Stripe's OpenAPI file), https://docs.stripe.com/rate-limits,
 /currencies, /keys and /api/events, read 2026-12-01. Rates are 100 calls a second of an account, 25 in a sandbox and
@@ -44,11 +44,13 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
+from b2b_pipeline.connectors.columns import present
 from b2b_pipeline.connectors.http import Answer, Fatal, Outcome, Session, Skip, Wait, by_status, follow, json_or_none
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import beginning, iso_text, picked, readable
 from b2b_pipeline.connectors.stripe import rows
 from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import sweep
 from b2b_pipeline.errors import PermanentError, SkippedError
 
 VERSION = "2026-10-28.endive"
@@ -304,6 +306,17 @@ def read_standing(client: Stripe, account: Account, window: Window) -> Iterator[
                 yield Page([kind.kept(client, account, each) | {"changed_at": now} for each in found], page.request)
 
 
+def read_present(client: Stripe, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all customers that there are, if customers are read: what is missing was deleted."""
+    is_read = any(stream.name == "customer" for stream in SOURCE.switched_on(client.config))
+    return sweep([("customer", partial(_ids, client, account))] if is_read else [])
+
+
+def _ids(client: Stripe, account: Account) -> Iterator[list[str]]:
+    for page in client.listed(account, CUSTOMERS.path):
+        yield [record["id"] for record in page.records]
+
+
 KINDS = {
     "customer": CUSTOMERS, "subscription": SUBSCRIPTIONS, "invoice": INVOICES, "credit_note": CREDIT_NOTES,
 }  # fmt: skip
@@ -386,6 +399,10 @@ SOURCE = Source(
                 "subscription": rows.subscriptions, "invoice": rows.every_invoice,
                 "invoice_line": rows.invoice_lines,
             },
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of all customers: who is missing was deleted.", read_present,
+            day="swept_at", policy=SWEEP, page_size=PAGE, feeds={"record_present": present},
         ),
     ),
     connect=connect,

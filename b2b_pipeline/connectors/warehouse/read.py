@@ -71,7 +71,9 @@ def through(source: Source, config: Config) -> Source:
         replace(
             stream,
             fetch=partial(_fetch, stream),
-            policy=replace(stream.policy, overlap=OVERLAP if stream.kind in MERGED else timedelta(0)),
+            policy=replace(
+                stream.policy, overlap=OVERLAP if stream.kind in MERGED else timedelta(0), kept=None, told=None
+            ),
         )
         for stream in source.streams
         if stream.name in preset.provided

@@ -1,4 +1,4 @@
-"""Zendesk's tickets as rows of the core table `support_ticket`."""
+"""Zendesk's tickets and responses to surveys as rows of the core tables: frame in, frame out, by docs/semantics.md."""
 
 from __future__ import annotations
 
@@ -46,6 +46,30 @@ def tickets(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
         is_resolved=is_resolved.where(is_resolved.notna(), status.fillna("no status")),
         is_deleted=status.eq("deleted"),
     )  # fmt: skip
+
+
+def surveys(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
+    """One row per response. Satisfaction is the place of its rating among those that there were to choose from."""
+    require(records, "id", "submitted_at", "answered_at", "rating", "scale")
+    submitted = utc(records["submitted_at"])
+    places = [_place(*cells) for cells in zip(records["rating"], records["scale"], strict=True)]
+    csat, scale = (pd.Series([each[n] for each in places], index=records.index, dtype=object) for n in (0, 1))
+    return core_rows(
+        records, context, text(records["id"]),
+        response_id=text(records["id"]), survey_id=text(column(records, "survey.id")), survey_name="Zendesk CSAT",
+        record_key=None, account_id=None, submitted_at=submitted, updated_at=utc(records["answered_at"]),
+        date_day=local_day(submitted, context.config.zone), nps=None, csat=csat, csat_scale=scale, codes=None,
+        is_partial=False, is_deleted=False,
+    )  # fmt: skip
+
+
+def _place(rating: Any, scale: list[int]) -> tuple[Any, int | None]:
+    """A rating on a scale that nobody shows, or that does not have it, stays text, which no number is."""
+    if pd.isna(rating):
+        return None, None
+    if rating not in scale or len(scale) < 2:
+        return f"{rating:g} on a scale of {scale}", None
+    return scale.index(rating) + 1, len(scale)
 
 
 def _minutes(records: pd.DataFrame, what: str) -> dict[str, pd.Series]:

@@ -1,10 +1,15 @@
-"""Zendesk Support: tickets with how long they took and how they were rated, by the incremental export with cursors.
+"""Zendesk Support: tickets with how long they took and how they were rated, and what people said in CSAT surveys.
+
+Tickets come by the incremental export with cursors.
 
 The export is in the order of `generated_timestamp`, which also moves where nobody touched a ticket (closed by itself,
 rated), so that decides which version is newer, not `updated_at`. A ticket may come on two pages. Deleted ones come
 with the status `deleted`. Subjects, descriptions, comments, custom fields, names and addresses in `via` are dropped
 before anything is kept; the requester's address stays as a pseudonym. Times are Zendesk's own, in calendar minutes and
-in those of the schedule. Ratings are those of the legacy CSAT, good and bad; surveys of the newer one are not read.
+in those of the schedule. Ratings of tickets are good and bad; of the newer CSAT Zendesk makes them of its scales. These
+are read by themselves: a list tells answers, and of each version of a survey one response is shown to see which scale
+it has. The list is filtered by when somebody was asked, so that who answers later than 90 days after is missed. When a
+response is deleted is documented nowhere.
 Facts from https://developer.zendesk.com (incremental exports, ticket metrics, OAuth) and its help center, and what
 public connectors (singer-io/tap-zendesk, Estuary, Airbyte) and zenpy 2.0.57 do, read 2026-12-01.
 """
@@ -14,7 +19,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -43,6 +48,7 @@ from b2b_pipeline.connectors.http import (
     Fatal,
     Outcome,
     Session,
+    Skip,
     by_status,
     follow,
     json_or_none,
@@ -53,9 +59,11 @@ from b2b_pipeline.connectors.http import (
 from b2b_pipeline.connectors.rates import Rate
 from b2b_pipeline.connectors.rest import readable
 from b2b_pipeline.connectors.zendesk import rows
-from b2b_pipeline.errors import PipelineError, TransientError
+from b2b_pipeline.errors import PipelineError, SkippedError, TransientError
 
 EXPORT = "api/v2/incremental/tickets/cursor.json"
+SURVEYS, LOCALE = "api/v2/guide/survey_responses", "en-us"
+ASKED = timedelta(days=90)  # before the answer, at the most; until when one may be given its `expires_at` says alone
 RATES = (Rate(10, 60, paths="/incremental/"), Rate(200, 60))  # of all plans; others of the smallest one
 SIZE = 500  # of 1000 at most, with which Zendesk may time out (Estuary)
 TOKENS_END = date(2027, 4, 30)  # developer.zendesk.com/documentation/api-basics/authentication/oauth-migration
@@ -69,20 +77,26 @@ SCOPE = "read"
 
 @dataclass(frozen=True)
 class Zendesk:
+    """One help desk. `scales`: the ratings that a question of a version of a survey may be answered with."""
+
     session: Session
     subdomain: str
+    scales: dict[tuple[str, int, str], list[int]] = field(default_factory=dict)
 
 
 def classify(response: requests.Response) -> Outcome:
-    """`error` is a word, or an object with a title; its description may quote what was sent, and is left out."""
+    """`error` is a word, or an object with a title; its description may quote what was sent, and is left out. Of the
+    help center it is the first of `errors`."""
     body = json_or_none(response)
-    told = body.get("error") if isinstance(body, dict) else None
+    told = body.get("error") or next(iter(body.get("errors") or ()), None) if isinstance(body, dict) else None
     told = told.get("title") if isinstance(told, dict) else told
     reason = str(told or "refused")[:120]
     if response.status_code == 429:
         return wait_or_stop(retry_after(response, 60.0), reason)
     if response.status_code == 404 and "No help desk" in reason:
         return Fatal("there is no such help desk", auth=True, fix="put its subdomain into ZENDESK_SUBDOMAIN")
+    if response.status_code in (403, 404) and "/guide/" in response.url:
+        return Skip(f"{reason}: the plan has no such surveys, or the user may not see them")
     return by_status(response, reason)
 
 
@@ -126,6 +140,63 @@ def _kept(ticket: Record, people: Mapping[Any, str | None]) -> Record:
         "metric_set": {name: metrics.get(name) for name in METRICS},
         "requester": {"email": people.get(ticket.get("requester_id"))},
     }  # fmt: skip
+
+
+def read_surveys(client: Zendesk, account: Account, window: Window) -> Iterator[Page]:
+    """Responses of which an answer was given, or changed, in the window; no text."""
+    asked = {
+        "filter[created_at_start]": _milliseconds(window.since - ASKED),
+        "filter[created_at_end]": _milliseconds(window.until), "page[size]": 100, "sort": "id",
+    }  # fmt: skip
+
+    def ask(cursor: str | None) -> Answer:
+        return client.session.get(SURVEYS, asked | ({"page[after]": cursor} if cursor else {}))
+
+    for answer in follow(ask, _next_page):
+        said = [found for each in answer.rows("survey_responses") if (found := _said(client, each))]
+        inside = [each for each in said if window.since <= datetime.fromisoformat(each["answered_at"]) < window.until]
+        yield Page(inside, answer.request)
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _next_page(answer: Answer) -> str | None:
+    meta = answer.json().get("meta")
+    if not isinstance(meta, dict) or not isinstance(meta.get("has_more"), bool):
+        raise TransientError(f"{place(answer.response)}: a page that does not say whether another one follows")
+    if meta["has_more"] and not meta.get("after_cursor"):
+        raise TransientError(f"{place(answer.response)}: there is a next page, but no cursor")
+    return str(meta["after_cursor"]) if meta["has_more"] else None
+
+
+def _said(client: Zendesk, response: Record) -> Record | None:
+    """None of one who was asked and has not answered."""
+    given = [answer for answer in response.get("answers") or () if answer["type"] != "skipped"]
+    if not given:
+        return None
+    rated = next((answer for answer in given if answer["question"].get("sub_type") == "customer_satisfaction"), None)
+    return {
+        "id": response["id"], "survey": {name: response["survey"][name] for name in ("id", "version")},
+        "submitted_at": min(answer["created_at"] for answer in given),
+        "answered_at": max(answer["updated_at"] for answer in given),
+        "rating": rated["rating"] if rated else None, "scale": _scale(client, response, rated) if rated else [],
+    }  # fmt: skip
+
+
+def _scale(client: Zendesk, response: Record, rated: Record) -> list[int]:
+    """The ratings that there were to choose from, which only a response by itself shows; none of one that is gone."""
+    key = response["survey"]["id"], response["survey"]["version"], rated["question"]["id"]
+    if key not in client.scales:
+        try:
+            answer = client.session.get(f"api/v2/guide/{LOCALE}/survey_responses/{response['id']}")
+        except SkippedError:
+            return []
+        asked = (each["question"] for each in answer.json()["survey_response"]["answers"])
+        options: list[Record] = next((each["options"] for each in asked if each["id"] == key[2]), [])
+        client.scales[key] = sorted(option["rating"] for option in options)
+    return client.scales[key]
 
 
 # -- who we are
@@ -183,8 +254,12 @@ def probe(client: Zendesk, config: Config) -> list[Finding]:
     else:
         found += _scopes(client)
     start = int((datetime.now(UTC) - timedelta(days=1)).timestamp())
-    ask = partial(client.session.get, EXPORT, {"start_time": start, "per_page": 1})
-    return [*found, *readable("Zendesk", {"ticket": ask}, fix)]
+    calls = {
+        "ticket": partial(client.session.get, EXPORT, {"start_time": start, "per_page": 1}),
+        "survey": partial(client.session.get, SURVEYS, {"page[size]": 1}),
+    }  # fmt: skip
+    on = {stream.name for stream in SOURCE.switched_on(config)}
+    return [*found, *readable("Zendesk", {name: call for name, call in calls.items() if name in on}, fix)]
 
 
 def _scopes(client: Zendesk) -> Iterator[Finding]:
@@ -207,6 +282,12 @@ SOURCE = Source(
             # What changed in the last minute is not exported yet; a start within it is refused.
             policy=WindowPolicy(overlap=timedelta(minutes=10), settle=timedelta(minutes=2)), page_size=SIZE,
             personal=("requester.email",), feeds={"support_ticket": rows.tickets},
+        ),
+        Stream(
+            "survey", "changes", "Responses to CSAT surveys: the rating, on which scale, and when; no text.",
+            read_surveys, day="answered_at", page_size=100,
+            policy=WindowPolicy(overlap=timedelta(hours=1), settle=timedelta(minutes=2)),
+            feeds={"survey_response": rows.surveys}, states={"survey_response": lambda config: ("csat",)},
         ),
     ),
     connect=connect,

@@ -2,10 +2,11 @@
 
 Webinars of users are listed until they expire, which nothing tells the same way twice: those that were held since, also
 of users who have left, come from the account's history of meetings. Registrants are listed by webinar and status, all
-of them each time; one that was deleted is in no list any more, which Zoom tells nobody. Who attended is a report by
-instance, kept for six months. Answers to questions of the registration, comments, names, addresses and telephone
-numbers are dropped before anything is kept; an e-mail address stays as a pseudonym. Who registered and did not come is
-told by both lists; that of absentees is not asked for.
+of them each time; one that was deleted is in no list any more, which a weekly sweep of the webinars that are to come,
+or were held in the last four weeks, finds out. Who attended is a report by instance, kept for six months. Answers to
+questions of the registration, comments, names, addresses and telephone numbers are dropped before anything is kept; an
+e-mail address stays as a pseudonym. Who registered and did not come is told by both lists; that of absentees is not
+asked for.
 Facts from Zoom's OpenAPI document of the Meeting API, https://developers.zoom.us/docs (api: rate limits, pagination;
 rooms/s2s-oauth, internal-apps/create: the token), https://devsupport.zoom.us (13343538313101: whose address is shown),
 support.zoom.us (201362373: webinars are deleted after 90 days), answers that devforum.zoom.us and public clients
@@ -45,6 +46,7 @@ from b2b_pipeline.connectors.base import (
     WindowPolicy,
     choose,
 )
+from b2b_pipeline.connectors.columns import of_one_channel, present
 from b2b_pipeline.connectors.emails import states_leads
 from b2b_pipeline.connectors.http import (
     Fatal,
@@ -62,7 +64,9 @@ from b2b_pipeline.connectors.http import (
     wait_or_stop,
 )
 from b2b_pipeline.connectors.rates import Rate
-from b2b_pipeline.connectors.rest import Listing, kept, picked, readable
+from b2b_pipeline.connectors.rest import Listing, picked, readable
+from b2b_pipeline.connectors.sweep import POLICY as SWEEP
+from b2b_pipeline.connectors.sweep import SWEPT, sweep
 from b2b_pipeline.connectors.zoom_webinars import rows
 from b2b_pipeline.errors import PipelineError, SkippedError, SplitError, TransientError
 
@@ -72,7 +76,7 @@ SCOPES = (
     "report:read:list_history_meetings:admin", "report:read:list_webinar_participants:admin",
 )  # fmt: skip
 RATES = (Rate(10, 1, paths="/report/"), Rate(20, 1))  # heavy and medium calls of a Pro account; larger ones have more
-WEBINARS_KEPT, REPORTS_KEPT = 90, 180  # days after a webinar
+WEBINARS_KEPT, REPORTS_KEPT = timedelta(days=90), timedelta(days=180)  # after a webinar
 LOOKED_AT = 5  # webinars, by doctor
 MONTH = 28  # days that the history is asked for at a time
 STATUSES = ("approved", "pending", "denied")
@@ -152,7 +156,7 @@ def _throttled(response: requests.Response, said: str) -> Wait | Stop:
 def read_webinars(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Webinars that users have, and those that were held as long ago as reports go back: of a series one."""
     now = datetime.now(UTC)
-    found = _webinars(client, now - timedelta(days=REPORTS_KEPT), now)
+    found = _webinars(client, now - REPORTS_KEPT, now)
     yield Page([picked(each, "id topic type start_time created_at") for each in found.values()])
 
 
@@ -190,7 +194,6 @@ def _held(client: Zoom, since: datetime, until: datetime) -> Iterator[Record]:
 
 def read_registrants(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Who registered in the window, for whichever webinar; those that were denied, too, who may have been approved."""
-    kept("Zoom", "webinars with who registered for them", window, WEBINARS_KEPT)
     for webinar in _webinars(client, window.since - timedelta(days=MONTH), datetime.now(UTC)).values():
         about = {"webinar": picked(webinar, "id topic")}
         try:
@@ -204,9 +207,24 @@ def read_registrants(client: Zoom, account: Account, window: Window) -> Iterator
                 yield Page([{"create_time": began, **about, "refused": _why(error)}])
 
 
+def read_present(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
+    """The ids of all who are registered, and of their webinars: only of these does it prove who is gone."""
+    return sweep([("registrant", partial(_ids, client))])
+
+
+def _ids(client: Zoom) -> Iterator[list[str]]:
+    """Without webinars that have no registrant at all: of one that has expired nothing may be told any more."""
+    now = datetime.now(UTC)
+    for webinar in _webinars(client, now - timedelta(days=MONTH), now):
+        with suppress(SkippedError):
+            path = f"webinars/{webinar}/registrants"
+            found = [each for status in STATUSES for each in _records(client, REGISTRANTS, path, status=status)]
+            if found:
+                yield [f"{webinar}:{SWEPT}", *(f"{webinar}:{each['id']}" for each in found)]
+
+
 def read_attendance(client: Zoom, account: Account, window: Window) -> Iterator[Page]:
     """Who joined webinars that began in the window, as often as they did."""
-    kept("Zoom", "reports of who attended", window, REPORTS_KEPT)
     for held in _held(client, window.since, window.until):
         names = {"id": "meeting_id", "uuid": "meeting_uuid", "topic": "topic", "start_time": "start_time"}
         about = {"webinar": {ours: held.get(theirs) for ours, theirs in names.items()}}
@@ -312,9 +330,6 @@ def _small(client: Zoom, path: str) -> None:
         client.session.get(path, {"page_size": 1})
 
 
-# An attendance may change a person's first touch, and so their channel; that of all is the same, which tells nothing.
-_OF_PERSONS = lambda config: ("touch_type",)  # noqa: E731
-
 SOURCE = Source(
     name="zoom_webinars",
     title="Zoom Webinars",
@@ -330,16 +345,23 @@ SOURCE = Source(
             "Who registered for webinars; leads where `options: {leads: all}` says so. No answers to questions.",
             read_registrants, day="create_time", page_size=300, personal=("email",),
             # Nothing says when a registration was denied: those of two weeks are read again.
-            policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), max_days=WEBINARS_KEPT + 1),
+            policy=WindowPolicy(overlap=timedelta(days=14), settle=timedelta(minutes=5), kept=WEBINARS_KEPT),
             feeds={"touchpoint": rows.registrations, "lead": rows.leads, "identity_link": rows.identity_links},
-            states={"touchpoint": _OF_PERSONS, "lead": states_leads("zoom_webinars")},
+            states={"touchpoint": of_one_channel, "lead": states_leads("zoom_webinars")},
+        ),
+        Stream(
+            "present", "sweep", "Once a week, the ids of who is registered for webinars of late and to come: who is "
+            "missing among those of their webinar was deleted.",
+            read_present, day="swept_at", policy=SWEEP, page_size=300, feeds={"record_present": present},
         ),
         Stream(
             "attendance", "changes", "Who joined webinars, by instance and as often as they did.", read_attendance,
             day="webinar.start_time", page_size=300, personal=("user_email",),
             # What began and is not over is in no report yet.
-            policy=WindowPolicy(overlap=timedelta(days=3), settle=timedelta(hours=3), max_days=MONTH),
-            feeds={"touchpoint": rows.attendances}, states={"touchpoint": _OF_PERSONS},
+            policy=WindowPolicy(
+                overlap=timedelta(days=3), settle=timedelta(hours=3), max_days=MONTH, kept=REPORTS_KEPT
+            ),
+            feeds={"touchpoint": rows.attendances}, states={"touchpoint": of_one_channel},
         ),
     ),
     connect=connect,
