@@ -430,7 +430,7 @@ TAX = {"tax_behavior": "exclusive", "tax_rate_details": {"tax_rate": "txr_1Vat"}
 
 
 def _invoice(drawn: Drawn) -> Record:
-    identifier, at, net = f"in_1{drawn.number:023d}", drawn.seconds(), drawn.chance.randrange(1000, 90_000)
+    identifier, at, net = f"in_1MtHbELkdIwHu7ix{drawn.number:08d}", drawn.seconds(), drawn.chance.randrange(1000, 90_000)
     tax, subscription = net * 19 // 100, f"sub_1{drawn.number % 9000:06d}"
     return {
         "id": identifier, "object": "invoice", "account_country": "DE", "account_name": "Our Company",
@@ -461,7 +461,7 @@ def _invoice_line(drawn: Drawn, invoice: str, nth: int, amount: int, subscriptio
     at = drawn.seconds()
     details = {"proration": False, "invoice_item": None, "subscription": subscription, "proration_details": None}
     return {
-        "id": f"il_1{drawn.number:022d}{nth}", "object": "line_item", "amount": amount, "currency": "eur",
+        "id": f"il_1MtHbELkdIwHu7ix{drawn.number:08d}{nth}", "object": "line_item", "amount": amount, "currency": "eur",
         "description": "1 x Team", "discount_amounts": [], "discountable": True, "discounts": [], "invoice": invoice,
         "livemode": True, "metadata": {}, "period": {"start": at, "end": at + 2_592_000},
         "parent": {"type": "subscription_item_details", "subscription_item_details": details},
@@ -483,7 +483,7 @@ def _stripe_asked(asked: Asked, totals: Mapping[str, int]) -> At | Record:
     if asked.path != "/v1/invoices":
         return {"object": "list", "data": [], "has_more": False}
     after = asked.query.get("starting_after", "")
-    return _after(int(after.removeprefix("in_1")), STRIPE.size) if after else (0, 0)
+    return _after(int(after[-8:]), STRIPE.size) if after else (0, 0)
 
 
 STRIPE = Recorded(
@@ -512,7 +512,7 @@ KLAVIYO_METRICS = ("Received Email", "Opened Email")
 
 
 def _event(drawn: Drawn) -> Record:
-    identifier, profile, message = f"4{drawn.number:010d}", f"01J{drawn.number % 20_000:023d}", f"01H{drawn.nth % 40:023d}"
+    identifier, profile, message = f"4{drawn.number:010d}", f"01J9ZK5WQG{drawn.number % 20_000:016d}", f"01H7QW5TBZ{drawn.nth % 40:016d}"
     here = f"https://a.klaviyo.com/api/events/{identifier}/"
     address = f"person.{drawn.number % 20_000}@company-{drawn.number % 5000}.example"
     properties = {
@@ -526,7 +526,7 @@ def _event(drawn: Drawn) -> Record:
         "type": "event", "id": identifier,
         "attributes": {
             "timestamp": drawn.seconds(), "datetime": drawn.iso(end="+00:00"), "event_properties": properties,
-            "uuid": f"{drawn.number:032x}",
+            "uuid": f"0190a4c2-7f1e-11ef-{drawn.number:012d}",
         },
         "relationships": {
             "profile": {
