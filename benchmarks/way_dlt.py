@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-
 import dlt  # type: ignore[import-not-found]
 from dlt.sources.rest_api import rest_api_source  # type: ignore[import-not-found]
 
 from benchmarks.recorded import SOURCES
+from benchmarks.way import tell
 
 
-def main(name: str, url: str, folder: str, days: int) -> int:
+def main(name: str, url: str, folder: str, days: str) -> int:
     source = SOURCES[name]
     resources = [
         {
             "name": f"{source.stream}_{number}", "table_name": source.stream, "write_disposition": "append",
             "endpoint": source.endpoint(*question),
         }
-        for number, question in enumerate(source.questions(days))
+        for number, question in enumerate(source.questions(int(days)))
     ]  # fmt: skip
     destination = dlt.destinations.duckdb(f"{folder}.duckdb")
     pipeline = dlt.pipeline("extract", destination=destination, dataset_name=name, pipelines_dir=folder)
@@ -28,5 +26,4 @@ def main(name: str, url: str, folder: str, days: int) -> int:
 
 
 if __name__ == "__main__":
-    loaded = main(*sys.argv[1:4], int(sys.argv[4]))  # type: ignore[call-arg]
-    print(loaded, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    tell(main)

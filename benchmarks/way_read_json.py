@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
-
 import duckdb
 
 from benchmarks.recorded import SOURCES
+from benchmarks.way import tell
 
 
 def main(name: str, folder: str, file: str) -> int:
@@ -19,4 +17,4 @@ def main(name: str, folder: str, file: str) -> int:
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:4]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    tell(main)
