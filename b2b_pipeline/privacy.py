@@ -15,10 +15,10 @@ import os
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -195,14 +195,18 @@ class Pseudonyms:
         address = normalise_email(value)
         if not _EMAIL.fullmatch(address):
             return self.text(address)
-        token = self.forget_token(address)
-        return token if token in self._forgotten else self.remembered(address)
+        if (forgotten := self._forgotten) and (token := self.forget_token(address)) in forgotten:
+            return token
+        return self._remembered(address)
 
     def remembered(self, email: str) -> str:
         """What stands for this address as long as it is not forgotten. Raises ValueError when it is no address."""
         address = normalise_email(email)
         if not _EMAIL.fullmatch(address):
             raise ValueError("not an e-mail address")
+        return self._remembered(address)
+
+    def _remembered(self, address: str) -> str:
         return f"{PREFIX}{self._digest(address)}@{address.rpartition('@')[2]}"
 
     def forget_token(self, email: str) -> str:
@@ -219,7 +223,8 @@ class Pseudonyms:
 
         Marks the record when an address matches an exclusion pattern, because afterwards nobody can tell any more.
         """
-        spots = [spot for path in paths for spot in _spots(record, path.split("."))]
+        spots: list[tuple[Any, Any]] = []
+        _find(record, _tree(tuple(paths)), spots)
         for node, name in spots:
             text = str(node[name])
             if _PSEUDONYM.fullmatch(text):
@@ -267,24 +272,44 @@ class Pseudonyms:
         return {EXCLUDED_BY: mark, **cleaned} if mark else cleaned
 
     def _digest(self, value: str) -> str:
-        return hmac.new(self._key, value.encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.digest(self._key, value.encode(), hashlib.sha256).hex()[:32]
 
 
-def _spots(node: Any, keys: list[str]) -> Iterator[tuple[Any, Any]]:
-    """Where the values at a path are: dict and key, or list and place, of each that is not empty."""
-    inside: Iterable[tuple[Any, Any]]
+_ENDS = ""  # no name of a path is empty
+
+
+@lru_cache(maxsize=256)
+def _tree(paths: tuple[str, ...]) -> dict[str, Any]:
+    """Dotted paths by their first names, those below by the next ones; `_ENDS` where one ends."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        below = tree
+        for name in path.split("."):
+            below = below.setdefault(name, {})
+        below[_ENDS] = {}
+    return tree
+
+
+def _find(node: Any, tree: dict[str, Any], found: list[tuple[Any, Any]]) -> None:
+    """Where the values at paths are: dict and key, or list and place, of each that is not empty."""
     if isinstance(node, list):
-        inside = enumerate(node)
-    elif isinstance(node, dict) and keys:
-        inside = [(name, node.get(name)) for name in (list(node) if keys[0] == "*" else keys[:1])]
-        keys = keys[1:]
-    else:
+        for place, value in enumerate(node):
+            _look(node, place, value, tree, found)
+    elif isinstance(node, dict):
+        for name, below in tree.items():
+            if name == "*":
+                for key, value in node.items():
+                    _look(node, key, value, below, found)
+            elif (value := node.get(name)) is not None:
+                _look(node, name, value, below, found)
+
+
+def _look(node: Any, key: Any, value: Any, below: dict[str, Any], found: list[tuple[Any, Any]]) -> None:
+    if value is None or value == "":
         return
-    for key, value in inside:
-        if keys or isinstance(value, list):
-            yield from _spots(value, keys)
-        elif value is not None and value != "":
-            yield node, key
+    if _ENDS in below and not isinstance(value, list):
+        found.append((node, key))
+    _find(value, below, found)
 
 
 def _key(home: Path, make: bool) -> bytes:

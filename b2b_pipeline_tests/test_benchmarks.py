@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.common import CHECKOUT
+from benchmarks.recorded import SOURCES, record
 
 
 def run(name: str, *options: str) -> str:
@@ -19,10 +22,22 @@ def run(name: str, *options: str) -> str:
     return done.stdout
 
 
-def test_the_way_in_is_measured_against_duckdb_s_own() -> None:
-    told = run("extract", "--rows", "1000", "--days", "40", "--without-dlt")
-    assert "| ours |" in told
-    assert "| read_json |" in told
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_recorded_source_goes_in_by_our_way_and_by_duckdb_s_own(source: str) -> None:
+    told = run("extract", source, "--rows", "400", "--days", "130", "--without-dlt")
+    assert f"| `{source}` |" in told
+    assert "| read_json s |" in told
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_questions_of_a_source_have_as_many_records_as_are_counted(source: str, tmp_path: Path) -> None:
+    recorded = SOURCES[source]
+    record(recorded, tmp_path / "answers", 400, 130)
+    questions = [*recorded.questions(130)]
+    assert recorded.count(400, 130) == sum(json.loads((tmp_path / "answers" / "totals.json").read_text()).values())
+    assert {path.name.split("-")[1] for path in (tmp_path / "answers").glob("page-*")} == {
+        str(number) for number in range(len(questions))
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,73 +1,55 @@
-"""A static server: recorded answers of Google Ads, whatever is asked for in the query.
+"""A static server: the recorded answers of one source, page by page as its vendor has them asked for.
 
-python -m benchmarks.static FOLDER PORT
+python -m benchmarks.static SOURCE FOLDER PORT
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from datetime import date, timedelta
-from functools import cached_property
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-ACCOUNT = "1234567890"
-FIRST = date(2025, 9, 1)
-WINDOW, PAGE = 31, 10_000  # days and rows of one answer
-
-
-def windows(days: int) -> list[tuple[date, date]]:
-    """First and last day of each question."""
-    starts = range(0, days, WINDOW)
-    return [(FIRST + timedelta(days=start), FIRST + timedelta(days=min(start + WINDOW, days) - 1)) for start in starts]
-
-
-def question(first: date, last: date) -> str:
-    """As much of it as the server looks at."""
-    return f"SELECT campaign.id FROM campaign WHERE segments.date BETWEEN '{first}' AND '{last}'"  # noqa: S608
+from benchmarks.recorded import HOST, SOURCES, Asked, Page, Recorded
 
 
 class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    @cached_property
-    def folder(self) -> Path:
-        return Path(sys.argv[1])
+    def __init__(self, source: Recorded, folder: Path, *arguments: Any) -> None:
+        self.source, self.recorded = source, folder
+        self.totals = json.loads((folder / "totals.json").read_text())
+        super().__init__(*arguments)
 
-    def do_POST(self) -> None:
-        asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path.endswith("/token"):
-            answer = json.dumps({"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}).encode()
-        else:
-            body = json.loads(asked)
-            answer = _small(body["query"]) or self._page(body["query"], body.get("pageToken", "0"))
+    def do_GET(self) -> None:
+        url, content = urlsplit(self.path), self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        is_json = "json" in self.headers.get("Content-Type", "")
+        asked = Asked(url.path, dict(parse_qsl(url.query)), json.loads(content) if is_json else None)
+        found = self.source.asked(asked, self.totals)
+        answer = json.dumps(found).encode() if isinstance(found, dict) else self._page(*found)
+        answer = answer.replace(HOST.encode(), f"http://{self.headers['Host']}".encode())
         self.send_response(200)
         self.send_header("Content-Type", "application/json; charset=UTF-8")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
 
-    def _page(self, query: str, page: str) -> bytes:
-        asked = re.search(r"BETWEEN '([0-9-]+)'", query)
-        return (self.folder / f"page-{asked[1] if asked else ''}-{page}.json").read_bytes()
+    do_POST = do_GET
+
+    def _page(self, question: int, number: int) -> bytes:
+        path = self.recorded / f"page-{question}-{number}.json"
+        if not path.exists():  # after the last one
+            total = self.totals[str(question)]
+            return json.dumps(self.source.answer([], Page(question, number, number + 1, total))).encode()
+        return path.read_bytes()
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def _small(query: str) -> bytes | None:
-    """Of the account itself, which a connector asks for first."""
-    client = {"id": ACCOUNT, "status": "ENABLED", "currencyCode": "EUR", "timeZone": "Europe/Berlin"}
-    found: dict[str, dict[str, object]] = {
-        "FROM customer_client": {"customerClient": client},
-        "FROM conversion_action": {"customer": {"id": ACCOUNT}, "conversionAction": {"id": "1", "status": "REMOVED"}},
-        "conversion_tracking_setting": {"customer": {"id": ACCOUNT}},
-    }
-    rows = next((row for words, row in found.items() if words in query), None)
-    return json.dumps({"results": [rows], "totalResultsCount": "1", "fieldMask": ""}).encode() if rows else None
-
-
 if __name__ == "__main__":
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Answers).serve_forever()
+    name, folder, port = sys.argv[1:]
+    ThreadingHTTPServer(("127.0.0.1", int(port)), partial(Answers, SOURCES[name], Path(folder))).serve_forever()

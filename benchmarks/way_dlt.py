@@ -1,36 +1,29 @@
-"""Recorded answers of Google Ads into a table, by dlt."""
+"""Recorded answers into a table, by dlt's own source for REST APIs."""
 
 from __future__ import annotations
 
-import resource
-import sys
-from collections.abc import Iterator
-from typing import Any
-
 import dlt  # type: ignore[import-not-found]
-import requests
+from dlt.sources.rest_api import rest_api_source  # type: ignore[import-not-found]
 
-from benchmarks.static import ACCOUNT, question, windows
+from benchmarks.recorded import SOURCES
+from benchmarks.way import tell
 
 
-def main(url: str, folder: str, days: int) -> int:
-    @dlt.resource(name="campaign_daily", write_disposition="replace")  # type: ignore[untyped-decorator]
-    def campaign_daily() -> Iterator[list[dict[str, Any]]]:
-        session = requests.Session()
-        for window in windows(days):
-            body: dict[str, str] | None = {"query": question(*window)}
-            while body:
-                answer = session.post(f"{url}/v26/customers/{ACCOUNT}/googleAds:search", json=body).json()
-                yield answer["results"]
-                token = answer.get("nextPageToken")
-                body = {**body, "pageToken": token} if token else None
-
+def main(name: str, url: str, folder: str, days: str) -> int:
+    source = SOURCES[name]
+    resources = [
+        {
+            "name": f"{source.stream}_{number}", "table_name": source.stream, "write_disposition": "append",
+            "endpoint": source.endpoint(*question),
+        }
+        for number, question in enumerate(source.questions(int(days)))
+    ]  # fmt: skip
     destination = dlt.destinations.duckdb(f"{folder}.duckdb")
-    pipeline = dlt.pipeline("extract", destination=destination, dataset_name="ads", pipelines_dir=folder)
-    pipeline.run(campaign_daily())
+    pipeline = dlt.pipeline("extract", destination=destination, dataset_name=name, pipelines_dir=folder)
+    pipeline.run(rest_api_source({"client": {"base_url": url}, "resources": resources}))
     with pipeline.sql_client() as client:
-        return int(client.execute_sql("select count(*) from campaign_daily")[0][0])
+        return int(client.execute_sql(f"select count(*) from {source.stream}")[0][0])  # noqa: S608 - ours
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], sys.argv[2], int(sys.argv[3])), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    tell(main)

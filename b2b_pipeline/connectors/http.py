@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import orjson
 import requests
 from urllib3.util import Retry
 
@@ -162,14 +164,27 @@ def json_or_none(response: requests.Response) -> Any:
 def _parsed(response: requests.Response) -> Any:
     """The body, parsed once: classifier and connector both look at it."""
     if "parsed" not in response.__dict__:
-        try:
-            parsed = json.loads(response.content, parse_constant=str)  # NaN is no number; it stays to be seen
-        except RecursionError:
-            raise ValueError("nested too deep") from None
-        if b"\\ud" in response.content.lower():  # half of a surrogate pair, which JSON may escape, fits in no file
-            parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
-        response.__dict__["parsed"] = parsed
+        response.__dict__["parsed"] = _loads(response.content)
     return response.__dict__["parsed"]
+
+
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG = re.compile(rb"[\[:,\s]-?\d{19}|^-?\d{19}")
+
+
+def _loads(content: bytes) -> Any:
+    """JSON, by orjson, which is several times as fast. What it refuses, and long numbers, which it rounds, the standard
+    library decides."""
+    if b"0" * 19 not in content.translate(_DIGITS) or not _LONG.search(content):
+        with suppress(ValueError):
+            return orjson.loads(content)
+    try:
+        parsed = json.loads(content, parse_constant=str)  # NaN is no number; it stays to be seen
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if b"\\ud" in content.lower():  # half of a surrogate pair, which JSON may escape, fits in no file
+        parsed = json.loads(json.dumps(parsed, ensure_ascii=False).encode("utf-8", "replace"))
+    return parsed
 
 
 def place(response: requests.Response) -> str:

@@ -6,11 +6,9 @@ slices and any repetition give the same rows.
 
 from __future__ import annotations
 
-import gc
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +32,7 @@ from b2b_pipeline.core.overlap import overlapped
 from b2b_pipeline.core.plan import by_account, due, is_changed
 from b2b_pipeline.core.writing import WRITERS, Place
 from b2b_pipeline.errors import ContractError, DamagedError
+from b2b_pipeline.landing.collecting import seldom_collected
 from b2b_pipeline.landing.slices import Slice, outdated, refusal
 from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.warehouse import tables
@@ -120,7 +119,7 @@ def _read(landing: Landing, takes: Sequence[_Take]) -> None:
             take.begin()
         try:
             number = 0
-            with _uncollected():
+            with seldom_collected():
                 for records in _parts(landing.records(item), None if kind == "collection" else READ_RECORDS):
                     frame = flattened(records, number)
                     number += len(records)
@@ -133,19 +132,6 @@ def _read(landing: Landing, takes: Sequence[_Take]) -> None:
             take.end()
     for take in takes:
         take.finish()
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles, which would look through millions of records, among which there is none."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _parts(records: Iterator[Record], size: int | None) -> Iterator[list[Record]]:

@@ -15,6 +15,7 @@ from b2b_pipeline.connectors.base import Account, Accounts, Skipped, Source, Str
 from b2b_pipeline.errors import PermanentError, PipelineError, SkippedError, SplitError
 from b2b_pipeline.landing.absences import NEVER_READ, note_absences
 from b2b_pipeline.landing.beside import beside, until
+from b2b_pipeline.landing.collecting import seldom_collected
 from b2b_pipeline.landing.store import Landing, Slice
 
 DAY = timedelta(days=1)  # at what hour of its last day a vendor drops what it keeps for days, nobody says
@@ -75,8 +76,9 @@ def ingest(
         note_absences(landing.root, source.name, stream.name, never, (), now, today)
     report = IngestReport(skipped=_left_out(source, stream, accounts, start, config, landing))
     pull = _Pull(source, stream, client, start, end, config, landing, run_id, frozenset({run_id, *before}), early, now)
-    for one in beside(accounts.read, pull.read, source.parallel):
-        report.add(one)
+    with seldom_collected():
+        for one in beside(accounts.read, pull.read, source.parallel):
+            report.add(one)
     done = {item.account["id"] for item in report.slices}
     failed = [Skipped(account, str(error)) for account, error in report.failed.items()]
     note_absences(landing.root, source.name, stream.name, [*report.skipped, *failed], done, now, today)

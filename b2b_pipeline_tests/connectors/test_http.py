@@ -386,6 +386,20 @@ def test_what_json_does_not_know_as_a_number_stays_to_be_seen() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "[18446744073709551616]", "[-9223372036854775809, 1]", '{"id":7215745012345678901234}', "12345678901234567890123",
+        '{"amount": 0.1234567890123456789, "id": "72157450123456789012"}', '[1e22, -0.0, 5e-324, 1E5, 123456789.50]',
+        '\ufeff{"a": 1}', '{"a": 1, "a": 2}', '{"at": "12, 1234567890123456789"}',
+    ],
+)  # fmt: skip
+def test_an_answer_is_read_as_the_standard_library_reads_it_to_the_last_digit(body: str) -> None:
+    with serving(answer(body.encode())) as server:
+        parsed = Session(server.url, classify=says()).get("/things").json()
+    assert repr(parsed) == repr(json.loads(body.encode()))
+
+
+@pytest.mark.parametrize(
     "cut",
     [
         b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"rows": []}',
