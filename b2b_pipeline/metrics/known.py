@@ -18,7 +18,7 @@ from b2b_pipeline.derived.made_of import BEHIND, Loads
 from b2b_pipeline.derived.registry import DERIVED
 from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.kinds import Cohort
-from b2b_pipeline.metrics.model import Aggregate, Leg, Metric
+from b2b_pipeline.metrics.model import Aggregate, Family, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, deal, kpi_component_daily, metric_def
 
@@ -56,8 +56,8 @@ class Known:
         if not self._is_derived:
             return [NOTHING_YET]
         # Families that nothing feeds are not derived: what is lacking is a feed, and `lacking` says which.
-        families = families_of(self._config)
-        made = {HOME[name]: families[HOME[name]].tables for name in metric.components if HOME[name] in families}
+        homes = {HOME[name] for name in metric.components} & self._families.keys()
+        made = {home: self._families[home].tables for home in homes}
         live = [COMPONENTS[name] for name in metric.components if not COMPONENTS[name].is_stored]
         made |= {table: {table} for measure in live for table in measure.tables & DERIVED.keys()}
         if self._loads.behind(made):
@@ -155,6 +155,10 @@ class Known:
     @cached_property
     def _loads(self) -> Loads:
         return Loads(self._connection, self._config)
+
+    @cached_property
+    def _families(self) -> dict[str, Family]:
+        return families_of(self._config)
 
     @cached_property
     def _is_derived(self) -> bool:
