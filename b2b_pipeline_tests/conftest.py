@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 
 from b2b_pipeline.connectors import rates
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.support import postgres
 
 # Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
@@ -71,3 +73,12 @@ def postgres_database(postgres_url: str) -> Iterator[Callable[[], str]]:
     """A function that makes a fresh, empty database and returns its URL (`postgresql+psycopg://…`)."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(postgres.database(postgres_url))
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres_url: str, postgres_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """The same of a database that has the schema, and nothing in it."""
+    template = postgres_database()
+    upgrade(Warehouse(template))
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(postgres.database(postgres_url, like=template))

@@ -196,11 +196,17 @@ class Workshop(Pipeline):
 
 
 def new_warehouses(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """For fixtures with `params=ENGINES`: a function that gives the URL of a new, empty warehouse."""
+    """For fixtures with `params=ENGINES`: a function that gives the URL of a new warehouse, with its schema."""
     if request.param == "postgresql":
-        return request.getfixturevalue("postgres_database")  # type: ignore[no-any-return]
+        return request.getfixturevalue("migrated_database")  # type: ignore[no-any-return]
     folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
-    return lambda: f"duckdb:///{folders.mktemp('warehouse') / 'warehouse.duckdb'}"
+
+    def new() -> str:
+        url = f"duckdb:///{folders.mktemp('warehouse') / 'warehouse.duckdb'}"
+        migrated(Warehouse(url))
+        return url
+
+    return new
 
 
 def build(
@@ -213,7 +219,6 @@ def build(
     """Bring the warehouse at `url` up to date with what landed in an installation, or with some slices of it."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url), slices)
-        migrated(shop.warehouse)
         with time_machine.travel(now or clock(found.world)):
             return shop, rebuild(shop, run_id, replay=False)
 
@@ -222,7 +227,6 @@ def load(found: Installation, url: str, *wanted: Table) -> tuple[Workshop, dict[
     """Load some core tables from what landed in an installation, and tell which days are whole; derive nothing."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url))
-        migrated(shop.warehouse)
         parts = shop.warehouse, shop.landing, shop.config
         reports = {table.name: load_table(*parts, table, "load") for table in (tables.fx_rate, *wanted)}
         update_coverage(*parts, datetime.now(shop.config.zone).date())
