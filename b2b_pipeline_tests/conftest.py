@@ -26,7 +26,8 @@ THOROUGH = (
     "test_purged", "test_reload", "test_retention", "test_sandbox_world", "test_setup", "test_shared",
     "test_sweep", "test_trial_", "test_unknown", "test_versions",
     "test_cli_doctor", "test_cli_explain", "test_collector", "test_compare", "test_demandbase", "test_fitted",
-    "test_report", "test_targets", "test_trailing", "test_warehouse", "test_zoom_webinars",
+    "test_export", "test_report", "test_side_effects", "test_targets", "test_trailing", "test_warehouse",
+    "test_zoom_webinars",
 )  # fmt: skip
 
 # What a shell puts into the background ignores Ctrl-C, and children inherit that; tests interrupt theirs.
