@@ -19,7 +19,6 @@ from sqlalchemy import select
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.zoom_webinars.source import NO_ADD_ON, NO_REGISTRATION, SOURCE, classify, connect, probe
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, PermanentError, TransientError
@@ -35,11 +34,11 @@ from b2b_pipeline.warehouse.tables import (
     quarantine,
     touchpoint,
 )
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses
+from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses, read_twice
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
 from b2b_sandbox import zoom_webinars as twin
 from b2b_sandbox.faults import add_fault, clear_faults
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 8)
@@ -81,15 +80,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("zoom")
     world = make_world(folder / "world", until=FIRST_UNTIL, days=(FIRST_UNTIL - START).days + 1, leads=90)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for stream in SOURCES["zoom_webinars"].streams:
-                report = pipeline.ingest("zoom_webinars", stream.name, start, until + timedelta(days=1), str(until))
-                assert not report.failed
-    return found
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.fixture(scope="module")

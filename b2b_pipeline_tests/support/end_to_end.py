@@ -117,6 +117,16 @@ def pull(found: Installation, pipeline: Pipeline, start: date, until: date, run_
     return failed
 
 
+def read_twice(found: Installation, start: date, first_until: date, until: date) -> Installation:
+    """Read all days, and again when the world has gone on until another day."""
+    for since, last in ((start, first_until), (first_until, until)):
+        if last > first_until:
+            advance(found.world, (last - first_until).days)
+        with inside(found) as pipeline:
+            assert not (failed := pull(found, pipeline, since, last, f"until {last}")), failed
+    return found
+
+
 def landed(pipeline: Pipeline) -> frozenset[str]:
     landing = pipeline.landing
     return frozenset(item.slice_id for pair in landing.streams() for item in landing.slices(*pair))
@@ -165,12 +175,7 @@ def rough() -> Installation:
     path = folder / "pipeline.yaml"
     without_marketing = "fields: {region: region}\n    streams: [contact, deal, present]"
     path.write_text(path.read_text().replace("fields: {region: region}", without_marketing), encoding="utf-8")
-    for start, until in ((ROUGH_START, FIRST_UNTIL), (FIRST_UNTIL, ROUGH_UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline:
-            assert not pull(found, pipeline, start, until, f"rough until {until}")
-    return found
+    return read_twice(found, ROUGH_START, FIRST_UNTIL, ROUGH_UNTIL)
 
 
 class Known(Landing):
