@@ -11,20 +11,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import requests
 import responses
 import time_machine
 from sqlalchemy import select
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
 from b2b_pipeline.connectors.zoom_webinars.source import NO_ADD_ON, NO_REGISTRATION, SOURCE, classify, connect, probe
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, PermanentError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import (
     campaign,
     identity_cluster,
@@ -34,6 +30,7 @@ from b2b_pipeline.warehouse.tables import (
     quarantine,
     touchpoint,
 )
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses, read_twice
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
 from b2b_sandbox import zoom_webinars as twin
@@ -56,22 +53,11 @@ exclude: {{email_domains: [ourcompany.example]}}
 """
 
 
-def config(**settings: Any) -> Config:
-    given = {"start_date": "2026-05-15", "system_of_record": "files", "sources": {"zoom_webinars": settings}}
-    return Config.model_validate(given)
-
-
-def fetch(stream: str, window: Window = WINDOW) -> list[Record]:
-    pages = SOURCE.stream(stream).fetch(connect(config()), ACCOUNT, window)
-    return [record for page in pages for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record], **settings: Any) -> Any:
-    context = MappingContext(config(**settings), "zoom_webinars", stream, ACCOUNT)
-    return enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
-
-
 # -- over the sandbox
+
+
+ASKED = Asked(SOURCE, ACCOUNT, WINDOW, start_date="2026-05-15")
+config, fetch, mapped = ASKED.config, ASKED.fetch, ASKED.mapped
 
 
 @pytest.fixture(scope="module")
@@ -277,11 +263,8 @@ def test_a_token_that_a_newer_one_has_ended_is_got_anew(
 
 
 def means(status: int, code: int | None = None, message: str = "", **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, f"{API}/users"
-    made._content = json.dumps({"users": []} if code is None else {"code": code, "message": message}).encode()
-    made.headers.update({"Content-Type": "application/json", **headers})
-    return classify(made)
+    body = {"users": []} if code is None else {"code": code, "message": message}
+    return classify(answer(f"{API}/users", status, body, **headers))
 
 
 def test_a_limit_by_the_second_is_waited_for_and_one_by_the_day_until_it_ends() -> None:
