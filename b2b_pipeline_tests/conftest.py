@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 
 from b2b_pipeline.connectors import rates
+from b2b_pipeline.warehouse.engine import Warehouse
+from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.support import postgres
 
 # Modules that set up whole installations, services or Dagster's processes: in `make test`, not in `make check`.
@@ -24,7 +26,8 @@ THOROUGH = (
     "test_purged", "test_reload", "test_retention", "test_sandbox_world", "test_setup", "test_shared",
     "test_sweep", "test_trial_", "test_unknown", "test_versions",
     "test_cli_doctor", "test_cli_explain", "test_collector", "test_compare", "test_demandbase", "test_fitted",
-    "test_report", "test_targets", "test_trailing", "test_warehouse", "test_zoom_webinars",
+    "test_export", "test_report", "test_side_effects", "test_targets", "test_trailing", "test_warehouse",
+    "test_zoom_webinars",
 )  # fmt: skip
 
 # What a shell puts into the background ignores Ctrl-C, and children inherit that; tests interrupt theirs.
@@ -71,3 +74,12 @@ def postgres_database(postgres_url: str) -> Iterator[Callable[[], str]]:
     """A function that makes a fresh, empty database and returns its URL (`postgresql+psycopg://…`)."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(postgres.database(postgres_url))
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres_url: str, postgres_database: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """The same of a database that has the schema, and nothing in it."""
+    template = postgres_database()
+    upgrade(Warehouse(template))
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(postgres.database(postgres_url, like=template))

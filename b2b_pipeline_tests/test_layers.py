@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import b2b_pipeline
@@ -13,6 +14,7 @@ from b2b_pipeline.connectors.registry import SOURCES
 PRODUCT, SANDBOX = (Path(str(package.__file__)).parent for package in (b2b_pipeline, b2b_sandbox))
 
 
+@cache
 def modules(root: Path) -> dict[str, ast.Module]:
     """Module -> its syntax."""
     found = {}
@@ -23,8 +25,13 @@ def modules(root: Path) -> dict[str, ast.Module]:
     return found
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
+@cache
+def imported(tree: ast.Module) -> tuple[str, ...]:
     """Modules and names in them, wherever they are imported, but for what only a type checker sees."""
+    return tuple(_imported(tree))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
     if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
         return
     if isinstance(tree, ast.Import):
@@ -32,7 +39,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
     elif isinstance(tree, ast.ImportFrom) and tree.module:
         yield from (f"{tree.module}.{alias.name}" for alias in tree.names)
     for child in ast.iter_child_nodes(tree):
-        yield from imported(child)
+        if not isinstance(child, ast.expr):  # which holds no import
+            yield from _imported(child)
 
 
 def test_the_sandbox_imports_nothing_of_the_product() -> None:

@@ -60,15 +60,13 @@ def serve(
 @contextmanager
 def running(world: World, **options: Mapping[str, Any]) -> Iterator[str]:
     """The sandbox in a thread of this process, on a free loopback port; gives its base URL. Options: `create_app`."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _server(create_app(world, **options))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
-        thread.start()
-        try:
-            yield _url(listener)
-        finally:
-            server.should_exit = True
-            thread.join()
+    listener = socket.create_server(("127.0.0.1", 0))  # which the server closes
+    server = _server(create_app(world, **options))
+    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True).start()
+    try:
+        yield _url(listener)
+    finally:
+        server.should_exit = True  # it looks at this every tenth of a second, and nobody waits for it
 
 
 def _server(app: Starlette) -> uvicorn.Server:

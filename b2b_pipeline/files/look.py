@@ -79,6 +79,16 @@ class Seen:
 
     def spellings(self, objects: frozenset[str] = frozenset()) -> list[str]:
         """What the header may be meant to say, as written first: without parentheses, currency, object."""
+        if objects not in self._spelt:
+            self._spelt[objects] = self._spellings(objects)
+        return self._spelt[objects]
+
+    @cached_property
+    def _spelt(self) -> dict[frozenset[str], list[str]]:
+        """Found once: every word of every kind of file is looked for in them."""
+        return {}
+
+    def _spellings(self, objects: frozenset[str]) -> list[str]:
         tokens = self._tokens
         found = [plain(self.header), plain(" ".join(tokens))]
         if self.unit and tokens and tokens[-1].upper() == self.unit:

@@ -56,7 +56,8 @@ class Known:
         if not self._is_derived:
             return [NOTHING_YET]
         # Families that nothing feeds are not derived: what is lacking is a feed, and `lacking` says which.
-        made = {HOME[name]: self._fed[HOME[name]].tables for name in metric.components if HOME[name] in self._fed}
+        homes = {HOME[name] for name in metric.components} & self._families.keys()
+        made = {home: self._families[home].tables for home in homes}
         live = [COMPONENTS[name] for name in metric.components if not COMPONENTS[name].is_stored]
         made |= {table: {table} for measure in live for table in measure.tables & DERIVED.keys()}
         if self._loads.behind(made):
@@ -125,10 +126,6 @@ class Known:
         return wanted in self._told[name, split[0], split[1]]
 
     @cached_property
-    def _fed(self) -> dict[str, Family]:
-        return families_of(self._config)
-
-    @cached_property
     def _told(self) -> dict[tuple[str, bool, bool], set[tuple[str | None, ...]]]:
         """Component, whether by channel, whether by campaign -> the keys of which rows were ever given."""
         return {
@@ -158,6 +155,10 @@ class Known:
     @cached_property
     def _loads(self) -> Loads:
         return Loads(self._connection, self._config)
+
+    @cached_property
+    def _families(self) -> dict[str, Family]:
+        return families_of(self._config)
 
     @cached_property
     def _is_derived(self) -> bool:

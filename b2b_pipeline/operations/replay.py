@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -65,7 +66,8 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
     ledger.restore(warehouse, landing.root)
     with warehouse.kept_open():
         stored = {row["family"] for row in warehouse.rows(select(tables.kpi_component_daily.c.family).distinct())}
-        for name in (name for name in FAMILIES if name in stored or name in families_of(config)):
+        fed_families = families_of(config)
+        for name in (name for name in FAMILIES if name in stored or name in fed_families):
             rebuilt.families[name] = publish_family(warehouse, config, FAMILIES[name], run_id)
     ledger.keep(warehouse, landing.root, whole=replay)
     update_coverage(warehouse, landing, config, datetime.now(config.zone).date())
@@ -76,15 +78,21 @@ def rebuild(pipeline: Pipeline, run_id: str, *, replay: bool, only: tuple[Table,
 def replay(pipeline: Pipeline, run_id: str, only: tuple[Table, ...] = tables.CORE) -> tuple[Rebuilt, list[Difference]]:
     """Rebuild from landing alone, and what came out differently: nothing, unless code or configuration changed."""
     watched = (*only, *tables.DERIVED, tables.quarantine, tables.kpi_component_daily)
-    before = {table.name: fingerprints(pipeline.warehouse, table) for table in watched}
+    before = _fingerprints(pipeline.warehouse, watched)
     rebuilt = rebuild(pipeline, run_id, replay=True, only=only)
+    after = _fingerprints(pipeline.warehouse, watched)
     differences = []
     for table in watched:
-        old, new = before[table.name], fingerprints(pipeline.warehouse, table)
+        old, new = before[table.name], after[table.name]
         gone, came = len(np.setdiff1d(old, new)), len(np.setdiff1d(new, old))
         if gone or came:
             differences.append(Difference(table.name, gone, came))
     return rebuilt, differences
+
+
+def _fingerprints(warehouse: Warehouse, watched: Sequence[Table]) -> dict[str, Fingerprints]:
+    with warehouse.read():  # one for all of them
+        return {table.name: fingerprints(warehouse, table) for table in watched}
 
 
 def fingerprints(warehouse: Warehouse, table: Table) -> Fingerprints:

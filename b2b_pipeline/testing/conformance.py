@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, ClassVar
@@ -129,10 +130,11 @@ class Conformance:
             (*_, last) = self.records(stream)
             identified: Record = {name: last[name] for name in ("id", "Id", "properties") if name in last}
             found: list[list[Record]] = [[], [{}], [identified]]
+            context = self._context(stream)
             for records in found:
                 for table, mapping in stream.feeds.items():
                     with suppress(KeyError):
-                        enforce(metadata.tables[table], mapping(flattened(records), self._context(stream)))
+                        enforce(metadata.tables[table], mapping(flattened(records), context))
 
     # -- what the vendor says of its fields
 
@@ -205,8 +207,9 @@ class Conformance:
         return self.source.switched_on(self.config())
 
     def _context(self, stream: Stream, timezone: str = HERE) -> MappingContext:
-        return MappingContext(self.config(timezone), self.source.name, stream.name, self._account())
+        return MappingContext(self.config(timezone), self.source.name, stream.name, self._account)
 
+    @cached_property
     def _account(self) -> Account:
         return self.source.accounts(self.source.connect(self.config()), self.config()).read[0]
 
@@ -222,9 +225,8 @@ class Conformance:
         return _held[asked]
 
     def _asked(self, stream: Stream, start: date, end: date) -> list[Record]:
-        account = self._account()
         client = self.source.connect(self.config())
-        self.source.accounts(client, self.config())
+        account = self.source.accounts(client, self.config()).read[0]
         window = Window.of_days(start, end, self.config().zone)
         return [record for page in stream.fetch(client, account, window) for record in page.records]
 

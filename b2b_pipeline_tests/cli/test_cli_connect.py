@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -61,7 +62,7 @@ def run(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("source", TOKEN)
 def test_who_agrees_has_the_refresh_token_in_env_and_nothing_of_it_is_shown(
-    source: str, sandbox: str, tmp_path: Path
+    source: str, sandbox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefix, environment = TOKEN[source], tmp_path / ".env"
     environment.write_text(
@@ -69,12 +70,18 @@ def test_who_agrees_has_the_refresh_token_in_env_and_nothing_of_it_is_shown(
         f"{prefix}_CLIENT_SECRET=sandbox-secret\n# {prefix}_REFRESH_TOKEN=\nLAST=1\n",
         encoding="utf-8",
     )
-    with run(tmp_path, source, "--no-browser", "--port", str(free_port())) as process:
-        assert process.stderr is not None
-        page = process.stderr.readline().rpartition(" ")[2].strip()
-        closing = requests.get(page, timeout=10)
-        said = process.stderr.read()
-    assert process.returncode == 0, said
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(prefix)]:
+        monkeypatch.delenv(name)
+    with ThreadPoolExecutor(1) as person:
+        opened: list[tuple[str, Future[requests.Response]]] = []
+        opens = lambda page: opened.append((page, person.submit(requests.get, page, timeout=10)))  # noqa: E731
+        monkeypatch.setattr("webbrowser.open", opens)
+        done = CliRunner().invoke(cli, ["connect", source, "--port", str(free_port())])
+        said = done.output
+        ((page, answer),) = opened
+        closing = answer.result()
+    assert done.exit_code == 0, said
     assert "You may close this page" in closing.text
     lines = environment.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "# ours"
@@ -140,12 +147,13 @@ def test_who_agrees_at_a_vendor_with_ways_of_its_own_has_in_env_what_lasts_there
     assert not [word for word in ("sandbox-token", "sandbox-refresh", "sandbox-secret") if word in page + said]
 
 
-def test_a_source_that_needs_no_login_or_that_nobody_knows_is_told(tmp_path: Path) -> None:
+def test_a_source_that_needs_no_login_or_that_nobody_knows_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for source, said in (("ecb", "needs no login"), ("hubspt", "did you mean hubspot?")):
-        with run(tmp_path, source) as process:
-            assert process.stderr is not None
-            assert said in process.stderr.read()
-        assert process.returncode == 2
+        done = CliRunner().invoke(cli, ["connect", source])
+        assert (done.exit_code, said in done.stderr) == (2, True), done.output
 
 
 def test_a_scope_that_is_named_is_asked_for_beside_the_usual(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,13 +225,12 @@ def test_an_address_in_a_note_or_a_url_never_reaches_the_disk_and_goes_with_the_
 
 
 def test_postgresql_keeps_nothing_of_a_forgotten_person_in_the_planners_statistics(
-    installed: Installation, monkeypatch: pytest.MonkeyPatch, postgres_database: Callable[[], str]
+    installed: Installation, monkeypatch: pytest.MonkeyPatch, migrated_database: Callable[[], str]
 ) -> None:
-    monkeypatch.setenv("B2B_WAREHOUSE_URL", postgres_database())
+    monkeypatch.setenv("B2B_WAREHOUSE_URL", migrated_database())
     email = installation.known_everywhere(installed.world)[0]
     pipeline = installed.pipeline()
     digest = pipeline.landing.pseudonyms.remembered(email).removeprefix(PREFIX).partition("@")[0]
-    migrated(pipeline.warehouse)
     rebuild(pipeline, "first", replay=False)
 
     def told() -> int:

@@ -14,15 +14,13 @@ import pytest
 import requests
 import responses
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.chargebee.source import SOURCE, accounts, classify, connect, probe
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Stop, Wait
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, TransientError
 from b2b_pipeline.privacy import mask
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import customer, invoice, invoice_line, subscription
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox import tokens
 from b2b_sandbox.billing import customers
@@ -36,11 +34,6 @@ START = date(2026, 5, 1)
 BASE = "https://oursite.chargebee.com/api/v2"
 OURS = Account("oursite")
 CHANGED = "2026-06-01T00:00:00+00:00"
-
-
-def config(**settings: Any) -> Config:
-    given = {"start_date": START, "system_of_record": "files", "sources": {"chargebee": settings}}
-    return Config.model_validate(given)
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +67,16 @@ def window(start: date, end: date) -> Window:
     return Window.of_days(start, end, ZoneInfo("UTC"))
 
 
-WHOLE = window(START, UNTIL + timedelta(days=2))
-
-
-def fetch(stream: str, its: Window = WHOLE) -> list[Record]:
-    return [record for page in SOURCE.stream(stream).fetch(connect(config()), OURS, its) for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record]) -> Any:
-    context = MappingContext(config(), "chargebee", stream, OURS)
-    return enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
+ASKED = Asked(SOURCE, OURS, window(START, UNTIL + timedelta(days=2)))
+config, fetch, mapped = ASKED.config, ASKED.fetch, ASKED.mapped
 
 
 # -- what answers mean
 
 
 def means(status: int, code: str = "", **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, f"{BASE}/invoices"
-    made._content = json.dumps({"message": "Sorry", "api_error_code": code} if code else {"list": []}).encode()
-    made.headers.update({"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}})
-    return classify(made)
+    body = {"message": "Sorry", "api_error_code": code} if code else {"list": []}
+    return classify(answer(f"{BASE}/invoices", status, body, **{k.replace("_", "-"): v for k, v in headers.items()}))
 
 
 def test_throttling_is_waited_for_a_minute_unless_it_is_told_for_how_long() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
@@ -12,22 +11,20 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
-import requests
 import responses
 import time_machine
 from sqlalchemy import select
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.discourse.source import REPORTS, SOURCE, Discourse, accounts, classify, connect, probe
 from b2b_pipeline.connectors.http import Fatal, Outcome, Stop, Wait
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import QuestionError, ask
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.warehouse.contract import enforce
+from b2b_pipeline.warehouse.contract import Enforced
 from b2b_pipeline.warehouse.tables import community_daily
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served, settle
 from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox.discourse import forum_at
@@ -43,10 +40,8 @@ OURS = Account("forum.example.com", "Forum", time_zone="UTC")
 SETTINGS = "start_date: 2026-05-20\nsystem_of_record: files\nsources: {discourse: {}}\n"
 
 
-def config() -> Config:
-    return Config.model_validate(
-        {"start_date": "2026-05-01", "system_of_record": "files", "sources": {"discourse": {}}}
-    )
+ASKED = Asked(SOURCE, OURS, WINDOW)
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +61,18 @@ def forum(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
 
 
 def fetch(window: Window = WINDOW, by: Discourse | None = None) -> list[Record]:
-    pages = SOURCE.stream("forum_daily").fetch(by or connect(config()), OURS, window)
-    return [record for page in pages for record in page.records]
+    return ASKED.fetch("forum_daily", window, by=by)
 
 
-def mapped(records: list[Record]) -> Any:
-    context = MappingContext(config(), "discourse", "forum_daily", OURS)
-    mapping = SOURCE.stream("forum_daily").feeds["community_daily"]
-    return enforce(community_daily, mapping(flattened(records), context))
+def mapped(records: list[Record]) -> Enforced:
+    return ASKED.mapped(community_daily, "forum_daily", records)
 
 
 # -- what answers mean
 
 
 def means(status: int, body: Any = None, **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url, made._content = status, BULK, json.dumps(body or {"reports": []}).encode()
-    made.headers.update({"Content-Type": "application/json", **headers})
-    return classify(made)
+    return classify(answer(BULK, status, body or {"reports": []}, **headers))
 
 
 def test_a_limit_is_waited_for_as_long_as_the_forum_says_in_its_body_or_in_a_header() -> None:

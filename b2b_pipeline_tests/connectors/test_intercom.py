@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ import responses
 from intercom import Intercom as Sdk
 from intercom import MultipleFilterSearchRequest, SingleFilterSearchRequest, StartingAfterPaging
 
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.intercom import rows
@@ -34,6 +32,7 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import support_ticket
+from b2b_pipeline_tests.support.asked import Asked
 from b2b_sandbox import tokens, voices
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
@@ -47,25 +46,14 @@ ACCOUNT = Account("wjw5eps7", "Our Company")
 WINDOW = Window.of_days(UNTIL - timedelta(days=30), UNTIL, ZoneInfo("UTC"))
 
 
-def config(**settings: Any) -> Config:
-    return Config.model_validate(
-        {"start_date": "2026-01-01", "system_of_record": "files", "sources": {"intercom": settings}}
-    )
+ASKED = Asked(SOURCE, ACCOUNT, WINDOW, "2026-01-01")
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
     return make_world(path, until=UNTIL, days=30, leads=120)
-
-
-@pytest.fixture
-def sandbox(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("INTERCOM_ACCESS_TOKEN", tokens.PRIVATE_APP_TOKEN)
-    with running(world) as url:
-        monkeypatch.setenv("INTERCOM_BASE_URL", f"{url}/intercom")
-        yield world
-    clear_faults(world)
 
 
 def read(window: Window = WINDOW, **settings: Any) -> list[Record]:
@@ -163,7 +151,7 @@ def test_the_question_is_as_documented_and_the_next_page_is_asked_for_by_its_cur
 
 
 def context() -> MappingContext:
-    return MappingContext(config(), "intercom", "conversation", ACCOUNT)
+    return ASKED.context("conversation")
 
 
 AT = 1_780_300_000

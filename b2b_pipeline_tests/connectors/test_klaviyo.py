@@ -11,23 +11,20 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import requests
 import responses
 import time_machine
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Outcome, Reauth, Stop, Wait
 from b2b_pipeline.connectors.klaviyo.source import REVISION, SOURCE, classify, connect
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import email_event, email_send, lead, touchpoint
 from b2b_pipeline_tests.support.apart import apart
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.end_to_end import inside
-from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
+from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation
 from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import add_fault, clear_faults
@@ -41,23 +38,14 @@ WINDOW = Window.of_days(UNTIL - timedelta(days=20), UNTIL + timedelta(days=1), Z
 BASE = "https://a.klaviyo.com/api"
 
 
-def config(**settings: Any) -> Config:
-    given = {"start_date": "2026-05-20", "system_of_record": "files", "sources": {"klaviyo": settings}}
-    return Config.model_validate(given)
+ASKED = Asked(SOURCE, ACCOUNT, WINDOW, start_date="2026-05-20")
+config, fetch, mapped = ASKED.config, ASKED.fetch, ASKED.mapped
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
     return make_world(path, until=UNTIL, days=20, leads=50)
-
-
-@pytest.fixture
-def sandbox(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("B2B_HOME", str(tmp_path))
-    with served(world):
-        yield world
-    clear_faults(world)
 
 
 @pytest.fixture
@@ -68,26 +56,13 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def fetch(stream: str, window: Window = WINDOW, **settings: Any) -> list[Record]:
-    pages = SOURCE.stream(stream).fetch(connect(config(**settings)), ACCOUNT, window)
-    return [record for page in pages for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record], **settings: Any) -> Any:
-    context = MappingContext(config(**settings), "klaviyo", stream, ACCOUNT)
-    return enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
-
-
 # -- what answers mean
 
 
 def means(status: int, code: str = "", title: str = "", **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, f"{BASE}/events"
     error = {"id": "1", "code": code, "title": title, "detail": "x", "source": {"pointer": "/data/"}}
-    made._content = json.dumps({"errors": [error] if code else []}).encode()
-    made.headers.update({"Content-Type": "application/vnd.api+json", **headers})
-    return classify(made)
+    body = {"errors": [error] if code else []}
+    return classify(answer(f"{BASE}/events", status, body, "application/vnd.api+json", **headers))
 
 
 def test_throttling_is_waited_for_and_one_of_hours_is_left_to_later() -> None:

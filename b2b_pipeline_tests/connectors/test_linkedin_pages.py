@@ -12,15 +12,15 @@ import pytest
 import responses
 import time_machine
 
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.linkedin_pages.source import SOURCE, accounts, connect, probe
 from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.operations.replay import rebuild
-from b2b_pipeline.warehouse.contract import enforce
+from b2b_pipeline.warehouse.contract import Enforced, enforce
 from b2b_pipeline.warehouse.tables import community_daily, content_daily
+from b2b_pipeline_tests.support.asked import Asked
 from b2b_pipeline_tests.support.end_to_end import inside
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
 from b2b_pipeline_tests.support.migrated import migrated
@@ -39,9 +39,8 @@ JULY = Window.of_days(date(2026, 7, 1), date(2026, 7, 4), ZoneInfo("UTC"))
 DAY = 86_400_000
 
 
-def config() -> Config:
-    given = {"start_date": "2026-05-01", "system_of_record": "files", "sources": {"linkedin_pages": {}}}
-    return Config.model_validate(given)
+ASKED = Asked(SOURCE, PAGE, JULY)
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +59,11 @@ def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[response
 
 
 def fetch(window: Window = JULY, account: Account = PAGE) -> list[Record]:
-    pages = SOURCE.stream("share_daily").fetch(connect(config()), account, window)
-    return [record for page in pages for record in page.records]
+    return ASKED.fetch("share_daily", window, account=account)
 
 
-def mapped(records: list[Record]) -> Any:
-    context = MappingContext(config(), "linkedin_pages", "share_daily", PAGE)
-    mapping = SOURCE.stream("share_daily").feeds["content_daily"]
-    return enforce(content_daily, mapping(flattened(records), context))
+def mapped(records: list[Record]) -> Enforced:
+    return ASKED.mapped(content_daily, "share_daily", records)
 
 
 def told(day: date, **more: Any) -> Record:

@@ -22,16 +22,14 @@ from openapi_client.models.customer.search_accounts_request import (  # type: ig
 from openapi_client.models.customer.time_zone_type import TimeZoneType  # type: ignore[import-untyped]
 from openapi_client.models.reporting.report_request import ReportRequest  # type: ignore[import-untyped]
 
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors import jobs
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Outcome, Reauth, Wait
 from b2b_pipeline.connectors.microsoft_ads import source
 from b2b_pipeline.connectors.microsoft_ads.source import SOURCE, Microsoft, accounts, classify, connect, probe
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, TransientError
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import campaign, spend
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.installation import served
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
@@ -43,9 +41,9 @@ OURS = Account("180535609", "Europe", "EUR", "Europe/Berlin")
 WINDOW = Window.of_days(UNTIL - timedelta(days=25), UNTIL, ZoneInfo("UTC"))
 
 
-def config(**settings: Any) -> Config:
-    given = {"start_date": "2026-05-01", "system_of_record": "files", "sources": {"microsoft_ads": settings}}
-    return Config.model_validate(given)
+POLL = "https://reporting.api.bingads.microsoft.com/Reporting/v13/GenerateReport/Poll"
+ASKED = Asked(SOURCE, OURS, WINDOW)
+config, mapped = ASKED.config, ASKED.rows
 
 
 @pytest.fixture(scope="module")
@@ -70,40 +68,19 @@ def client() -> Microsoft:
 
 
 def fetch(stream: str, by: Microsoft | None = None, window: Window = WINDOW) -> list[Record]:
-    pages = SOURCE.stream(stream).fetch(by or client(), OURS, window)
-    return [record for page in pages for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record]) -> list[dict[str, Any]]:
-    context = MappingContext(config(), "microsoft_ads", stream, OURS)
-    stored = enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
-    assert stored.rejects.empty
-    found: list[dict[str, Any]] = stored.rows.astype(object).to_dict("records")
-    return found
+    return ASKED.fetch(stream, window, by=by or client())
 
 
 def days_of(world: World, account: str) -> list[tuple[str, str, int, Decimal]]:
-    """Day, campaign, clicks and cost as they are now, without a day on which nothing was shown."""
-    query = """
-        select date_day, campaign_id, clicks, cost_micros from (
-            select *, max(known_at) from ad_day where vendor = 'microsoft_ads' and account_id = ? and known_at <= ?
-            and date_day >= ? and date_day < ? group by campaign_id, date_day)
-        where impressions > 0 order by 1, 2"""
-    with world.connect() as connection:
-        found = connection.execute(query, (account, world.now(), str(WINDOW.start), str(WINDOW.end)))
-        return [(day, identifier, clicks, Decimal(micros).scaleb(-6)) for day, identifier, clicks, micros in found]
+    return [(*shown, Decimal(micros).scaleb(-6)) for *shown, micros in ASKED.shown(world, account)]
 
 
 # -- what answers mean
 
 
 def means(status: int, code: int, of: str = "Errors") -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, "https://reporting.api.bingads.microsoft.com/Reporting/v13/GenerateReport/Poll"
     error = {"Code": code, "ErrorCode": "Named", "Message": "x", "Detail": None}
-    made._content = json.dumps({"TrackingId": "t", "Type": "AdApiFaultDetail", of: [error]}).encode()
-    made.headers["Content-Type"] = "application/json"
-    return classify(made)
+    return classify(answer(POLL, status, {"TrackingId": "t", "Type": "AdApiFaultDetail", of: [error]}))
 
 
 def test_what_answers_mean_by_the_code_inside() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pytest
 import requests
 import responses
 
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, Mapping_, MappingContext, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
 from b2b_pipeline.connectors.pipedrive import rows
@@ -30,7 +29,8 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, QuotaError, TransientError
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import opportunity
-from b2b_sandbox.faults import add_fault, clear_faults
+from b2b_pipeline_tests.support.asked import Asked
+from b2b_sandbox.faults import add_fault
 from b2b_sandbox.generate import make_world
 from b2b_sandbox.pipedrive import FIELDS
 from b2b_sandbox.server import running
@@ -43,25 +43,14 @@ ACCOUNT = Account("7654321", "Our Company", "EUR")
 WINDOW = Window.of_days(UNTIL - timedelta(days=30), UNTIL, ZoneInfo("UTC"))
 
 
-def config(**settings: Any) -> Config:
-    return Config.model_validate(
-        {"start_date": "2026-01-01", "system_of_record": "pipedrive", "sources": {"pipedrive": settings}}
-    )
+ASKED = Asked(SOURCE, ACCOUNT, WINDOW, "2026-01-01", "pipedrive")
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
     return make_world(path, until=UNTIL, days=30, leads=120)
-
-
-@pytest.fixture
-def sandbox(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    with running(world) as url:
-        monkeypatch.setenv("PIPEDRIVE_BASE_URL", f"{url}/pipedrive")
-        monkeypatch.setenv("PIPEDRIVE_API_TOKEN", PRIVATE_APP_TOKEN)
-        yield world
-    clear_faults(world)
 
 
 # -- what answers mean
@@ -230,7 +219,7 @@ def plain(cells: pd.Series) -> list[Any]:
 
 
 def context(**settings: Any) -> MappingContext:
-    return MappingContext(config(**settings), "pipedrive", "deal", ACCOUNT)
+    return ASKED.context("deal", **settings)
 
 
 def test_a_deal_without_a_value_has_no_amount_and_a_won_one_its_day() -> None:

@@ -16,18 +16,16 @@ import requests
 import responses
 import time_machine
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Outcome, Reauth, Stop, Wait
-from b2b_pipeline.connectors.reddit_ads.source import SIZE, SOURCE, Reddit, accounts, classify, connect, probe
+from b2b_pipeline.connectors.reddit_ads.source import SIZE, SOURCE, accounts, classify, connect, probe
 from b2b_pipeline.core.control import reconcile
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaError, TransientError
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.privacy import mask
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import campaign, spend
-from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served, settle
+from b2b_pipeline_tests.support.asked import Asked, answer
+from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, settle
 from b2b_sandbox import tokens
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
@@ -45,23 +43,14 @@ REPORTS = f"{BASE}/ad_accounts/{OURS.id}/reports"
 SETTINGS = "start_date: 2026-05-01\nsystem_of_record: files\nsources: {reddit_ads: {}}\n"
 
 
-def config(**settings: Any) -> Config:
-    given = {"start_date": "2026-05-01", "system_of_record": "files", "sources": {"reddit_ads": settings}}
-    return Config.model_validate(given)
+ASKED = Asked(SOURCE, OURS, WINDOW)
+config, fetch, mapped, days_of = ASKED.config, ASKED.fetch, ASKED.mapped, ASKED.shown
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
     return make_world(path, until=UNTIL, days=30, leads=150, rough=True)
-
-
-@pytest.fixture
-def sandbox(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("B2B_HOME", str(tmp_path))
-    with served(world):
-        yield world
-    clear_faults(world)
 
 
 @pytest.fixture
@@ -75,37 +64,11 @@ def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[response
         yield mock
 
 
-def fetch(stream: str, account: Account = OURS, window: Window = WINDOW, by: Reddit | None = None) -> list[Record]:
-    pages = SOURCE.stream(stream).fetch(by or connect(config()), account, window)
-    return [record for page in pages for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record]) -> Any:
-    context = MappingContext(config(), "reddit_ads", stream, OURS)
-    return enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
-
-
-def days_of(world: World, account: str) -> list[tuple[str, str, int, int]]:
-    """Day, campaign, clicks and micros as they are now, without a day on which nothing was shown."""
-    query = """
-        select date_day, campaign_id, clicks, cost_micros from (
-            select *, max(known_at) from ad_day where vendor = 'reddit_ads' and account_id = ? and known_at <= ?
-            and date_day >= ? and date_day < ? group by campaign_id, date_day)
-        where impressions > 0 order by 1, 2"""
-    with world.connect() as connection:
-        found = connection.execute(query, (account, world.now(), str(WINDOW.start), str(WINDOW.end)))
-        return [tuple(row) for row in found]
-
-
 # -- what answers mean
 
 
 def means(status: int, error: dict[str, Any] | None = None, **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, REPORTS
-    made._content = json.dumps({"error": error} if error else {"data": []}).encode()
-    made.headers.update({"Content-Type": "application/json", **headers})
-    return classify(made)
+    return classify(answer(REPORTS, status, {"error": error} if error else {"data": []}, **headers))
 
 
 def test_throttling_is_waited_for_as_long_as_the_policy_that_is_used_up_says() -> None:
@@ -203,8 +166,8 @@ def test_the_days_of_every_campaign_are_those_of_the_world_wherever_a_report_end
 ) -> None:
     with running(sandbox, reddit_ads={"page_size": 7, "beyond": beyond}) as url:
         monkeypatch.setenv("REDDIT_ADS_BASE_URL", f"{url}/reddit_ads")
-        records = fetch("campaign_daily", account)
-        totals = {row["date"]: row["spend"] for row in fetch("account_daily", account)}
+        records = fetch("campaign_daily", account=account)
+        totals = {row["date"]: row["spend"] for row in fetch("account_daily", account=account)}
     found = sorted((row["date"], row["campaign_id"], row["clicks"], row["spend"]) for row in records)
     assert found == days_of(sandbox, account.id)
     assert all(row["campaign_name"] for row in records)
@@ -215,7 +178,7 @@ def test_the_days_of_every_campaign_are_those_of_the_world_wherever_a_report_end
 def test_a_day_that_begins_at_no_full_hour_is_whole_all_the_same(sandbox: World) -> None:
     kolkata = Account(OURS.id, "", "EUR", "Asia/Kolkata")
     found = sorted((row["date"], row["campaign_id"], row["clicks"], row["spend"])
-                   for row in fetch("campaign_daily", kolkata))  # fmt: skip
+                   for row in fetch("campaign_daily", account=kolkata))  # fmt: skip
     assert found == days_of(sandbox, OURS.id)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import requests
 import responses
 from typeform import Typeform as Sdk
 
-from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
 from b2b_pipeline.connectors.columns import email_key
 from b2b_pipeline.connectors.http import Fatal, Reauth, Session, Stop, Wait
@@ -34,6 +32,7 @@ from b2b_pipeline.errors import AuthError, ConfigError, PermanentError, QuotaErr
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import form_event, survey_response
+from b2b_pipeline_tests.support.asked import Asked
 from b2b_pipeline_tests.support.end_to_end import inside
 from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox import tokens, voices
@@ -47,25 +46,14 @@ BASE = HOSTS["us"]
 WINDOW = Window.of_days(UNTIL - timedelta(days=30), UNTIL, ZoneInfo("UTC"))
 
 
-def config(**settings: Any) -> Config:
-    return Config.model_validate(
-        {"start_date": "2026-01-01", "system_of_record": "files", "sources": {"typeform": settings}}
-    )
+ASKED = Asked(SOURCE, Account("1"), WINDOW, "2026-01-01")
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     path: Path = tmp_path_factory.mktemp("world") / "world.sqlite"
     return make_world(path, until=UNTIL, days=30, leads=120)
-
-
-@pytest.fixture
-def sandbox(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setenv("TYPEFORM_ACCESS_TOKEN", tokens.PRIVATE_APP_TOKEN)
-    with running(world) as url:
-        monkeypatch.setenv("TYPEFORM_BASE_URL", f"{url}/typeform")
-        yield world
-    clear_faults(world)
 
 
 def read(client: Typeform | None = None, window: Window = WINDOW, **settings: Any) -> list[Record]:
@@ -217,7 +205,7 @@ def scale(question: str, kind: str, steps: int | None, start_at_one: bool | None
 
 
 def context(**settings: Any) -> MappingContext:
-    return MappingContext(config(**settings), "typeform", "response", Account("1"))
+    return ASKED.context("response", **settings)
 
 
 def mapped(questions: list[Record], *given: Record, **settings: Any) -> list[dict[str, Any]]:

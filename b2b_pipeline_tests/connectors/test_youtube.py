@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -11,18 +10,16 @@ from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
-import requests
 import responses
 import time_machine
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Outcome, Reauth, Stop, Wait
 from b2b_pipeline.connectors.youtube.source import SOURCE, TOKENS, accounts, classify, connect, probe
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import TransientError
-from b2b_pipeline.warehouse.contract import enforce
+from b2b_pipeline.warehouse.contract import Enforced
 from b2b_pipeline.warehouse.tables import content_daily
+from b2b_pipeline_tests.support.asked import Asked, answer
 from b2b_pipeline_tests.support.installation import CREDENTIALS, served
 from b2b_sandbox import youtube
 from b2b_sandbox.generate import make_world
@@ -36,9 +33,8 @@ JULY = Window.of_days(date(2026, 7, 1), date(2026, 7, 4), ZoneInfo("America/Los_
 HEADERS = [{"name": name, "columnType": "METRIC"} for name in ("day", "views", "likes", "comments", "shares")]
 
 
-def config() -> Config:
-    given = {"start_date": "2026-05-01", "system_of_record": "files", "sources": {"youtube": {}}}
-    return Config.model_validate(given)
+ASKED = Asked(SOURCE, CHANNEL, JULY)
+config = ASKED.config
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +55,15 @@ def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[response
 
 
 def fetch(window: Window = JULY) -> list[Record]:
-    pages = SOURCE.stream("channel_daily").fetch(connect(config()), CHANNEL, window)
-    return [record for page in pages for record in page.records]
+    return ASKED.fetch("channel_daily", window)
 
 
-def mapped(records: list[Record]) -> Any:
-    context = MappingContext(config(), "youtube", "channel_daily", CHANNEL)
-    return enforce(content_daily, SOURCE.stream("channel_daily").feeds["content_daily"](flattened(records), context))
+def mapped(records: list[Record]) -> Enforced:
+    return ASKED.mapped(content_daily, "channel_daily", records)
 
 
 def means(status: int, reason: str = "") -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, REPORTS
-    made._content = json.dumps({"error": {"code": status, "errors": [{"reason": reason}]}}).encode()
-    made.headers["Content-Type"] = "application/json"
-    return classify(made)
+    return classify(answer(REPORTS, status, {"error": {"code": status, "errors": [{"reason": reason}]}}))
 
 
 def test_a_quota_is_that_of_a_day_in_pacific_time_and_a_rate_is_waited_for() -> None:

@@ -11,21 +11,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-import requests
 import responses
 import time_machine
 from sqlalchemy import select
 
-from b2b_pipeline.configuration.config import Config
-from b2b_pipeline.connectors.base import Account, MappingContext, Record, Window
+from b2b_pipeline.connectors.base import Account, Record, Window
 from b2b_pipeline.connectors.http import Fatal, Ok, Outcome, Reauth, Skip, Split, Stop, Wait
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.connectors.zoom_webinars.source import NO_ADD_ON, NO_REGISTRATION, SOURCE, classify, connect, probe
-from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.warehouse.contract import enforce
 from b2b_pipeline.warehouse.tables import (
     campaign,
     identity_cluster,
@@ -35,11 +30,12 @@ from b2b_pipeline.warehouse.tables import (
     quarantine,
     touchpoint,
 )
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses
+from b2b_pipeline_tests.support.asked import Asked, answer
+from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses, read_twice
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
 from b2b_sandbox import zoom_webinars as twin
 from b2b_sandbox.faults import add_fault, clear_faults
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.server import running
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 8)
@@ -57,22 +53,11 @@ exclude: {{email_domains: [ourcompany.example]}}
 """
 
 
-def config(**settings: Any) -> Config:
-    given = {"start_date": "2026-05-15", "system_of_record": "files", "sources": {"zoom_webinars": settings}}
-    return Config.model_validate(given)
-
-
-def fetch(stream: str, window: Window = WINDOW) -> list[Record]:
-    pages = SOURCE.stream(stream).fetch(connect(config()), ACCOUNT, window)
-    return [record for page in pages for record in page.records]
-
-
-def mapped(table: Any, stream: str, records: list[Record], **settings: Any) -> Any:
-    context = MappingContext(config(**settings), "zoom_webinars", stream, ACCOUNT)
-    return enforce(table, SOURCE.stream(stream).feeds[table.name](flattened(records), context))
-
-
 # -- over the sandbox
+
+
+ASKED = Asked(SOURCE, ACCOUNT, WINDOW, start_date="2026-05-15")
+config, fetch, mapped = ASKED.config, ASKED.fetch, ASKED.mapped
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +66,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("zoom")
     world = make_world(folder / "world", until=FIRST_UNTIL, days=(FIRST_UNTIL - START).days + 1, leads=90)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for stream in SOURCES["zoom_webinars"].streams:
-                report = pipeline.ingest("zoom_webinars", stream.name, start, until + timedelta(days=1), str(until))
-                assert not report.failed
-    return found
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.fixture(scope="module")
@@ -289,11 +266,8 @@ def test_a_token_that_a_newer_one_has_ended_is_got_anew(
 
 
 def means(status: int, code: int | None = None, message: str = "", **headers: str) -> Outcome:
-    made = requests.Response()
-    made.status_code, made.url = status, f"{API}/users"
-    made._content = json.dumps({"users": []} if code is None else {"code": code, "message": message}).encode()
-    made.headers.update({"Content-Type": "application/json", **headers})
-    return classify(made)
+    body = {"users": []} if code is None else {"code": code, "message": message}
+    return classify(answer(f"{API}/users", status, body, **headers))
 
 
 def test_a_limit_by_the_second_is_waited_for_and_one_by_the_day_until_it_ends() -> None:

@@ -40,7 +40,7 @@ def split(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         found = Dropped.of(tmp_path_factory.mktemp("dimensions"), patch, settings)
         if request.param == "postgresql":
-            patch.setenv("B2B_WAREHOUSE_URL", request.getfixturevalue("postgres_database")())
+            patch.setenv("B2B_WAREHOUSE_URL", request.getfixturevalue("migrated_database")())
         for name, content in FILES.items():
             assert not found.drop(f"{name}.csv", content)
         found.load()

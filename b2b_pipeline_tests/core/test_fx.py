@@ -19,7 +19,6 @@ from b2b_pipeline.warehouse.schema import arrow_schema
 from b2b_pipeline.warehouse.tables import fx_rate, opportunity, spend
 from b2b_pipeline.warehouse.write import append, replace_rows
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
-from b2b_pipeline_tests.support.migrated import migrated
 
 FRIDAY = date(2026, 5, 8)
 FIXINGS = [
@@ -98,9 +97,7 @@ AT = datetime.fromisoformat("2026-05-09 03:00")
 
 @pytest.fixture(params=ENGINES)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
-    found = Warehouse(new_warehouses(request)())
-    migrated(found)
-    return found
+    return Warehouse(new_warehouses(request)())
 
 
 def fix(warehouse: Warehouse, day: date, per_eur: str, at: datetime) -> None:

@@ -28,7 +28,6 @@ from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.support import installation
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
-from b2b_pipeline_tests.support.migrated import migrated
 
 Change = Callable[[str], str]
 
@@ -115,7 +114,6 @@ def leads(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(load, "BATCH_RECORDS", 20)
     monkeypatch.setenv("B2B_WAREHOUSE_URL", new_warehouses(request)())
     found = Leads(Pipeline.from_environment())
-    migrated(found.pipeline.warehouse)
     assert found.load().loaded
     return found
 

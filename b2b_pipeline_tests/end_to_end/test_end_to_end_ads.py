@@ -14,22 +14,18 @@ from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import campaign, spend, touchpoint
 from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
     EVERY,
     FIRST_UNTIL,
     LEADS,
     START,
-    Workshop,
     assert_true,
-    build,
     clock,
     inside,
     installation,
-    new_warehouses,
-    pull,
+    read_twice,
 )
 from b2b_pipeline_tests.support.installation import Installation
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.truth_campaigns import leads_by_campaign
 
 UNTIL = FIRST_UNTIL + timedelta(days=7)
@@ -52,17 +48,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("ads")
     days = (FIRST_UNTIL - START).days + 1
     found = with_all(installation(folder, make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=LEADS)))
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline:
-            assert not pull(found, pipeline, start, until, f"until {until}")
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(found, START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("month",), ("channel",), ()])

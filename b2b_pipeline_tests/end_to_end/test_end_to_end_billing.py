@@ -7,22 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import customer, invoice, invoice_line, subscription
-from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
-    FIRST_UNTIL,
-    START,
-    Workshop,
-    assert_true,
-    build,
-    inside,
-    new_warehouses,
-)
-from b2b_pipeline_tests.support.installation import Installation, served
-from b2b_sandbox.generate import advance, make_world
+from b2b_pipeline_tests.support.end_to_end import FIRST_UNTIL, START, assert_true, read_twice
+from b2b_pipeline_tests.support.installation import Installation
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.truth_billing import METRICS
 
 UNTIL = FIRST_UNTIL + timedelta(days=5)
@@ -44,21 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     days = (FIRST_UNTIL - START).days + 1
     world = make_world(folder / "world", until=FIRST_UNTIL, days=days, leads=150)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((FIRST, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for source in pipeline.config.sources:
-                for stream in SOURCES[source].streams:
-                    report = pipeline.ingest(source, stream.name, start, until + timedelta(days=1), str(until))
-                    assert not report.failed, report.failed
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(Installation(folder, world), FIRST, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day",), ("month",), ()])

@@ -8,19 +8,10 @@ import pytest
 import yaml
 
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
-    Workshop,
-    assert_true,
-    build,
-    inside,
-    installation,
-    new_warehouses,
-    pull,
-)
+from b2b_pipeline_tests.support.end_to_end import assert_true, installation, read_twice
 from b2b_pipeline_tests.support.installation import Installation
 from b2b_sandbox import truth_community
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 6)
 UNTIL = FIRST_UNTIL + timedelta(days=3)
@@ -37,17 +28,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     given = yaml.safe_load(path.read_text(encoding="utf-8"))
     given |= {"sources": {name: {} for name in SOURCES}, "system_of_record": "files"}
     path.write_text(yaml.safe_dump(given), encoding="utf-8")
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline:
-            assert not pull(found, pipeline, start, until, f"until {until}")
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(found, START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day",), ("month",), ("day", "channel"), ()])

@@ -14,7 +14,7 @@ from b2b_pipeline.derived.gone import GONE, gone
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import identity_cluster, lead, opportunity, stage_event, touchpoint
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, assert_true, build, inside, new_warehouses
+from b2b_pipeline_tests.support.end_to_end import assert_true, inside
 from b2b_pipeline_tests.support.installation import Installation, served
 from b2b_sandbox import dynamics, zoho_crm
 from b2b_sandbox.generate import advance, make_world
@@ -107,11 +107,6 @@ def alone(world: World) -> None:
 @pytest.fixture(scope="module", params=CRMS)
 def installed(request: pytest.FixtureRequest, worlds: dict[str, Installation]) -> Installation:
     return worlds[request.param]
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
 
 
 @pytest.mark.parametrize("by", [("day",), ()])

@@ -7,22 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import email_summary, lead, touchpoint
-from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
-    EVERY,
-    FIRST_UNTIL,
-    Workshop,
-    assert_true,
-    build,
-    inside,
-    new_warehouses,
-)
-from b2b_pipeline_tests.support.installation import Installation, served
-from b2b_sandbox.generate import advance, make_world
+from b2b_pipeline_tests.support.end_to_end import EVERY, FIRST_UNTIL, assert_true, inside, read_twice
+from b2b_pipeline_tests.support.installation import Installation
+from b2b_sandbox.generate import make_world
 
 START, UNTIL = FIRST_UNTIL - timedelta(days=27), FIRST_UNTIL + timedelta(days=7)
 TOOLS = ("mailchimp", "klaviyo")
@@ -43,20 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     world = make_world(folder / "world", until=FIRST_UNTIL, days=28, leads=110)
     on = "".join(f"  {name}: {{}}\n" for name in TOOLS)
     (folder / "pipeline.yaml").write_text(SETTINGS + on, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for source in pipeline.config.sources:
-                for stream in SOURCES[source].switched_on(pipeline.config):
-                    assert not pipeline.ingest(source, stream.name, start, until + timedelta(days=1), str(until)).failed
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("month",), ()])

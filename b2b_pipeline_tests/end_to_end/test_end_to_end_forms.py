@@ -8,14 +8,13 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import select
 
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import identity_cluster, lead, person, touchpoint
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, assert_true, build, inside, new_warehouses
-from b2b_pipeline_tests.support.installation import Installation, served
+from b2b_pipeline_tests.support.end_to_end import assert_true, inside, read_twice
+from b2b_pipeline_tests.support.installation import Installation
 from b2b_sandbox import lead_forms
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 
 START, FIRST_UNTIL = date(2026, 5, 15), date(2026, 6, 8)
 UNTIL = FIRST_UNTIL + timedelta(days=4)
@@ -36,20 +35,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("forms")
     world = make_world(folder / "world", until=FIRST_UNTIL, days=(FIRST_UNTIL - START).days + 1, leads=90)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for source in pipeline.config.sources:
-                for stream in SOURCES[source].switched_on(pipeline.config):
-                    assert not pipeline.ingest(source, stream.name, start, until + timedelta(days=1), str(until)).failed
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day", "channel"), ()])

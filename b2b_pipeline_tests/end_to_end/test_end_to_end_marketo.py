@@ -17,9 +17,9 @@ from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import campaign, cost_ledger, identity_cluster, lead, touchpoint
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, build, clock, inside, new_warehouses
-from b2b_pipeline_tests.support.installation import Installation, served
-from b2b_sandbox.generate import advance, make_world
+from b2b_pipeline_tests.support.end_to_end import clock, inside, read_twice
+from b2b_pipeline_tests.support.installation import Installation
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.marketo import PROGRAMS, Activity, Book, book_at
 
 START, FIRST_UNTIL = date(2026, 4, 20), date(2026, 6, 1)
@@ -45,19 +45,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp("marketo")
     world = make_world(folder / "world", until=FIRST_UNTIL, days=(FIRST_UNTIL - START).days + 1, leads=170, seed=5)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for stream in SOURCES["marketo"].streams:
-                assert not pipeline.ingest("marketo", stream.name, start, until + timedelta(days=1), str(until)).failed
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.fixture(scope="module")

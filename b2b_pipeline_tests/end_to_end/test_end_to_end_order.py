@@ -17,7 +17,6 @@ from b2b_pipeline.landing.store import Slice
 from b2b_pipeline.operations.replay import rebuild, replay
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.support.end_to_end import (
     COMPARED,
     ENGINES,
@@ -94,7 +93,6 @@ def test_a_build_that_is_killed_goes_on_as_if_it_had_not_been(
     url = new_warehouse()
     with environment(at_once()) as patch:
         patch.setenv("B2B_WAREHOUSE_URL", url)
-        upgrade(Warehouse(url))
         assert run_until_killed(at, {}) == -signal.SIGKILL, f"moment {at}"
         shop = Workshop.of(at_once().pipeline(), Warehouse(url))
         rebuild(shop, "resumed", replay=False)
@@ -107,7 +105,6 @@ def undisturbed(new_warehouse: Callable[[], str]) -> tuple[Workshop, int]:
     moments = count()
     with environment(at_once()):
         shop = Workshop.of(at_once().pipeline(), Warehouse(new_warehouse()))
-        upgrade(shop.warehouse)
         with at_every_moment(lambda: next(moments) and None):
             rebuild(shop, "undisturbed", replay=False)
     return shop, next(moments)
@@ -120,7 +117,6 @@ def test_two_processes_that_build_the_same_at_once_make_no_duplicates(
     url = new_warehouse()
     with environment(at_once()) as patch:
         patch.setenv("B2B_WAREHOUSE_URL", url)
-        upgrade(Warehouse(url))
         command = [sys.executable, "-m", "b2b_pipeline_tests.support.kill", "0"]
         both = [subprocess.Popen(command, env=dict(os.environ)) for _ in range(2)]
         assert [process.wait(timeout=300) for process in both] == [0, 0]

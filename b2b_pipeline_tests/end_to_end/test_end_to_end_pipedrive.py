@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date
 from fnmatch import fnmatchcase
 
 import pytest
 import time_machine
 from sqlalchemy import func, select
 
-from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.derived.gone import GONE, gone
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import identity_cluster, lead, opportunity, stage_event, touchpoint
-from b2b_pipeline_tests.support.end_to_end import ENGINES, Workshop, assert_true, build, clock, inside, new_warehouses
-from b2b_pipeline_tests.support.installation import Installation, served
-from b2b_sandbox.generate import advance, make_world
+from b2b_pipeline_tests.support.end_to_end import assert_true, clock, inside, read_twice
+from b2b_pipeline_tests.support.installation import Installation
+from b2b_sandbox.generate import make_world
 from b2b_sandbox.pipedrive import FIELDS, company_at
 
 START, FIRST_UNTIL, UNTIL = date(2026, 2, 1), date(2026, 5, 26), date(2026, 6, 8)
@@ -51,20 +50,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     days = (FIRST_UNTIL - START).days + 1
     world = make_world(folder / "world.sqlite", until=FIRST_UNTIL, days=days, leads=398, seed=5)
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    found = Installation(folder, world)
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline, served(world):
-            for source in pipeline.config.sources:
-                for stream in SOURCES[source].streams:
-                    assert not pipeline.ingest(source, stream.name, start, until + timedelta(days=1), str(until)).failed
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(Installation(folder, world), START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day",), ("month",), ()])

@@ -10,14 +10,10 @@ from sqlalchemy import func, select
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.tables import form_event, product_event, web_session
 from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
     START,
-    Workshop,
     assert_true,
-    build,
     inside,
     installation,
-    new_warehouses,
     pull,
 )
 from b2b_pipeline_tests.support.installation import Installation
@@ -44,11 +40,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
             # Today's first hours too: visits go on beyond midnight.
             assert not pull(found, pipeline, start, until + timedelta(days=1), f"until {until}")
     return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
 
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("day",), ("channel",), ()])

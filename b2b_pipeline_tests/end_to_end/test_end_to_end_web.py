@@ -8,19 +8,10 @@ import pytest
 
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline_tests.support.end_to_end import (
-    ENGINES,
-    FIRST_UNTIL,
-    Workshop,
-    assert_true,
-    build,
-    inside,
-    new_warehouses,
-    pull,
-)
+from b2b_pipeline_tests.support.end_to_end import FIRST_UNTIL, assert_true, inside, read_twice
 from b2b_pipeline_tests.support.installation import Installation
 from b2b_sandbox import truth_organic_search, truth_web_traffic
-from b2b_sandbox.generate import advance, make_world
+from b2b_sandbox.generate import make_world
 
 START = FIRST_UNTIL - timedelta(days=9)
 UNTIL = FIRST_UNTIL + timedelta(days=3)  # the world's last day
@@ -38,17 +29,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     days = (FIRST_UNTIL - START).days + 1
     found = Installation(folder, make_world(folder / "world.sqlite", until=FIRST_UNTIL, days=days, leads=60))
     (folder / "pipeline.yaml").write_text(SETTINGS, encoding="utf-8")
-    for start, until in ((START, FIRST_UNTIL), (FIRST_UNTIL, UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline:
-            assert not pull(found, pipeline, start, until, f"until {until}")
-    return found
-
-
-@pytest.fixture(scope="module", params=ENGINES)
-def shop(request: pytest.FixtureRequest, installed: Installation) -> Workshop:
-    return build(installed, new_warehouses(request)())[0]
+    return read_twice(found, START, FIRST_UNTIL, UNTIL)
 
 
 @pytest.mark.parametrize("by", [("day", "channel"), ("day",), ("channel",), ()])

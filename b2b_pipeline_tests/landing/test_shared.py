@@ -19,9 +19,9 @@ from b2b_pipeline.metrics import ledger
 from b2b_pipeline.operations.replay import rebuild
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline.warehouse.tables import forgotten, installation, kpi_change
 from b2b_pipeline_tests.support.installation import Installation, copy
+from b2b_pipeline_tests.support.migrated import migrated
 
 CONFIG = "timezone: UTC\ncurrency: EUR\nstart_date: 2026-01-01\nsystem_of_record: files\nsources: {}\n"
 ANN = "ann@example.com"
@@ -32,7 +32,7 @@ class Machines:
 
     def __init__(self, folder: Path, url: str, patch: pytest.MonkeyPatch) -> None:
         self.folder, self.url, self.patch = folder, url, patch
-        upgrade(Warehouse(url))
+        migrated(Warehouse(url))
 
     def __call__(self, name: str, config: str = CONFIG, *, landing: str = "", key: str = "the same key") -> Pipeline:
         (self.folder / f"{name}.yaml").write_text(config)
@@ -48,7 +48,7 @@ class Machines:
 def machines(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
     if request.param == "duckdb":
         return Machines(tmp_path, f"duckdb:///{tmp_path / 'shared.duckdb'}", monkeypatch)
-    new: Callable[[], str] = request.getfixturevalue("postgres_database")
+    new: Callable[[], str] = request.getfixturevalue("migrated_database")
     return Machines(tmp_path, new(), monkeypatch)
 
 
@@ -191,7 +191,7 @@ def test_what_published_numbers_became_survives_an_empty_warehouse(found: Instal
     for path in found.home.glob("warehouse.duckdb*"):
         path.unlink()
     pipeline = found.pipeline()
-    upgrade(pipeline.warehouse)
+    migrated(pipeline.warehouse)
     for _ in range(2):
         rebuild(pipeline, "anew", replay=True)
         assert changes(pipeline) == told

@@ -21,7 +21,6 @@ from b2b_pipeline.operations.explain import explain
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import credit, kpi_change, kpi_component_daily
 from b2b_pipeline_tests.support.dropped import Dropped
-from b2b_pipeline_tests.support.migrated import migrated
 
 DAY = 'date: "%Y-%m-%d"'
 OPENED, CLOSED = ("opened", f"created_at: {{from: Opened, {DAY}}}"), ("closed", f"close_date: {{from: Closed, {DAY}}}")
@@ -272,11 +271,10 @@ def test_components_of_an_earlier_version_go_and_are_told(office: Callable[..., 
 
 
 def test_a_view_that_is_made_anew_keeps_its_readers_and_the_views_on_it(
-    postgres_database: Callable[[], str], office: Callable[..., Dropped]
+    migrated_database: Callable[[], str], office: Callable[..., Dropped]
 ) -> None:
     config = office(deals(OPENED, CLOSED)).pipeline().config
-    warehouse = Warehouse(postgres_database())
-    migrated(warehouse)
+    warehouse = Warehouse(migrated_database())
     publish_definitions(warehouse, config)
     with warehouse.write() as connection:
         connection.execute(text("grant select on kpi_daily to public"))

@@ -105,6 +105,7 @@ def test_days_of_long_ago_and_today_are_not_looked_at(warehouse: Warehouse) -> N
     )
 
 
+@pytest.mark.thorough
 def test_the_demos_paid_social_is_told_with_the_leads_that_its_metric_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = installation.shared(monkeypatch).pipeline()
     today = UNTIL + timedelta(days=1)

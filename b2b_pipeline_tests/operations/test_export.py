@@ -23,7 +23,6 @@ from b2b_pipeline.warehouse.tables import opportunity, spend
 from b2b_pipeline.warehouse.write import append
 from b2b_pipeline_tests.support import installation
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
-from b2b_pipeline_tests.support.migrated import migrated
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +96,6 @@ def test_odd_values_leave_either_engine_as_they_are(url: str, tmp_path: Path, mo
         for number, name in enumerate(names)
     ]  # fmt: skip
     warehouse = Warehouse(url)
-    migrated(warehouse)
     make_view(warehouse)
     with warehouse.write() as connection:
         append(connection, opportunity, pa.Table.from_pylist(rows, schema=arrow_schema(opportunity)))

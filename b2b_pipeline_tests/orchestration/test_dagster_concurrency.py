@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 from b2b_pipeline.operations.replay import fingerprints
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.support import dagster_home
 from b2b_pipeline_tests.support.dagster_home import memory_folder
 
@@ -35,13 +34,12 @@ for number, line in enumerate(sys.stdin):
 
 
 def test_two_loads_of_the_same_slices_on_postgresql_leave_no_duplicates(
-    postgres_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    migrated_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with memory_folder() as folder, dagster_home.finished(folder) as orchestra:
         alone = {table.name: sorted(fingerprints(orchestra.pipeline.warehouse, table)) for table in LOADED}
-        monkeypatch.setenv("B2B_WAREHOUSE_URL", postgres_database())
+        monkeypatch.setenv("B2B_WAREHOUSE_URL", migrated_database())
         warehouse = Warehouse()
-        upgrade(warehouse)
         environment = {**os.environ, "B2B_HOME": str(orchestra.installation.home)}
         loads = [
             subprocess.Popen(

@@ -26,8 +26,8 @@ from b2b_pipeline.orchestration.common import Calendar
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline.warehouse import tables
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.connectors import test_ecb, test_google_ads, test_hubspot, test_salesforce
+from b2b_pipeline_tests.support.migrated import migrated
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECRETS = {
@@ -61,7 +61,7 @@ class Materialised:
             }
         )
         self.pipeline = Pipeline(config, folder)
-        upgrade(self.pipeline.warehouse)
+        migrated(self.pipeline.warehouse)
         calendar = Calendar(config)
         self.names = {name for stream in SOURCES[source].streams for name in stream.feeds}
         raw = list(raw_assets(calendar))

@@ -316,7 +316,7 @@ def listening() -> Iterator[tuple[str, Webhook]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}/{SECRET_PATH}", webhook
         server.shutdown()

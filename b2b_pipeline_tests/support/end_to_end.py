@@ -117,6 +117,16 @@ def pull(found: Installation, pipeline: Pipeline, start: date, until: date, run_
     return failed
 
 
+def read_twice(found: Installation, start: date, first_until: date, until: date) -> Installation:
+    """Read all days, and again when the world has gone on until another day."""
+    for since, last in ((start, first_until), (first_until, until)):
+        if last > first_until:
+            advance(found.world, (last - first_until).days)
+        with inside(found) as pipeline:
+            assert not (failed := pull(found, pipeline, since, last, f"until {last}")), failed
+    return found
+
+
 def landed(pipeline: Pipeline) -> frozenset[str]:
     landing = pipeline.landing
     return frozenset(item.slice_id for pair in landing.streams() for item in landing.slices(*pair))
@@ -165,12 +175,7 @@ def rough() -> Installation:
     path = folder / "pipeline.yaml"
     without_marketing = "fields: {region: region}\n    streams: [contact, deal, present]"
     path.write_text(path.read_text().replace("fields: {region: region}", without_marketing), encoding="utf-8")
-    for start, until in ((ROUGH_START, FIRST_UNTIL), (FIRST_UNTIL, ROUGH_UNTIL)):
-        if until > FIRST_UNTIL:
-            advance(found.world, (until - FIRST_UNTIL).days)
-        with inside(found) as pipeline:
-            assert not pull(found, pipeline, start, until, f"rough until {until}")
-    return found
+    return read_twice(found, ROUGH_START, FIRST_UNTIL, ROUGH_UNTIL)
 
 
 class Known(Landing):
@@ -196,11 +201,17 @@ class Workshop(Pipeline):
 
 
 def new_warehouses(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """For fixtures with `params=ENGINES`: a function that gives the URL of a new, empty warehouse."""
+    """For fixtures with `params=ENGINES`: a function that gives the URL of a new warehouse, with its schema."""
     if request.param == "postgresql":
-        return request.getfixturevalue("postgres_database")  # type: ignore[no-any-return]
+        return request.getfixturevalue("migrated_database")  # type: ignore[no-any-return]
     folders: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
-    return lambda: f"duckdb:///{folders.mktemp('warehouse') / 'warehouse.duckdb'}"
+
+    def new() -> str:
+        url = f"duckdb:///{folders.mktemp('warehouse') / 'warehouse.duckdb'}"
+        migrated(Warehouse(url))
+        return url
+
+    return new
 
 
 def build(
@@ -213,7 +224,6 @@ def build(
     """Bring the warehouse at `url` up to date with what landed in an installation, or with some slices of it."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url), slices)
-        migrated(shop.warehouse)
         with time_machine.travel(now or clock(found.world)):
             return shop, rebuild(shop, run_id, replay=False)
 
@@ -222,7 +232,6 @@ def load(found: Installation, url: str, *wanted: Table) -> tuple[Workshop, dict[
     """Load some core tables from what landed in an installation, and tell which days are whole; derive nothing."""
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url))
-        migrated(shop.warehouse)
         parts = shop.warehouse, shop.landing, shop.config
         reports = {table.name: load_table(*parts, table, "load") for table in (tables.fx_rate, *wanted)}
         update_coverage(*parts, datetime.now(shop.config.zone).date())

@@ -80,12 +80,13 @@ def own_server() -> Iterator[str]:
 
 
 @contextmanager
-def database(server_url: str) -> Iterator[str]:
-    """URL of a fresh, empty database on that server; dropped at the end, whoever is still connected."""
+def database(server_url: str, like: str = "") -> Iterator[str]:
+    """URL of a fresh database on that server, empty or a copy of another; dropped at the end, whoever is connected."""
     name = f"b2b_test_{uuid4().hex[:12]}"
     engine = create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    template = make_url(like).database if like else "template0"
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'"))
     try:
         yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
     finally:

@@ -18,9 +18,9 @@ import requests
 
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
 from b2b_pipeline.pipeline import Pipeline
-from b2b_pipeline.warehouse.migrate import upgrade
 from b2b_pipeline_tests.support.dagster_home import memory_folder, set_up
 from b2b_pipeline_tests.support.installation import DEMO, Installation, served, settle
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_pipeline_tests.support.postgres import free_port
 from b2b_sandbox.generate import make_world
 
@@ -184,6 +184,6 @@ def recent(days: int, patch: pytest.MonkeyPatch) -> Iterator[Installation]:
         settle(found, patch)
         for name, value in set_up(folder / "dagster").items():
             patch.setenv(name, value)
-        upgrade(Pipeline.from_environment().warehouse)
+        migrated(Pipeline.from_environment().warehouse)
         with served(world):
             yield found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from sqlalchemy import inspect, select, text
 
@@ -10,12 +12,15 @@ from b2b_pipeline.derived.registry import ANY
 from b2b_pipeline.warehouse import migrate
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import coverage, kpi_component_daily, metadata
-from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
+from b2b_pipeline_tests.support.end_to_end import ENGINES
 
 
 @pytest.fixture(params=ENGINES)
-def warehouse(request: pytest.FixtureRequest) -> Warehouse:
-    return Warehouse(new_warehouses(request)())
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
+    """Without a schema."""
+    if request.param == "postgresql":
+        return Warehouse(request.getfixturevalue("postgres_database")())
+    return Warehouse(f"duckdb:///{tmp_path / 'warehouse.duckdb'}")
 
 
 def test_tables_and_columns_that_an_earlier_release_lacked_are_added_and_its_rows_stay(warehouse: Warehouse) -> None:

@@ -47,6 +47,7 @@ from b2b_pipeline.warehouse.tables import (
 )
 from b2b_pipeline.warehouse.write import MANY, MEMORY, append, merge_newest, read_whole, serialise, synchronise
 from b2b_pipeline_tests.support.end_to_end import ENGINES, new_warehouses
+from b2b_pipeline_tests.support.migrated import migrated
 
 DAY = date(2026, 5, 4)
 CONFIG = Config.model_validate({"start_date": DAY, "system_of_record": "hubspot", "sources": {"hubspot": {}}})
@@ -54,9 +55,7 @@ CONFIG = Config.model_validate({"start_date": DAY, "system_of_record": "hubspot"
 
 @pytest.fixture(params=ENGINES)
 def warehouse(request: pytest.FixtureRequest) -> Warehouse:
-    found = Warehouse(new_warehouses(request)())
-    upgrade(found)
-    return found
+    return Warehouse(new_warehouses(request)())
 
 
 def at(hour: int) -> datetime:
@@ -236,7 +235,7 @@ def test_a_reader_sees_one_state_whatever_is_written_meanwhile(warehouse: Wareho
 
 def test_compacting_after_a_writer_that_was_killed_keeps_each_row_once(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
-    upgrade(Warehouse(f"duckdb:///{path}"))
+    migrated(Warehouse(f"duckdb:///{path}"))
     program = "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute(sys.argv[2]); os._exit(9)"
     arguments = [str(path), "insert into person (person_key) values ('1')"]
     subprocess.run([sys.executable, "-c", program, *arguments], check=False)
@@ -246,9 +245,8 @@ def test_compacting_after_a_writer_that_was_killed_keeps_each_row_once(tmp_path:
     assert [row["person_key"] for row in warehouse.rows(select(person))] == ["1"]
 
 
-def test_postgresql_plans_with_what_has_just_been_written(postgres_database: Callable[[], str]) -> None:
-    warehouse = Warehouse(postgres_database())
-    upgrade(warehouse)
+def test_postgresql_plans_with_what_has_just_been_written(migrated_database: Callable[[], str]) -> None:
+    warehouse = Warehouse(migrated_database())
     many = [{"record_key": f"hubspot:contact:{n}", "person_key": f"hubspot:contact:{n % 700}"} for n in range(MANY)]
     with (
         warehouse.write() as connection,
@@ -302,10 +300,9 @@ def test_whole_tables_get_memory_to_hash_in_and_a_server_that_gives_more_is_left
     ids=["the view", "what coverage was made of"],
 )
 def test_whoever_makes_the_same_a_moment_later_waits_for_the_first(
-    postgres_database: Callable[[], str], write: Callable[[Connection], None]
+    migrated_database: Callable[[], str], write: Callable[[Connection], None]
 ) -> None:
-    found = Warehouse(postgres_database())
-    upgrade(found)
+    found = Warehouse(migrated_database())
     waiting = text(
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     )
