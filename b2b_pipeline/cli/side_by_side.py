@@ -1,4 +1,4 @@
-"""Sources read side by side, in a few processes that take them in turn: in one process Dagster executes one run at a time.
+"""Sources read side by side, in a few processes that take them in turn: in one, Dagster executes one run at a time.
 
 The processes are forked when everything is imported and built and nothing is open: no thread's lock and no database of
 this process goes with them, and none of them has to do that again.
@@ -55,9 +55,7 @@ def pulled(launcher: Launcher, source: str, start: date, end: date) -> str:
 
 
 @contextmanager
-def readers(
-    sources: Sequence[str], open_launcher: Callable[[], Launcher], read: Read = pulled
-) -> Iterator[Ingest]:
+def readers(sources: Sequence[str], open_launcher: Callable[[], Launcher], read: Read = pulled) -> Iterator[Ingest]:
     """What lands the runs of each source in their order, AT_ONCE sources at once, and ends what it started however it
     ends.
 

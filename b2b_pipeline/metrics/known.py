@@ -18,7 +18,7 @@ from b2b_pipeline.derived.made_of import BEHIND, Loads
 from b2b_pipeline.derived.registry import DERIVED
 from b2b_pipeline.metrics.fed import families_of
 from b2b_pipeline.metrics.kinds import Cohort
-from b2b_pipeline.metrics.model import Aggregate, Leg, Metric
+from b2b_pipeline.metrics.model import Aggregate, Family, Leg, Metric
 from b2b_pipeline.metrics.registry import COMPONENTS, HOME
 from b2b_pipeline.warehouse.tables import cost_ledger, coverage, deal, kpi_component_daily, metric_def
 
@@ -56,7 +56,7 @@ class Known:
         if not self._is_derived:
             return [NOTHING_YET]
         # Families that nothing feeds are not derived: what is lacking is a feed, and `lacking` says which.
-        families = families_of(self._config)
+        families = self._families
         made = {HOME[name]: families[HOME[name]].tables for name in metric.components if HOME[name] in families}
         live = [COMPONENTS[name] for name in metric.components if not COMPONENTS[name].is_stored]
         made |= {table: {table} for measure in live for table in measure.tables & DERIVED.keys()}
@@ -151,6 +151,10 @@ class Known:
     def _ads_in_ledger(self) -> set[str | None]:
         ads = select(cost_ledger.c.channel).where(cost_ledger.c.category == "ads").distinct()
         return set(self._connection.execute(ads).scalars())
+
+    @cached_property
+    def _families(self) -> dict[str, Family]:
+        return families_of(self._config)
 
     @cached_property
     def _loads(self) -> Loads:

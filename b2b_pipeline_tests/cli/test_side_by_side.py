@@ -56,7 +56,7 @@ def test_a_few_processes_read_many_sources_in_turn_and_one_that_is_killed_costs_
     with readers([*runs], Launcher, lambda *asked: f"{os.getpid()} {Launcher().ingest(*asked[1:])}") as ingest:  # type: ignore[arg-type]
         steps = list(ingest(Launcher(), runs))  # type: ignore[arg-type]
     ended = [step for step in steps if step.problem is not None]
-    assert sorted(step[:3] for step in ended) == sorted((name, *days) for name, listed in runs.items() for days in listed)
+    assert sorted(step[:3] for step in ended) == sorted((name, *days) for name in runs for days in runs[name])
     (killed,) = (step.problem for step in ended if step.source == "killed")
     assert killed == "killed: its process ended with -9"
     assert len({step.problem for step in ended if step.source != "killed"}) == 1, "the process that is left"
