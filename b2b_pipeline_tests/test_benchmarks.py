@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from benchmarks.common import CHECKOUT
+from b2b_pipeline.connectors.configured import load_config
+from b2b_pipeline_tests.support.installation import DEMO
+from b2b_sandbox.vendors import VENDORS
+from benchmarks.common import CHECKOUT, Installation
 
 
 def run(name: str, *options: str) -> str:
@@ -33,3 +37,10 @@ def test_the_way_in_is_measured_against_duckdb_s_own() -> None:
 def test_a_measurement_runs_to_its_end_on_both_warehouses(command: tuple[str, ...]) -> None:
     told = run(*command, "--pairs", "1")
     assert all(f"| {warehouse} |" in told for warehouse in ("duckdb", "postgresql"))
+
+
+def test_all_sources_of_the_sandbox_can_be_switched_on(tmp_path: Path) -> None:
+    found = Installation(tmp_path)
+    found.configuration.write_bytes(DEMO.read_bytes())
+    found.switch_on_everything()
+    assert {*load_config(found.configuration).sources} == {*VENDORS}
