@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.common import CHECKOUT
+from b2b_pipeline.connectors.configured import load_config
+from b2b_pipeline_tests.support.installation import DEMO
+from b2b_sandbox.vendors import VENDORS
+from benchmarks.common import CHECKOUT, Installation
 from benchmarks.recorded import SOURCES, record
 
 
@@ -48,3 +51,10 @@ def test_the_questions_of_a_source_have_as_many_records_as_are_counted(source: s
 def test_a_measurement_runs_to_its_end_on_both_warehouses(command: tuple[str, ...]) -> None:
     told = run(*command, "--pairs", "1")
     assert all(f"| {warehouse} |" in told for warehouse in ("duckdb", "postgresql"))
+
+
+def test_all_sources_of_the_sandbox_can_be_switched_on(tmp_path: Path) -> None:
+    found = Installation(tmp_path)
+    found.configuration.write_bytes(DEMO.read_bytes())
+    found.switch_on_everything()
+    assert {*load_config(found.configuration).sources} == {*VENDORS}

@@ -63,6 +63,7 @@ def routes(
     """The paths of one tenant. labels: what a file calls its columns; within: whether intent is of periods that lie
     between two days, else of those that touch them; parts: files of an export."""
     companies = Shapes(world, companies_at)
+    intent = Shapes(world, lambda connection, now: signals(companies_at(connection, now), now))
 
     async def token(request: Request) -> Response:
         body = await request.body()
@@ -102,7 +103,7 @@ def routes(
         return [{"name": name, "label": label, "dataType": "String"} for name, label in LABELS.items()]
 
     def query(call: Call) -> Shown:
-        return _intent(companies(), call.now, json.loads(call.body), page_size, within)
+        return _intent(intent(), json.loads(call.body), page_size, within)
 
     at = partial(route, world, enter=partial(_enter, world))
     return [
@@ -202,7 +203,7 @@ def signals(companies: list[tuple[int, str]], now: int) -> list[Shown]:
     ]  # fmt: skip
 
 
-def _intent(companies: list[tuple[int, str]], now: int, asked: Shown, page_size: int, within: bool) -> Shown:
+def _intent(known: list[Shown], asked: Shown, page_size: int, within: bool) -> Shown:
     sets, words, ids = (asked.get(name, []) for name in ("keywordSetIds", "keywords", "companyIds"))
     if not (sets or words or ids):
         message = "At least one of companyIds, keywordSetIds, or keywords must be provided for intent search."
@@ -217,7 +218,7 @@ def _intent(companies: list[tuple[int, str]], now: int, asked: Shown, page_size:
         raise Refused(_error(400, "400-226", "pageSize must be between 1 and 100."))
     found = [
         row
-        for row in signals(companies, now)
+        for row in known
         if (not sets or row["keywordSetId"] in sets) and (not words or row["keyword"] in words)
         if (not ids or row["companyId"] in ids)
         if (row["startDate"] >= start and row["endDate"] <= end if within else

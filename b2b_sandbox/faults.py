@@ -23,6 +23,7 @@ from b2b_sandbox import dialects, tokens
 from b2b_sandbox.vendors import VENDORS
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Iterator, Mapping
 
     from starlette.requests import Request
@@ -120,14 +121,15 @@ def list_faults(world: World, vendor: str | None = None) -> list[Fault]:
 
 
 class FaultMiddleware(BaseHTTPMiddleware):
-    """Shows the faults of the vendor whose mount is the first part of the path."""
+    """Shows the faults of the vendor whose mount is the first part of the path; counts how often each was `asked`."""
 
-    def __init__(self, app: ASGIApp, world: World) -> None:
+    def __init__(self, app: ASGIApp, world: World, asked: Counter[str]) -> None:
         super().__init__(app)
-        self.world = world
+        self.world, self.asked = world, asked
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         vendor = request.url.path.split("/")[1]
+        self.asked[vendor] += 1
         waiting = await run_in_threadpool(list_faults, self.world, vendor)
         if not waiting:
             return await call_next(request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
@@ -24,7 +25,7 @@ from b2b_sandbox import (
     tokens,
 )
 from b2b_sandbox.hubspot_call import Call, HubSpotError, iso
-from b2b_sandbox.toolkit import DAY, Dialect, Meter, Shown, asked_by
+from b2b_sandbox.toolkit import DAY, Dialect, Meter, Shapes, Shown, asked_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,6 +120,7 @@ def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
     async def token(request: Request) -> Response:
         return _token(await tokens.form(request))
 
+    submitted = Shapes(world, hubspot_forms.submissions)
     objects = (f"/crm/objects/{VERSION}/{{object}}", "/crm/v3/objects/{object}")
     associations = "{from}/{to}/batch/read"
     return [
@@ -149,7 +151,9 @@ def routes(world: World, limits: Limits = GENEROUS) -> list[BaseRoute]:
         *route(hubspot_email.list_events, "GET", "/email/public/v1/events"),
         *route(hubspot_email.read_campaign, "GET", "/email/public/v1/campaigns/{id}"),
         *route(hubspot_forms.list_forms, "GET", "/marketing/v3/forms"),
-        *route(hubspot_forms.list_submissions, "GET", "/form-integrations/v1/submissions/forms/{form}"),
+        *route(
+            partial(hubspot_forms.list_submissions, submitted), "GET", "/form-integrations/v1/submissions/forms/{form}"
+        ),
         *route(hubspot_forms.list_campaigns, "GET", f"/marketing/campaigns/{VERSION}", "/marketing/v3/campaigns"),
         *route(_account, "GET", f"/account-info/{VERSION}/details", "/account-info/v3/details"),
         *route(

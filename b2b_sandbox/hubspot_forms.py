@@ -18,7 +18,7 @@ from b2b_sandbox.tokens import sign, unsign
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from b2b_sandbox.hubspot_call import Call
 
@@ -100,7 +100,7 @@ def _form(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def list_submissions(call: Call) -> dict[str, Any]:
+def list_submissions(submitted: Callable[[], list[Submission]], call: Call) -> dict[str, Any]:
     """A page of what was submitted to a form, newest first."""
     number = next((n for n in range(len(FORMS)) if form_id(n) == call.path["form"]), None)
     if number is None:
@@ -111,7 +111,7 @@ def list_submissions(call: Call) -> dict[str, Any]:
     position = unsign(after) if after else None
     if after and position is None:
         raise HubSpotError(400, "Invalid after")
-    rows = [each for each in submissions(call.connection, call.now) if each.form == number]
+    rows = [each for each in submitted() if each.form == number]
     if position:
         rows = [each for each in rows if [each.at, each.id] < position["before"]]
     shown = rows[:limit]

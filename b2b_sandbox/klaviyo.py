@@ -57,7 +57,7 @@ CLAUSE = re.compile(r"([a-z-]+)\(([a-z_.]+),('[^']*'|\"[^\"]*\"|[^)]*)\)(?:,|$)"
 
 
 class Account(NamedTuple):
-    """All of it that can be listed; addresses of profiles by their id."""
+    """All of it that can be listed; addresses of profiles by their id; lists by what was asked for, for their pages."""
 
     metrics: list[Shown]
     events: list[Shown]
@@ -65,6 +65,7 @@ class Account(NamedTuple):
     flows: list[Shown]
     profiles: list[Shown]
     addresses: dict[str, str]
+    asked: dict[tuple[str, str, str], list[Shown]]
 
 
 def routes(world: World, page_size: int = 1000, calls: int = 100_000, tracks_opens: bool = True) -> list[BaseRoute]:
@@ -90,12 +91,17 @@ def routes(world: World, page_size: int = 1000, calls: int = 100_000, tracks_ope
         }  # fmt: skip
 
     def listed(kind: str, call: Call) -> Shown:
-        found = [row for row in getattr(account(), kind) if _fits(kind, row, _clauses(kind, call))]
+        known = account()
         sort = call.query("sort")
-        if sort:
-            name = sort.removeprefix("-")
-            found = sorted(found, key=lambda row: (_value(row, name), row["id"]), reverse=sort.startswith("-"))
-        return _paged(call, kind, found, page_size, account().addresses)
+        asked = kind, call.query("filter"), sort
+        if asked not in known.asked:
+            clauses = _clauses(kind, call)
+            found = [row for row in getattr(known, kind) if _fits(kind, row, clauses)]
+            if sort:
+                name = sort.removeprefix("-")
+                found = sorted(found, key=lambda row: (_value(row, name), row["id"]), reverse=sort.startswith("-"))
+            known.asked[asked] = found
+        return _paged(call, kind, known.asked[asked], page_size, known.addresses)
 
     def accounts(call: Call) -> Shown:
         return _paged(call, "accounts", [OURS], page_size, {})
@@ -248,7 +254,7 @@ def account_at(connection: sqlite3.Connection, now: int, tracks_opens: bool = Tr
     people = {"vendor": "hubspot", "object": "contacts", "now": now}
     contacts = connection.execute(CURRENT + " and v.is_gone = 0 order by v.id", people)
     profiles = {each["id"]: each for row in contacts if not row["is_deleted"] and (each := _profile(row))}
-    return Account(_metrics(), events, campaigns, _flows(), [*profiles.values()], addresses)
+    return Account(_metrics(), events, campaigns, _flows(), [*profiles.values()], addresses, {})
 
 
 def _metrics() -> list[Shown]:

@@ -75,10 +75,12 @@ def routes(world: World, page_size: int = MOST, service_key: str = "") -> list[B
     ]
 
 
-def searches_of(site: str, start: date, now: int) -> Iterator[Searches]:
-    """Of every day of the world, as far as it is counted."""
+def searches_of(site: str, start: date, now: int, first: str = "", last: str = "9") -> Iterator[Searches]:
+    """Of every day of the world from `first` to `last`, as far as it is counted."""
     today = datetime.fromtimestamp(now / 1000, PACIFIC).date()
     for day in (start + timedelta(days=n) for n in range((today - start).days + 1)):
+        if not first <= str(day) <= last:
+            continue
         share = _share(day, now)
         for number, query in enumerate((*QUERIES, None)):
             page = PAGES[_number(site, str(query)) % len(PAGES)]
@@ -112,8 +114,8 @@ def _answer(asked: dict[str, Any], site: str, start: date, now: int, page_size: 
     is_all = str(asked.get("dataState", "FINAL")).upper() == "ALL"
     until = first_incomplete(now).isoformat()
     sums: dict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0, 0])
-    for each in searches_of(site, start, now):
-        if not first <= each.day <= last or (each.day >= until and not is_all):
+    for each in searches_of(site, start, now, first, last):
+        if each.day >= until and not is_all:
             continue
         if "QUERY" in dimensions and each.query is None:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ def create_app(world: World, **options: Mapping[str, Any]) -> Starlette:
 
     Options are those of a vendor's `routes`, by vendor: `google_ads={"page_size": 100}`.
     """
+    asked: Counter[str] = Counter()
 
     def status(request: Request) -> JSONResponse:
         now = world.now()
@@ -37,13 +39,14 @@ def create_app(world: World, **options: Mapping[str, Any]) -> Starlette:
             tables = [row["name"] for row in connection.execute("select name from sqlite_master where type = 'table'")]
             counts = {table: connection.execute(f"select count(*) from {table}").fetchone()[0] for table in tables}  # noqa: S608
         clock = datetime.fromtimestamp(now / 1000, UTC).isoformat()
-        return JSONResponse({"now": clock, "now_ms": now, "counts": counts})
+        return JSONResponse({"now": clock, "now_ms": now, "counts": counts, "asked": asked})
 
     mounts = [
         Mount(f"/{name}", routes=vendor.routes(world, **options.get(name, {}))) for name, vendor in VENDORS.items()
     ]
     return Starlette(
-        routes=[Route("/_sandbox/status", status), *mounts], middleware=[Middleware(FaultMiddleware, world=world)]
+        routes=[Route("/_sandbox/status", status), *mounts],
+        middleware=[Middleware(FaultMiddleware, world=world, asked=asked)],
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -21,6 +22,7 @@ from b2b_sandbox import dialects, tokens
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from starlette.requests import Request
 
@@ -139,12 +141,20 @@ class Shapes(Generic[T]):
 
     def __call__(self) -> T:
         with self._lock:
-            files = (self._world.path, self._world.path.with_name(f"{self._world.path.name}-wal"))
-            state = self._world.now(), *(file.stat().st_mtime_ns for file in files if file.is_file())
+            path = self._world.path
+            state = self._world.now(), _changed(path), _changed(path.with_name(f"{path.name}-wal"))
             if self._made is None or self._made[0] != state:
                 with self._world.connect() as connection:
                     self._made = state, self._make(connection, self._world.now())
             return self._made[1]
+
+
+def _changed(file: Path) -> int:
+    """When something was last written into a file. An empty one comes and goes with whoever reads the world."""
+    with suppress(FileNotFoundError):
+        found = file.stat()
+        return found.st_mtime_ns if found.st_size else 0
+    return 0
 
 
 def page(rows: Sequence[Shown], cursor: str, limit: int) -> tuple[list[Shown], str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
+import yaml
 
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline_tests.support.postgres import free_port
@@ -29,11 +31,13 @@ LEADS_A_DAY = 3000 / 180  # as in the demo
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took with all that it started: wall clock, processor; peaks of memory and of processes."""
+    """What a command took with all that it started: wall clock, processor; peaks of memory, of all and of the largest
+    process, and of processes."""
 
     seconds: float
     processor: float
     megabytes: float
+    largest: float
     processes: int
 
 
@@ -62,12 +66,30 @@ class Installation:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         return {**kept, "PYTHONPATH": str(CHECKOUT), "B2B_WAREHOUSE_URL": self.url}
 
+    @property
+    def configuration(self) -> Path:
+        return self.folder / "pipeline.yaml"
+
     def set_up(self, days: int) -> None:
         """`.env`, `pipeline.yaml` for a history that starts `days` days ago, the schema."""
         text = (CHECKOUT / ".env.example").read_text(encoding="utf-8")
         text = text.replace("/path/to/checkout", str(self.folder)).replace(":8765/", f":{self.port}/")
         (self.folder / ".env").write_text(f"{text}\nB2B_WAREHOUSE_URL={self.url}\n", encoding="utf-8")
         self.b2b("setup", "--days", str(days))
+
+    def switch_on_everything(self) -> None:
+        """Every vendor of the sandbox: those that the demo has commented out, as it has them, and the others."""
+        text = self.configuration.read_text(encoding="utf-8")
+        text = re.sub(rf"^  # (?=({'|'.join(VENDORS)}): )", "  ", text, flags=re.MULTILINE)
+        on = yaml.safe_load(text)["sources"]
+        more = "".join(f"  {vendor}: {{}}\n" for vendor in VENDORS if vendor not in on)
+        text = text.replace("marketo: {}", "marketo: {fields: {industry: company}}")  # it has no industry
+        self.configuration.write_text(text.replace("sources:\n", f"sources:\n{more}", 1), encoding="utf-8")
+
+    def asked(self) -> int:
+        """How many requests the sandbox has had."""
+        answer = requests.get(f"http://127.0.0.1:{self.port}/_sandbox/status", timeout=60).json()
+        return sum(answer["asked"].values()) - answer["asked"].get("_sandbox", 0)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """`b2b …`, or any module with `-m`, in a session of its own; what it says goes to log.txt in the folder."""
@@ -133,13 +155,16 @@ def installation(days: int, warehouse_url: str = "") -> Iterator[Installation]:
 
 
 def follow(process: subprocess.Popen[bytes], every: float = 0.2) -> Cost:
-    """Wait for a process that leads a session; look at the whole session meanwhile."""
-    began, used, memory, many = time.monotonic(), _processor(), 0.0, 1
+    """Wait for a process that leads a session; look at the whole session meanwhile, for a tenth of the time at most:
+    to look at many processes takes long."""
+    began, used, memory, largest, many = time.monotonic(), _processor(), 0.0, 0.0, 1
     while process.poll() is None:
-        members = session(process.pid)
-        memory, many = max(memory, sum(map(_proportional, members))), max(many, len(members))
-        time.sleep(every)
-    return Cost(time.monotonic() - began, _processor() - used, memory, many)
+        looked = time.process_time()
+        members = [*map(_proportional, session(process.pid))]
+        memory, largest = max(memory, sum(members)), max(largest, *members, 0.0)
+        many = max(many, len(members))
+        time.sleep(max(every, 10 * (time.process_time() - looked)))
+    return Cost(time.monotonic() - began, _processor() - used, memory, largest, many)
 
 
 def _processor() -> float:

@@ -1,6 +1,7 @@
-"""History of all four sources from the sandbox to KPIs through Dagster, how it grows, and the nightly run after it.
+"""History of the demo's sources, or of all that there are, from the sandbox to KPIs through Dagster, how it grows, and
+the nightly run after it.
 
-    python -m benchmarks.history [--days 180 365 1096]
+    python -m benchmarks.history [--days 180 365 1096] [--sources all] [--without-daemon]
 
 People and campaigns grow with the days: twice the days are twice the rows. The nightly run is what the schedules
 launch, through the daemon's queue, each run and step in a process of its own: every ingest job, then `derive`, which
@@ -38,6 +39,8 @@ mutation launch($job: String!, $start: String!, $end: String!) {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, nargs="+", default=[180, 365, 1096])
+    parser.add_argument("--sources", choices=["demo", "all"], default="demo")
+    parser.add_argument("--without-daemon", action="store_true", help="Only the night by command.")
     parser.add_argument("--steps", type=int, default=0, help="Also show the slowest steps.")
     options = parser.parse_args()
     history: list[dict[str, Any]] = []
@@ -45,18 +48,23 @@ def main() -> None:
     for days in options.days:
         # Two days longer than the world is at first: it lives through two nights.
         with installation(days + 2) as found, found.sandbox(days, until=yesterday() - timedelta(days=2)) as made:
+            if options.sources == "all":
+                found.switch_on_everything()
             cost = found.b2b("backfill", "--to", str(yesterday() - timedelta(days=2)))
             history.append({
                 "days": days, "ratio": cost.processor / (history[0]["processor s"] if history else cost.processor),
                 "seconds": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes,
-                "processes": cost.processes, "rows": stored_rows(found), "world s": made, "load": load(),
+                "largest MB": cost.largest, "processes": cost.processes, "rows": stored_rows(found),
+                "calls": found.asked(), "world s": made, "load": load(),
             })  # fmt: skip
             show("History", history)
             if options.steps:
                 show(
                     "Slowest steps", [{"step": name, "seconds": took} for name, took in found.steps()[: options.steps]]
                 )
-            nights.append({"days before": days, **night_by_command(found), **night_by_daemon(found)})
+            nights.append({"days before": days, **night_by_command(found)})
+            if not options.without_daemon:
+                nights[-1] |= night_by_daemon(found)
             show("One night", nights)
 
 
@@ -67,10 +75,14 @@ def stored_rows(found: Installation) -> int:
 
 
 def night_by_command(found: Installation) -> dict[str, Any]:
-    """One day more, by `b2b backfill`: everything in one process."""
+    """One day more, by `b2b backfill`."""
     found.b2b("sandbox", "advance")
+    before = found.asked()
     cost = found.b2b("backfill", "--to", str(yesterday() - timedelta(days=1)))
-    return {"by command s": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes}
+    return {
+        "by command s": cost.seconds, "processor s": cost.processor, "peak MB": cost.megabytes,
+        "largest MB": cost.largest, "calls": found.asked() - before,
+    }  # fmt: skip
 
 
 def night_by_daemon(found: Installation) -> dict[str, Any]:

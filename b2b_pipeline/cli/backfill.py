@@ -82,10 +82,17 @@ def _sweep(found: Pipeline, sources: Sequence[str], yesterday: date) -> None:
     }
     if not any(streams.values()):
         raise ConfigError(f"{', '.join(sources)}: none of them has a stream that is swept")
-    launcher = open_launcher(found)
-    with found.warehouse.read() as connection:
-        before = sweeps(connection, found.config)
-    problems = [launcher.sweep(name, listed, yesterday) for name, listed in streams.items() if listed]
+
+    def swept(launcher: Launcher, name: str, day: date, _: date) -> str:
+        return launcher.sweep(name, streams[name], day)
+
+    runs = {name: [(yesterday, yesterday)] for name, listed in streams.items() if listed}
+    opened = launchers(found, [*runs])
+    with side_by_side.readers([*runs], opened, swept) as read:
+        launcher = opened()
+        with found.warehouse.read() as connection:
+            before = sweeps(connection, found.config)
+        problems = [step.problem or "" for step in read(launcher, runs)]
     problems.append(launcher.derive(yesterday, yesterday))
     with found.warehouse.read() as connection:
         after = sweeps(connection, found.config)

@@ -54,7 +54,7 @@ def demo(
         first, at_once = found.config.start_date, found.config.limits.backfill_days
         runs = {name: split(launcher.missing(name, first, last), at_once) for name in found.config.sources}
         # One process answers for all vendors, at once: there is nothing that reading side by side would wait for less.
-        problems = run(found, launcher, runs, side_by_side.ingest_here(launcher, runs), first, last)
+        problems = run(found, launcher, runs, side_by_side.here(launcher, runs), first, last)
         if problems:
             raise TransientError(f"the demo did not come through: {problems[0]}")
         say(f"{days} days of {len(found.config.sources)} sources are there after {time.monotonic() - began:.0f} s")

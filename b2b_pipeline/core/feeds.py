@@ -59,3 +59,10 @@ def feeds(table: str, config: Config) -> list[Feed]:
         for source, stream, files in (*vendors, *drops)
         if table in stream.feeds
     ]
+
+
+def fed(config: Config) -> set[str]:
+    """The core tables that something feeds."""
+    streams = [stream for name in config.sources for stream in SOURCES[name].switched_on(config)]
+    given = {table for mapping in config.files.values() for table in mapping.feeds()}
+    return given.union(*(stream.feeds for stream in streams))

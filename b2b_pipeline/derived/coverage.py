@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from b2b_pipeline.landing.store import Landing, Slice
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.schema import arrow_schema
+from b2b_pipeline.warehouse.schema import arrow_table
 from b2b_pipeline.warehouse.write import synchronise
 
 OF_RECORD = ("opportunity", "opp_contact_role")  # of which derived tables take the system of record's rows alone
@@ -89,11 +90,12 @@ def update_coverage(warehouse: Warehouse, landing: Landing, config: Config, toda
         with warehouse.read() as connection:
             loads = Loads(connection, config)
         books = Books.of(warehouse)
-        rows = [*_of_vendors(landing, config, books, today), *of_files(landing, config, books, today)]
+        told = chain(_of_vendors(landing, config, books, today), of_files(landing, config, books, today))
+        streams = arrow_table(tables.coverage, told)
         with warehouse.write() as connection:
             loads.note(connection, COVERAGE, EVERY)
-            found = [*rows, *_of_rates(connection, config), *of_blanks(connection, config)]
-            frame = pa.Table.from_pylist(found, schema=arrow_schema(tables.coverage))
+            cells = arrow_table(tables.coverage, chain(_of_rates(connection, config), of_blanks(connection, config)))
+            frame = pa.concat_tables([streams, cells])
             with stage(connection, tables.coverage, frame) as incoming:
                 synchronise(connection, tables.coverage, select(incoming))
 

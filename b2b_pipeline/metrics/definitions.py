@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
-import pyarrow as pa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
 from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.configuration.settings import config_path
@@ -27,7 +26,7 @@ from b2b_pipeline.metrics.store import definitions
 from b2b_pipeline.metrics.view import refresh_view
 from b2b_pipeline.warehouse.bulk import stage
 from b2b_pipeline.warehouse.engine import Warehouse
-from b2b_pipeline.warehouse.schema import arrow_schema
+from b2b_pipeline.warehouse.schema import arrow_table
 from b2b_pipeline.warehouse.tables import component_day_gap, kpi_component_daily, metric_day_gap, metric_def, metric_gap
 from b2b_pipeline.warehouse.write import serialise, synchronise
 
@@ -44,16 +43,17 @@ def publish_definitions(warehouse: Warehouse, config: Config) -> None:
         known = Known(connection, config)
         days, gaps = _days(connection, config), FoundGaps(connection, config)
         defined = _definitions(known, gaps, config)
-        written = {
+        written: dict[Table, Iterable[dict[str, Any]]] = {
             metric_def: defined, metric_gap: _gaps(connection, config, known),
-            metric_day_gap: list(_day_gaps(connection, config, known, gaps, days)),
-            component_day_gap: list(_component_gaps(config, gaps, days)),
+            metric_day_gap: _day_gaps(connection, config, known, gaps, days),
+            component_day_gap: _component_gaps(config, gaps, days),
         }  # fmt: skip
+        frames = {table: arrow_table(table, rows) for table, rows in written.items()}
         Loads(connection, config).note(connection, KPI_DAILY, EVERY)
         refresh_view(connection, config, _versions(config))
-        for table, rows in written.items():
+        for table, frame in frames.items():
             serialise(connection, table.name)
-            with stage(connection, table, pa.Table.from_pylist(rows, schema=arrow_schema(table))) as incoming:
+            with stage(connection, table, frame) as incoming:
                 synchronise(connection, table, select(incoming))
 
 

@@ -29,9 +29,9 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    text,
     true,
     union_all,
-    values,
 )
 
 from b2b_pipeline.configuration.config import Config
@@ -160,11 +160,16 @@ def _wanted(metric: Metric, asked: Asked) -> tuple[str, ...]:
 
 
 def _spans(when: When, periods: Sequence[Bounds]) -> FromClause:
+    """As text: a thousand periods are some thousand literals, of which each would be an expression of its own."""
+    rows = ((bounds.period, *when.span(bounds.first, bounds.last)) for bounds in periods)
+    listed = ", ".join("({}, {}, {})".format(*map(_day, row)) for row in rows)
     names = ("period", "since", "until")
-    typed = values(*(column(name, Date) for name in names), name="spans")
-    rows = [(bounds.period, *when.span(bounds.first, bounds.last)) for bounds in periods]
-    listed = typed.data([tuple(cast(literal(day), Date) if day else null() for day in row) for row in rows])
-    return select(*(cast(listed.c[name], Date).label(name) for name in names)).subquery("span")
+    query = f"select {', '.join(names)} from (values {listed}) as listed ({', '.join(names)})"  # noqa: S608 - of days
+    return text(query).columns(*(column(name, Date) for name in names)).subquery("span")
+
+
+def _day(day: date | None) -> str:
+    return f"date '{day.isoformat()}'" if day else "cast(null as date)"
 
 
 def _rows(names: Sequence[str], config: Config, dimensions: tuple[str, ...]) -> Subquery:

@@ -368,10 +368,11 @@ def _reasons(question: _Question, metric: Metric, bounds: Span) -> tuple[str, ..
 
 
 def why_incomplete(
-    connection: Connection, config: Config, known: Known, gaps: FoundGaps, days: Mapping[str, Sequence[date]]
-) -> Iterator[tuple[str, date, tuple[str, ...]]]:
-    """Metric, day and why, of the `days` of each metric on which it is not complete."""
-    question = _Question(connection, config, None, None, "day", STANDARD, None, None, {}, known, gaps)
+    connection: Connection, config: Config, known: Known, gaps: FoundGaps, days: Mapping[str, Sequence[date]],
+    split: tuple[str, ...] = STANDARD,
+) -> Iterator[tuple[str, date, tuple[str, ...]]]:  # fmt: skip
+    """Metric, day and why, of the `days` of each metric on which it is not complete, `split` so."""
+    question = _Question(connection, config, None, None, "day", split, None, None, {}, known, gaps)
     for name, asked in days.items():
         partly = known.partly(METRICS[name])
         for day in asked:

@@ -9,8 +9,9 @@ from datetime import date, timedelta
 from statistics import median
 
 import dagster as dg
-from sqlalchemy import Table, func, select
+from sqlalchemy import Connection, Table, func, select
 
+from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.connectors.base import SUNSET_FAILURE, SUNSET_WARNING, Control, Source
 from b2b_pipeline.connectors.registry import SOURCES
 from b2b_pipeline.core.control import reconcile
@@ -19,10 +20,13 @@ from b2b_pipeline.derived.campaigns import ambiguous_campaigns
 from b2b_pipeline.files.inbox import Trouble, troubles
 from b2b_pipeline.files.source import file_streams
 from b2b_pipeline.landing.absences import still_absent
+from b2b_pipeline.metrics.gaps import FoundGaps
+from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.leaks import DAYS
 from b2b_pipeline.metrics.leaks import leaks as found_leaks
 from b2b_pipeline.metrics.model import Family
-from b2b_pipeline.metrics.query import ask, free_axes
+from b2b_pipeline.metrics.periods import periods
+from b2b_pipeline.metrics.query import free_axes, why_incomplete
 from b2b_pipeline.orchestration.assets.kpi import kpi_key
 from b2b_pipeline.orchestration.assets.raw import file_key, raw_key
 from b2b_pipeline.orchestration.common import Calendar
@@ -312,9 +316,11 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
         end = expected_day(calendar.now())
         start = max(calendar.config.start_date, end - timedelta(days=COMPLETENESS_DAYS - 1))
         keys = sorted(check.asset_key for check in context.selected_asset_check_keys)
-        with pipeline.warehouse.read():
-            families = {key: calendar.families[key.path[-1]] for key in keys}
-            found = {key: _incomplete(pipeline, calendar, family, start, end) for key, family in families.items()}
+        days = [*periods(start, end, "day")]
+        with pipeline.warehouse.read() as connection:
+            asked = connection, calendar.config
+            known, gaps = Known(*asked), FoundGaps(*asked)
+            found = {key: _incomplete(calendar.families[key.path[-1]], days, *asked, known, gaps) for key in keys}
         for key, reasons in found.items():
             yield dg.AssetCheckResult(
                 asset_key=key,
@@ -327,12 +333,13 @@ def _completeness(calendar: Calendar) -> dg.AssetChecksDefinition:
     return completeness
 
 
-def _incomplete(pipeline: Pipeline, calendar: Calendar, family: Family, start: date, end: date) -> list[str]:
+def _incomplete(
+    family: Family, days: Sequence[date], connection: Connection, config: Config, known: Known, gaps: FoundGaps
+) -> list[str]:
     """A line for each reason, with the days that are incomplete because of it."""
     names = [metric.name for metric in family.metrics if not free_axes(metric)]
-    answers = ask(pipeline.warehouse, calendar.config, names, start, end, ["day"]) if start <= end else []
-    days: dict[str, set[date]] = {}
-    for answer in answers:
-        for reason in answer.reasons:
-            days.setdefault(reason, set()).add(answer.keys["date"])
-    return [f"{', '.join(spans(found))}: {reason}" for reason, found in sorted(days.items())]
+    found: dict[str, set[date]] = {}
+    for _, day, reasons in why_incomplete(connection, config, known, gaps, dict.fromkeys(names, days), ()):
+        for reason in reasons:
+            found.setdefault(reason, set()).add(day)
+    return [f"{', '.join(spans(of))}: {reason}" for reason, of in sorted(found.items())]

@@ -10,6 +10,7 @@ from datetime import date
 
 import pytest
 
+from b2b_pipeline.cli import side_by_side
 from b2b_pipeline.cli.side_by_side import Step, readers
 
 ONE, TWO = (date(2026, 1, 1), date(2026, 1, 7)), (date(2026, 1, 8), date(2026, 1, 14))
@@ -45,6 +46,32 @@ def test_a_process_that_is_killed_or_breaks_is_told_of_and_the_others_go_on(capf
     assert broken.startswith("broken: ")
     assert "No space left" in broken
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_few_processes_read_many_sources_in_turn_and_one_that_is_killed_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(side_by_side, "AT_ONCE", 2)
+    runs = {"killed": [ONE], **{f"source {n}": [ONE, TWO] for n in range(5)}}
+    with readers([*runs], Launcher, lambda *asked: f"{os.getpid()} {Launcher().ingest(*asked[1:])}") as ingest:  # type: ignore[arg-type]
+        steps = list(ingest(Launcher(), runs))  # type: ignore[arg-type]
+    ended = [step for step in steps if step.problem is not None]
+    assert sorted(step[:3] for step in ended) == sorted((name, *days) for name in runs for days in runs[name])
+    (killed,) = (step.problem for step in ended if step.source == "killed")
+    assert killed == "killed: its process ended with -9"
+    assert len({step.problem for step in ended if step.source != "killed"}) == 1, "the process that is left"
+
+
+def test_when_no_process_is_left_it_is_told_of_every_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "AT_ONCE", 2)
+    runs = {"killed": [ONE], "killed too": [ONE], "late": [ONE, TWO]}
+    with readers([*runs], Launcher, lambda *_: os.kill(os.getpid(), signal.SIGKILL)) as ingest:  # type: ignore
+        steps = list(ingest(Launcher(), runs))  # type: ignore[arg-type]
+    assert {(step.source, step.problem) for step in steps if step.problem is not None} == {
+        ("killed", "killed: its process ended with -9"),
+        ("killed too", "killed too: its process ended with -9"),
+        ("late", "late: no process is left to read it"),
+    }
 
 
 def test_one_that_has_anything_to_read_needs_no_process() -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from b2b_sandbox.generate import advance, make_world
 from b2b_sandbox.generate_base import CLOCK_HOUR, DAY, HOUR, MINUTE, salesforce_id
+from b2b_sandbox.server import running
+from b2b_sandbox.toolkit import Shapes
 from b2b_sandbox.truth import NAMES, truth
 from b2b_sandbox.world import SCHEMA, World
 
@@ -607,3 +610,33 @@ def test_an_unknown_metric_and_two_grains_are_refused(tiny: Tiny) -> None:
     with pytest.raises(ValueError, match="one of"):
         tiny.ask("leads", by=["day", "month"])
     assert {row["metric"] for row in truth(tiny.world, by=["month"], start=date(2026, 1, 1), end=UNTIL)} == set(NAMES)
+
+
+# -- what is served
+
+
+def test_what_a_vendor_makes_of_the_world_is_made_anew_only_when_that_has_changed(tmp_path: Path) -> None:
+    world, made = make_world(tmp_path / "world.sqlite", until=UNTIL, days=2, leads=2), list[int]()
+    shapes = Shapes(world, lambda _, now: made.append(now))
+    shapes()
+    with world.connect() as reader:  # a file beside the world comes with the first who reads, and goes with the last
+        reader.execute("select * from setting").fetchone()
+        shapes()
+    shapes()
+    assert len(made) == 1
+    with world.connect() as writer:
+        writer.execute("update setting set value = value + 1 where name = 'now'")
+    shapes()
+    assert len(made) == 2
+    with world.connect() as writer:
+        writer.execute("delete from file_drop")
+    shapes()
+    assert len(made) == 3
+
+
+def test_the_server_tells_how_often_each_vendor_was_asked(tmp_path: Path) -> None:
+    with running(make_world(tmp_path / "world.sqlite", until=UNTIL, days=2, leads=2)) as url:
+        for vendor in ("ecb", "ga4", "ga4"):
+            requests.get(f"{url}/{vendor}/", timeout=10)
+        told = requests.get(f"{url}/_sandbox/status", timeout=10).json()["asked"]
+    assert (told["ecb"], told["ga4"]) == (1, 2)

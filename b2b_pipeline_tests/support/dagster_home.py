@@ -5,11 +5,11 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -24,6 +24,7 @@ from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.orchestration import common
 from b2b_pipeline.orchestration.build import build_defs
 from b2b_pipeline.orchestration.jobs import RANGE_END, RANGE_START
+from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
 from b2b_pipeline_tests.support.installation import DEMO, START, UNTIL, Installation, served, settle
 from b2b_pipeline_tests.support.migrated import migrated
@@ -35,6 +36,13 @@ SETTINGS = Path(b2b_pipeline.orchestration.__file__).with_name("dagster.yaml")
 MORNING = datetime.combine(UNTIL + timedelta(days=1), time(9), UTC)  # the world's last day must be there
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def alone(
+    sources: Sequence[str], opened: Callable[[], Launcher], read: side_by_side.Read = side_by_side.pulled
+) -> nullcontext[side_by_side.Ingest]:
+    """In the place of `readers`: in this process."""
+    return nullcontext(partial(side_by_side.here, read=read))
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def _opened(folder: Path, at: datetime = MORNING) -> Iterator[Orchestra]:
         settle(found, patch)
         for name, value in set_up(folder / "dagster").items():
             patch.setenv(name, value)
-        patch.setattr(side_by_side, "readers", lambda *_: nullcontext(side_by_side.ingest_here))  # by this clock
+        patch.setattr(side_by_side, "readers", alone)  # by this clock
         patch.setattr(common, "RETRY", dg.RetryPolicy(max_retries=common.RETRY.max_retries))  # at once
         with served(found.world), dg.DagsterInstance.get() as instance:
             yield Orchestra(found, instance)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -13,8 +14,10 @@ from b2b_pipeline.configuration.config import Config
 from b2b_pipeline.metrics import ledger
 from b2b_pipeline.metrics.answer import Answer, whole_or_float
 from b2b_pipeline.metrics.definitions import publish_definitions
+from b2b_pipeline.metrics.gaps import FoundGaps
+from b2b_pipeline.metrics.known import Known
 from b2b_pipeline.metrics.model import Family
-from b2b_pipeline.metrics.query import ask, free_axes
+from b2b_pipeline.metrics.query import ask, free_axes, why_incomplete
 from b2b_pipeline.metrics.registry import borrowed_families, tables_of
 from b2b_pipeline.metrics.shown import shown
 from b2b_pipeline.metrics.store import publish_family, restated_days
@@ -102,15 +105,27 @@ def describe_days(pipeline: Pipeline, family: Family, days: Collection[date]) ->
             found[answer.metric.name][answer.keys["date"]] = answer
         return found
 
-    answers, over = asked(None), {length: asked(length) for length in family.trailing}
-
-    def described(day: date) -> dict[str, Any]:
-        of_day = {name: of[day] for name, of in answers.items()}
-        return _trailing(family, of_day, over, day, config) if family.trailing else _daily(family, answers, day, config)
+    if family.trailing:
+        over = {length: asked(length) for length in family.trailing}
+        reasons = _reasons(pipeline, names, days)
+        described = partial(_trailing, family, reasons, over, config=config)
+    else:
+        described = partial(_daily, family, asked(None), config=config)
 
     return {
         day.isoformat(): {**described(day), "dagster/partition_row_count": rows.get(day, 0)} for day in sorted(days)
     }
+
+
+def _reasons(pipeline: Pipeline, names: Sequence[str], days: Collection[date]) -> dict[date, dict[str, None]]:
+    """Why each of the days is not whole for any of the metrics."""
+    found: dict[date, dict[str, None]] = {day: {} for day in days}
+    with pipeline.warehouse.read() as connection:
+        known, gaps = Known(connection, pipeline.config), FoundGaps(connection, pipeline.config)
+        asked = {name: [*days] for name in names}
+        for _, day, reasons in why_incomplete(connection, pipeline.config, known, gaps, asked, ()):
+            found[day] |= dict.fromkeys(reasons)
+    return found
 
 
 def _stored_rows(pipeline: Pipeline, family: Family) -> dict[date, int]:
@@ -128,19 +143,19 @@ def _daily(family: Family, answers: Mapping[str, Mapping[date, Answer]], day: da
         "at_a_glance": _headline(value, "a week before", days[day], days[day - timedelta(days=7)], trend),
         "numbers": _table(["metric", str(day)], [[name, shown(a, config.currency)] for name, a in of_day.items()]),
         **{name: _number(answer) for name, answer in of_day.items() if answer.value is not None},
-        **_completeness(of_day.values(), of_day.values()),
+        **_completeness(dict.fromkeys(reason for a in of_day.values() for reason in a.reasons), of_day.values()),
     }
 
 
 def _trailing(
     family: Family,
-    of_day: Mapping[str, Answer],
+    reasons: Mapping[date, Mapping[str, None]],
     over: Mapping[int, Mapping[str, Mapping[date, Answer]]],
     day: date,
     config: Config,
 ) -> dict[str, Any]:
     shortest, first = family.trailing[0], family.headline
-    told = {name: {length: over[length][name][day] for length in family.trailing} for name in of_day}
+    told = {name: {length: over[length][name][day] for length in family.trailing} for name in over[shortest]}
     now = told[first]
     others = [f"{length} days: {_told(now[length], config)}" for length in family.trailing[1:]]
     value = f"{family.headline}, {shortest} days to {day}: {shown(now[shortest], config.currency)}"
@@ -157,7 +172,7 @@ def _trailing(
             for length, answer in found.items()
             if answer.value is not None
         },
-        **_completeness(of_day.values(), [a for found in told.values() for a in found.values()]),
+        **_completeness(reasons[day], [a for found in told.values() for a in found.values()]),
     }
 
 
@@ -166,9 +181,8 @@ def _told(answer: Answer, config: Config) -> str:
     return shown(answer, config.currency) + ("" if answer.complete or answer.value is None else " (incomplete)")
 
 
-def _completeness(of_day: Collection[Answer], told: Collection[Answer]) -> dict[str, Any]:
+def _completeness(reasons: Collection[str], told: Collection[Answer]) -> dict[str, Any]:
     """Whether the day is whole and why not; of the numbers told, what they leave out, and why some have no value."""
-    reasons = dict.fromkeys(reason for answer in of_day for reason in answer.reasons)
     notes = dict.fromkeys(note for answer in told for note in answer.notes)
     unknown: dict[str, dict[str, None]] = {}
     for answer in told:
