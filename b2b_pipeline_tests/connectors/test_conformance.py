@@ -193,19 +193,21 @@ class TestClarity(OverTheSandbox):
             yield
 
 
+@pytest.fixture(scope="module")
+def exported(sandbox: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    path = tmp_path_factory.mktemp("export") / "copy.duckdb"
+    export(sandbox, path, UNTIL - timedelta(days=16), ZoneInfo("Asia/Tokyo"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GA4_EXPORT_URL", f"duckdb:///{path}")
+        yield
+
+
+@pytest.mark.usefixtures("exported")
 class TestGa4Export(OverTheSandbox):
     """Over a copy in a DuckDB file, of what Google would have exported."""
 
     source = SOURCES["ga4_export"]
     settings: ClassVar[dict[str, Any]] = {"streams": ["visit", "form"], "options": {"key_events": "form_submit"}}
-
-    @pytest.fixture(autouse=True, scope="class")
-    def copied(self, sandbox: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-        path = tmp_path_factory.mktemp("export") / "copy.duckdb"
-        export(sandbox, path, UNTIL - timedelta(days=16), ZoneInfo("Asia/Tokyo"))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GA4_EXPORT_URL", f"duckdb:///{path}")
-            yield
 
 
 class TestZoomWebinars(OverTheSandbox):

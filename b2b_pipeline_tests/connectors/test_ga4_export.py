@@ -204,8 +204,8 @@ def test_the_channel_is_that_of_the_page_a_visit_began_on(
 def test_what_is_sent_at_one_moment_is_in_the_order_of_its_batch(path: Path) -> None:
     second = {**event("page_view", NOON, page_location=f"{SITE}/a"), "batch_page_id": 2}
     first = {**event("page_view", NOON, page_location=f"{SITE}/b"), "batch_page_id": 1}
-    put(path, second, first)
-    assert told()[0]["page"] == "www.our.example/b"
+    put(path, second, first, event("scroll", NOON - MINUTE, page_location=f"{SITE}/c"))
+    assert told()[0]["page"] == "www.our.example/b", "of the first page that was seen, not of what came before it"
 
 
 def test_whoever_goes_on_without_end_is_a_bot(path: Path) -> None:
@@ -266,7 +266,17 @@ def test_a_table_that_is_not_there_leaves_its_day_and_those_beside_it_in_doubt(p
     assert doubts() == {
         "2026-06-10": f"there is no table {DATASET}.{table}, but for its intraday one, which is not final"
     }
-    assert len(told()) == (0 if missing == 0 else 1), "of a day without its table what was read before stands"
+    assert len(told()) == (0 if missing == 0 else 1)
+
+
+def test_what_was_read_of_a_day_stands_when_its_table_is_gone_and_its_neighbours_have_some_of_it(path: Path) -> None:
+    put(path, event("page_view", datetime(2026, 6, 9, 20, tzinfo=UTC)))  # on the 10th in Tokyo
+    asked = config("Asia/Tokyo")
+    assert len(told(given=asked)) == 1
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"drop table {DATASET}.events_20260610")
+    assert told(given=asked) == []
+    assert list(doubts(asked)) == ["2026-06-10"]
 
 
 def test_no_day_of_a_copy_is_whole_that_does_not_say_when_it_was_made(path: Path) -> None:
