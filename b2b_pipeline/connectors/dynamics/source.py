@@ -125,6 +125,7 @@ PROCESSES = [
 
 UPDATED = 2  # action of the audit log
 STATUS = "statuscode"
+KEPT = 30  # days, unless the environment says otherwise
 LATE = timedelta(minutes=5)  # a lead is in the log a moment after it is there
 AUDITING = "Power Platform admin center > Environments > Settings > Audit and logs > Audit settings"
 
@@ -312,8 +313,10 @@ class Auditing:
             f"its column {STATUS}": column["IsAuditEnabled"]["Value"],
         }  # fmt: skip
         options = column["OptionSet"]["Options"]
-        words = {option["Value"]: option["Label"]["UserLocalizedLabel"]["Label"] for option in options}
-        return cls(words, [name for name, is_on in audited.items() if not is_on], found["auditretentionperiodv2"])
+        labels = {option["Value"]: option["Label"]["UserLocalizedLabel"] for option in options}
+        words = {value: label["Label"] if label else str(value) for value, label in labels.items()}
+        days = found["auditretentionperiodv2"] or KEPT
+        return cls(words, [name for name, is_on in audited.items() if not is_on], days)
 
     def word(self, value: str | None) -> str | None:
         """The log has the number of a choice as text."""

@@ -23,6 +23,7 @@ from b2b_pipeline.connectors.columns import (
     local_day,
     meant,
     member,
+    stage_entries,
     text,
     touches_of_fields,
     utc,
@@ -122,12 +123,9 @@ def deal_stages(records: pd.DataFrame, context: MappingContext) -> pd.DataFrame:
     first = oldest[~oldest.index.duplicated()]["old"].reindex(records.index)
     begun = records.assign(to=first.fillna(text(column(records, "stage_id"))), old=None, at=column(records, "add_time"))
     every = pd.concat([begun, changes])
-    entered = utc(every["at"])
-    return core_rows(
-        every, context, text(every["id"]),
-        object="opportunity", object_id=text(every["id"]), entered_at=entered, changed_at=entered,
-        date_day=local_day(entered, context.config.zone), from_stage=every["old"], to_stage=every["to"],
-        vendor_stage=every["to"], updated_at=utc(column(every, "update_time")), is_deleted=False,
+    return stage_entries(
+        every, context, text(every["id"]), every["at"], every["to"], column(every, "update_time"), object="opportunity",
+        vendor_stage=every["to"], from_stage=every["old"],
     )  # fmt: skip
 
 
