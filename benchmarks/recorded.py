@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
@@ -295,11 +295,11 @@ GA4 = Recorded(
 # -- HubSpot: objects, found by a search for their ids and then read, with history; or listed, by a cursor
 
 HUBSPOT_READ, HUBSPOT_SEARCHED = 50, 200
-_CONTACT = """company country createdate email hs_additional_emails hs_analytics_first_timestamp hs_analytics_source
+CONTACT = """company country createdate email hs_additional_emails hs_analytics_first_timestamp hs_analytics_source
     hs_analytics_source_data_1 hs_analytics_source_data_2 hs_bing_click_id hs_calculated_merged_vids
     hs_facebook_click_id hs_google_click_id hs_latest_source hs_latest_source_data_1 hs_latest_source_data_2
     hs_latest_source_timestamp hs_lead_status hs_linkedin_click_id hs_merged_object_ids hs_object_id
-    hs_tiktok_click_id hubspot_owner_id lastmodifieddate lifecyclestage state utm_campaign utm_medium""".split()
+    hs_tiktok_click_id hubspot_owner_id lastmodifieddate lifecyclestage state utm_campaign utm_medium"""
 
 
 def _contact(drawn: Drawn) -> Record:
@@ -318,7 +318,7 @@ def _contact(drawn: Drawn) -> Record:
         {"value": "subscriber", "timestamp": made, "sourceType": "FORM"},
     ]
     return {
-        "id": str(drawn.number), "properties": {name: told.get(name) for name in _CONTACT},
+        "id": str(drawn.number), "properties": {name: told.get(name) for name in CONTACT.split()},
         "propertiesWithHistory": {"lifecyclestage": entered}, "createdAt": made, "updatedAt": changed,
         "archived": False,
     }  # fmt: skip
@@ -350,7 +350,7 @@ HUBSPOT = Recorded(
     lambda kind, first, last: {
         "path": "crm/objects/2026-03/contacts", "data_selector": "results",
         "params": {
-            "limit": HUBSPOT_READ, "properties": ",".join(_CONTACT), "propertiesWithHistory": "lifecyclestage",
+            "limit": HUBSPOT_READ, "properties": ",".join(CONTACT.split()), "propertiesWithHistory": "lifecyclestage",
         },
         "paginator": {"type": "cursor", "cursor_path": "paging.next.after", "cursor_param": "after"},
     },
@@ -369,8 +369,8 @@ HUBSPOT = Recorded(
 # -- Salesforce: a query, pages by the address of the next one
 
 QUERY = "/services/data/v67.0/queryAll"
-_LEAD = """Id IsDeleted MasterRecordId Email CreatedDate SystemModstamp Status IsConverted ConvertedDate
-    ConvertedAccountId ConvertedContactId ConvertedOpportunityId Company Country LeadSource OwnerId""".split()
+LEAD = """Id IsDeleted MasterRecordId Email CreatedDate SystemModstamp Status IsConverted ConvertedDate
+    ConvertedAccountId ConvertedContactId ConvertedOpportunityId Company Country LeadSource OwnerId"""
 
 
 def _lead(drawn: Drawn) -> Record:
@@ -384,7 +384,7 @@ def _lead(drawn: Drawn) -> Record:
         "Company": f"Company {drawn.number % 5000}", "Country": "Germany", "LeadSource": drawn.some("Web", "Event"),
     }  # fmt: skip
     about = {"type": "Lead", "url": f"/services/data/v67.0/sobjects/Lead/{identifier}"}
-    return {"attributes": about, **{name: told.get(name) for name in _LEAD}}
+    return {"attributes": about, **{name: told.get(name) for name in LEAD.split()}}
 
 
 def _salesforce_answer(found: list[Record], page: Page) -> Record:
@@ -396,7 +396,7 @@ def _salesforce_asked(asked: Asked, totals: Mapping[str, int]) -> At | Record:
     if asked.path.endswith("/token"):
         return {**TOKEN, "instance_url": HOST, "id": f"{HOST}/id/00D000000000001AAA/005000000000001AAA"}
     if asked.path.endswith("/describe"):
-        return {"fields": [{"name": name} for name in _LEAD]}
+        return {"fields": [{"name": name} for name in LEAD.split()]}
     if cursor := asked.path.partition(f"{QUERY}/")[2]:
         return _cursor(cursor)
     since = re.search(r"SystemModstamp >= (\S+)", asked.query["q"])
@@ -410,7 +410,7 @@ SALESFORCE = Recorded(
     "lead", "lead", 120, 2000, _lead, _salesforce_answer, _salesforce_asked,
     lambda kind, first, last: {
         "path": QUERY.removeprefix("/"), "data_selector": "records",
-        "params": {"q": f"SELECT {', '.join(_LEAD)} FROM Lead WHERE SystemModstamp >= {first}T00:00:00Z"},  # noqa: S608
+        "params": {"q": f"SELECT {', '.join(LEAD.split())} FROM Lead WHERE SystemModstamp >= {first}T00:00:00Z"},  # noqa: S608
         "paginator": {"type": "json_link", "next_url_path": "nextRecordsUrl"},
     },
     """
@@ -430,7 +430,8 @@ TAX = {"tax_behavior": "exclusive", "tax_rate_details": {"tax_rate": "txr_1Vat"}
 
 
 def _invoice(drawn: Drawn) -> Record:
-    identifier, at, net = f"in_1MtHbELkdIwHu7ix{drawn.number:08d}", drawn.seconds(), drawn.chance.randrange(1000, 90_000)
+    identifier, at = f"in_1MtHbELkdIwHu7ix{drawn.number:08d}", drawn.seconds()
+    net = drawn.chance.randrange(1000, 90_000)
     tax, subscription = net * 19 // 100, f"sub_1{drawn.number % 9000:06d}"
     return {
         "id": identifier, "object": "invoice", "account_country": "DE", "account_name": "Our Company",
@@ -512,7 +513,8 @@ KLAVIYO_METRICS = ("Received Email", "Opened Email")
 
 
 def _event(drawn: Drawn) -> Record:
-    identifier, profile, message = f"4{drawn.number:010d}", f"01J9ZK5WQG{drawn.number % 20_000:016d}", f"01H7QW5TBZ{drawn.nth % 40:016d}"
+    identifier, message = f"4{drawn.number:010d}", f"01H7QW5TBZ{drawn.nth % 40:016d}"
+    profile = f"01J9ZK5WQG{drawn.number % 20_000:016d}"
     here = f"https://a.klaviyo.com/api/events/{identifier}/"
     address = f"person.{drawn.number % 20_000}@company-{drawn.number % 5000}.example"
     properties = {
@@ -547,9 +549,7 @@ def _metric(name: str) -> str:
 
 
 def _klaviyo_answer(found: list[Record], page: Page) -> Record:
-    people = {
-        each["relationships"]["profile"]["data"]["id"]: each["attributes"]["event_properties"] for each in found
-    }
+    people = {each["relationships"]["profile"]["data"]["id"]: each["attributes"]["event_properties"] for each in found}
     included = [
         {"type": "profile", "id": name, "attributes": {"email": of["Recipient Email Address"]},
          "links": {"self": f"https://a.klaviyo.com/api/profiles/{name}/"}}
@@ -610,7 +610,8 @@ def _ticket(drawn: Drawn) -> Record:
         "generated_timestamp": drawn.seconds() + 1807, "requester_id": 10_000 + drawn.number % 20_000,
         "submitter_id": 10_000 + drawn.number % 20_000, "organization_id": drawn.number % 5000, "assignee_id": 35436,
         "via": {
-            "channel": drawn.some("email", "web"), "source": {"from": {"address": "jo@x.example", "name": "Jo"}, "to": {}},
+            "channel": drawn.some("email", "web"),
+            "source": {"from": {"address": "jo@x.example", "name": "Jo"}, "to": {}},
         },
         "recipient": "support@ourcompany.example", "tags": ["a"], "custom_fields": [{"id": 1, "value": text}],
         "satisfaction_rating": {"score": drawn.some("good", "offered", "bad")},
@@ -618,7 +619,8 @@ def _ticket(drawn: Drawn) -> Record:
             "id": drawn.number + 1, "ticket_id": drawn.number, "created_at": made, "updated_at": solved, "replies": 2,
             "reopens": 0, "group_stations": 1, "assignee_stations": 1, "solved_at": solved,
             "reply_time_in_minutes": {"calendar": 12, "business": 4}, "full_resolution_time_in_minutes": took,
-            "first_resolution_time_in_minutes": took, "agent_wait_time_in_minutes": {"calendar": None, "business": None},
+            "first_resolution_time_in_minutes": took,
+            "agent_wait_time_in_minutes": {"calendar": None, "business": None},
         },
     }  # fmt: skip
 
@@ -653,8 +655,9 @@ ZENDESK = Recorded(
         },
     },
     """
-    select r.id::varchar as ticket_id, r.organization_id::varchar as account_id, r.created_at::timestamptz as created_at,
-        to_timestamp(r.generated_timestamp) as updated_at, r.metric_set.solved_at::timestamptz as resolved_at,
+    select r.id::varchar as ticket_id, r.organization_id::varchar as account_id,
+        r.created_at::timestamptz as created_at, to_timestamp(r.generated_timestamp) as updated_at,
+        r.metric_set.solved_at::timestamptz as resolved_at,
         r.metric_set.reply_time_in_minutes.calendar::bigint as first_response_minutes,
         r.metric_set.full_resolution_time_in_minutes.calendar::bigint as resolution_minutes,
         r.metric_set.replies::bigint as replies, r.metric_set.reopens::bigint as reopens, r.status as status,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,10 @@ def flattened(records: Sequence[Mapping[str, Any]], first: int = 0) -> pd.DataFr
 
 def _columns(objects: Sequence[Mapping[str, Any]], prefix: str) -> Iterator[tuple[str, list[Any]]]:
     for key in dict.fromkeys(chain.from_iterable(objects)):
-        cells = [each.get(key) for each in objects]
+        try:
+            cells = [*map(itemgetter(key), objects)]
+        except KeyError:  # not all have it
+            cells = [each.get(key) for each in objects]
         kinds = set(map(type, cells))
         if dict not in kinds:
             yield f"{prefix}{key}", cells

@@ -329,6 +329,7 @@ class _Load:
             self._write_batch(batch)
 
     def _write_batch(self, batch: Sequence[Mapped]) -> None:
+        pa.default_memory_pool().release_unused()  # the engine needs its own now
         with self.warehouse.write() as connection:
             self._write(connection, batch)
 

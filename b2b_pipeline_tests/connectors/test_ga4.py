@@ -202,7 +202,7 @@ def test_the_question_is_as_documented_with_both_days_included_and_an_order(vend
     assert json.loads(request.body or "") == {
         "dateRanges": [{"startDate": "2026-07-01", "endDate": "2026-07-02"}],
         "dimensions": [{"name": name} for name in OF_SOURCE], "metrics": [{"name": name} for name in COUNTS],
-        "orderBys": [{"dimension": {"dimensionName": name}} for name in OF_SOURCE], "limit": "100000", "offset": "0",
+        "orderBys": [{"dimension": {"dimensionName": name}} for name in OF_SOURCE], "limit": "10000", "offset": "0",
     }  # fmt: skip
     assert request.headers["Authorization"] == "Bearer A-1"
     assert not any(word in str(call.request.url) for call in vendor.calls for word in ("S3cr3t", "R3fr3sh", "A-1"))
