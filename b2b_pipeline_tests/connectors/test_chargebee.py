@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import chargebee as sdk  # type: ignore[import-untyped]
 import pytest
 import requests
 import responses
@@ -324,6 +323,8 @@ def test_doctor_tells_what_is_readable_and_warns_of_a_test_and_of_an_old_catalog
 
 def test_chargebee_s_own_client_reads_the_twin(sandbox: World, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its address is of a site and a domain, which together may be any."""
+    import chargebee as sdk  # type: ignore[import-untyped]  # a second, in each process that collects tests
+
     monkeypatch.setattr(sdk.Chargebee, "verify_ca_certs", False)  # without it http is asked by https
     site, _, domain = url.removeprefix("http://").partition(".")
     client = sdk.Chargebee(tokens.PRIVATE_APP_TOKEN, site, f"{domain}/chargebee", "http")

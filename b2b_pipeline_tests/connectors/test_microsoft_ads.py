@@ -14,13 +14,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 import requests
-from openapi_client.models.campaign.campaign import Campaign  # type: ignore[import-untyped]
-from openapi_client.models.customer.advertiser_account import AdvertiserAccount  # type: ignore[import-untyped]
-from openapi_client.models.customer.search_accounts_request import (  # type: ignore[import-untyped]
-    SearchAccountsRequest,
-)
-from openapi_client.models.customer.time_zone_type import TimeZoneType  # type: ignore[import-untyped]
-from openapi_client.models.reporting.report_request import ReportRequest  # type: ignore[import-untyped]
 
 from b2b_pipeline.connectors import jobs
 from b2b_pipeline.connectors.base import Account, Record, Window
@@ -227,10 +220,12 @@ def test_doctor_names_the_streams_of_each_account_and_who_is_not_allowed(sandbox
     assert all("b2b connect microsoft_ads" in finding.fix for finding in refused)
 
 
-# -- the vendor's own models
+# -- the vendor's own models: imported here alone, for that takes each process that collects tests three seconds
 
 
 def test_every_time_zone_of_microsoft_s_is_known() -> None:
+    from openapi_client.models.customer.time_zone_type import TimeZoneType  # type: ignore[import-untyped]
+
     assert set(source._zones()) == {zone.value for zone in TimeZoneType}
     assert set(source._zones().values()) <= available_timezones()
 
@@ -238,6 +233,13 @@ def test_every_time_zone_of_microsoft_s_is_known() -> None:
 def test_microsoft_s_own_models_take_what_we_ask_and_what_the_twin_answers(
     sandbox: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from openapi_client.models.campaign.campaign import Campaign  # type: ignore[import-untyped]
+    from openapi_client.models.customer.advertiser_account import AdvertiserAccount  # type: ignore[import-untyped]
+    from openapi_client.models.customer.search_accounts_request import (  # type: ignore[import-untyped]
+        SearchAccountsRequest,
+    )
+    from openapi_client.models.reporting.report_request import ReportRequest  # type: ignore[import-untyped]
+
     seen: list[tuple[str, Record, Any]] = []
     ask = Microsoft.ask
 

@@ -58,10 +58,8 @@ def loaded_again(folder: Path, patch: pytest.MonkeyPatch, change: Change) -> set
 
 def loading(found: installation.Installation) -> set[str]:
     pipeline = found.pipeline()
-    reports = {
-        table.name: load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, "again")
-        for table in tables.CORE
-    }
+    reports = load_tables(pipeline.warehouse, pipeline.landing, pipeline.config, tables.CORE, "again")
+    assert not any(report.broken for report in reports.values())
     return {name for name, report in reports.items() if report.slices}
 
 

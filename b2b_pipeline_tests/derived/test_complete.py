@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import text
 
-from b2b_pipeline.core.load import load_table
+from b2b_pipeline.core.load import load_tables
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.derived.made_of import BEHIND
@@ -44,8 +44,8 @@ def incomplete(pipeline: Pipeline) -> set[str]:
 
 
 def load(pipeline: Pipeline) -> None:
-    for table in tables.CORE:
-        load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, "next")
+    reports = load_tables(pipeline.warehouse, pipeline.landing, pipeline.config, tables.CORE, "next")
+    assert not any(report.broken for report in reports.values())
 
 
 def test_between_a_load_and_the_derive_that_follows_nothing_of_it_is_complete(whole: Dropped) -> None:

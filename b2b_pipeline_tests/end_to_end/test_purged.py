@@ -16,7 +16,7 @@ import time_machine
 
 from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.connectors.salesforce.source import SWEPT
-from b2b_pipeline.core.load import load_table
+from b2b_pipeline.core.load import load_tables
 from b2b_pipeline.derived.derive import derive_table
 from b2b_pipeline.files.landing import land_file
 from b2b_pipeline.metrics.query import ask
@@ -62,8 +62,8 @@ def read(found: Installation, start: date, streams: Collection[str], run_id: str
 
 
 def derive(pipeline: Pipeline, run_id: str) -> None:
-    for table in TABLES:
-        load_table(pipeline.warehouse, pipeline.landing, pipeline.config, table, run_id)
+    reports = load_tables(pipeline.warehouse, pipeline.landing, pipeline.config, TABLES, run_id)
+    assert not any(report.broken for report in reports.values())
     for table in (tables.identity_cluster, tables.person, tables.deal):
         derive_table(pipeline.warehouse, pipeline.config, table)
     for name in ("lead_generation", "pipeline"):

@@ -23,7 +23,7 @@ from sqlalchemy import Table, select
 
 from b2b_pipeline.configuration.file_mapping import file_stream, mapping_for
 from b2b_pipeline.connectors.registry import SOURCES
-from b2b_pipeline.core.load import LoadReport, load_table
+from b2b_pipeline.core.load import LoadReport, load_tables
 from b2b_pipeline.derived.coverage import update_coverage
 from b2b_pipeline.errors import PipelineError
 from b2b_pipeline.files.landing import land_file
@@ -233,7 +233,8 @@ def load(found: Installation, url: str, *wanted: Table) -> tuple[Workshop, dict[
     with inside(found) as pipeline:
         shop = Workshop.of(pipeline, Warehouse(url))
         parts = shop.warehouse, shop.landing, shop.config
-        reports = {table.name: load_table(*parts, table, "load") for table in (tables.fx_rate, *wanted)}
+        reports = load_tables(*parts, (tables.fx_rate, *wanted), "load")
+        assert not any(report.broken for report in reports.values())
         update_coverage(*parts, datetime.now(shop.config.zone).date())
     return shop, reports
 
