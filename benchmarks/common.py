@@ -86,6 +86,11 @@ class Installation:
         text = text.replace("marketo: {}", "marketo: {fields: {industry: company}}")  # it has no industry
         self.configuration.write_text(text.replace("sources:\n", f"sources:\n{more}", 1), encoding="utf-8")
 
+    def failed(self) -> int:
+        """Of all runs until now, how many failed."""
+        query = "select count(*) from runs where status = 'FAILURE'"
+        return int(_sqlite(self.home / "dagster" / "history" / "runs.db", query)[0][0])
+
     def asked(self) -> int:
         """How many requests the sandbox has had."""
         answer = requests.get(f"http://127.0.0.1:{self.port}/_sandbox/status", timeout=60).json()
