@@ -57,7 +57,7 @@ def backfill(
     opened = launchers(found, sources)
     with side_by_side.readers([] if plan else sources, opened) as ingest:
         launcher = opened()
-        gaps = {name: [(first, last)] if again else launcher.missing(name, first, last) for name in sources}
+        gaps = {name: launcher.missing(name, first, last, again=again) for name in sources}
         runs = {name: split(ranges, found.config.limits.backfill_days) for name, ranges in gaps.items()}
         for line in told_plan(found, runs):
             typer.echo(line, err=not plan)
@@ -218,8 +218,10 @@ def run(
         progress.advance(task)
         progress.update(task, description="core tables and KPIs")
         days = [day for ranges in (*runs.values(), launcher.underived(first, last)) for day, _ in ranges]
-        changed = launcher.narrowed({*files.values()}, last) if files and not days else ()
-        note(launcher.derive(min(days, default=last), last, changed))
+        if files and not days:
+            note(launcher.derive_files({*files.values()}, last))
+        else:
+            note(launcher.derive(min(days, default=last), last))
         note(launcher.freshness())
         for line in _left_out(found):
             progress.console.print(line, markup=False, soft_wrap=True)

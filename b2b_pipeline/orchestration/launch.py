@@ -4,9 +4,9 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -23,6 +23,7 @@ from b2b_pipeline.orchestration.jobs import DERIVE, RANGE_END, RANGE_START, inge
 from b2b_pipeline.orchestration.narrow import narrowed
 from b2b_pipeline.pipeline import Pipeline
 
+DAY = timedelta(days=1)
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -39,8 +40,12 @@ class Launcher:
         self._defs, self._pipeline, self._instance = defs, pipeline, instance
 
     def ingest(self, source: str, start: date, end: date) -> str:
-        """Land days `start` to `end`, both included. Returns what went wrong, empty when nothing did."""
-        return self._run(ingest_job_name(source), {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
+        """Land days `start` to `end`, both included, of the streams that the vendor still tells all of them of. Returns
+        what went wrong, empty when nothing did."""
+        oldest, tags = self._oldest(source), {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()}
+        told = [raw_key(source, name) for name, day in oldest.items() if start >= day]
+        job = self._defs.resolve_job_def(ingest_job_name(source))
+        return self._execute(job, tags=tags, asset_selection=told if len(told) < len(oldest) else None)
 
     def sweep(self, source: str, streams: Sequence[str], day: date) -> str:
         """Land snapshots now, whosever turn it is, as of `day`."""
@@ -49,14 +54,17 @@ class Launcher:
         selection = [raw_key(source, stream) for stream in streams]
         return self._execute(job, tags={**days, EARLY: "by hand"}, asset_selection=selection)
 
-    def derive(self, start: date, end: date, selection: Sequence[dg.AssetKey] = ()) -> str:
-        """Core tables and KPIs of days `start` to `end`, both included; or a `selection` of them."""
-        tags = {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()}
-        return self._execute(self._defs.resolve_job_def(DERIVE), tags=tags, asset_selection=selection or None)
+    def derive(self, start: date, end: date) -> str:
+        """Core tables and KPIs of days `start` to `end`, both included."""
+        return self._run(DERIVE, {RANGE_START: start.isoformat(), RANGE_END: end.isoformat()})
 
-    def narrowed(self, streams: Collection[str], day: date) -> list[dg.AssetKey]:
-        """Of a derive of this day, what files of these streams can have changed; nothing where all has to be made."""
-        return narrowed(Calendar(self._pipeline.config), self._pipeline, self._instance, streams, day)
+    def derive_files(self, streams: Collection[str], day: date) -> str:
+        """What files of these streams can have changed, as of `day`; everything, where something else is late."""
+        selection = narrowed(Calendar(self._pipeline.config), self._pipeline, self._instance, streams, day)
+        if not selection:
+            return self.derive(day, day)
+        tags = {RANGE_START: day.isoformat(), RANGE_END: day.isoformat()}
+        return self._execute(self._defs.resolve_job_def(DERIVE), tags=tags, asset_selection=selection)
 
     def freshness(self) -> str:
         """Judge the freshness of every KPI, which `derive` leaves to a job of its own."""
@@ -80,22 +88,37 @@ class Launcher:
         job = self._defs.resolve_implicit_global_asset_job_def()
         return self._execute(job, asset_selection=[file_key(stream)], partition_key=name)
 
-    def missing(self, source: str, start: date, end: date) -> list[tuple[date, date]]:
-        """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges."""
-        keys = [raw_key(source, stream.name) for stream in SOURCES[source].switched_on(self._pipeline.config)]
-        return self._gaps(keys, start, end)
+    def missing(self, source: str, start: date, end: date, *, again: bool = False) -> list[tuple[date, date]]:
+        """The parts of `start` to `end` in which some stream of the source was not materialised, as ranges, each of
+        which the vendor tells of the same streams. What it keeps no more is not missed. `again`: what there is, too."""
+        oldest = self._oldest(source)
+        return self._gaps({raw_key(source, name): day for name, day in oldest.items()}, start, end, again=again)
+
+    def _oldest(self, source: str) -> dict[str, date]:
+        """Stream -> the first day that the vendor still tells of."""
+        config = self._pipeline.config
+        today = datetime.now(config.zone).date()
+        kept = {
+            stream.name: None if config.sources[source].warehouse else stream.policy.kept
+            for stream in SOURCES[source].switched_on(config)
+        }
+        return {name: date.min if limit is None else today - limit + DAY for name, limit in kept.items()}
 
     def underived(self, start: date, end: date) -> list[tuple[date, date]]:
-        return self._gaps([kpi_key(family) for family in families_of(self._pipeline.config)], start, end)
+        keys = (kpi_key(family) for family in families_of(self._pipeline.config))
+        return self._gaps(dict.fromkeys(keys, date.min), start, end)
 
-    def _gaps(self, keys: Sequence[dg.AssetKey], start: date, end: date) -> list[tuple[date, date]]:
-        done = set.intersection(*(set(self._instance.get_materialized_partitions(key)) for key in keys))
+    def _gaps(
+        self, since: Mapping[dg.AssetKey, date], start: date, end: date, *, again: bool = False
+    ) -> list[tuple[date, date]]:
+        """Where one of the assets is not materialised, from its own day on: cut where another one comes to it."""
+        done = {key: set() if again else self._instance.get_materialized_partitions(key) for key in since}
         gaps: list[tuple[date, date]] = []
         for ordinal in range(start.toordinal(), end.toordinal() + 1):
             day = date.fromordinal(ordinal)
-            if day.isoformat() in done:
+            if all(day < oldest or day.isoformat() in done[key] for key, oldest in since.items()):
                 continue
-            if gaps and gaps[-1][1] == day - timedelta(days=1):
+            if gaps and gaps[-1][1] == day - DAY and day not in since.values():
                 gaps[-1] = (gaps[-1][0], day)
             else:
                 gaps.append((day, day))

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ import time_machine
 from typer.testing import Result
 
 from b2b_pipeline.cli.backfill import split
+from b2b_pipeline.connectors import registry
 from b2b_pipeline.core.load import load_table
 from b2b_pipeline.orchestration.launch import Launcher
 from b2b_pipeline.pipeline import Pipeline
@@ -113,6 +115,28 @@ def test_a_source_that_fails_stops_no_other_and_the_next_backfill_reads_only_wha
     assert orchestra.instance.get_latest_asset_check_evaluation_record(freshness), "judged without waiting for the hour"
     plan = installation.b2b("backfill", "--plan").stdout
     assert plan.count("0 days in 0 runs, about 0 calls") == len(SOURCES)
+
+
+def test_what_a_vendor_keeps_no_more_is_not_asked_for_and_fails_no_backfill(
+    orchestra: Orchestra, derived: list[tuple[date, date]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hubspot = registry.SOURCES["hubspot"]
+    streams = [
+        replace(each, policy=replace(each.policy, kept=timedelta(days=2))) if each.name == "email_event" else each
+        for each in hubspot.streams
+    ]
+    monkeypatch.setitem(registry.SOURCES, "hubspot", replace(hubspot, streams=tuple(streams)))
+    result = orchestra.installation.b2b("backfill")
+    assert result.exit_code == 0, result.output
+
+    def days(stream: str) -> set[str]:
+        return orchestra.instance.get_materialized_partitions(dg.AssetKey(["raw", "hubspot", stream]))
+
+    assert days("contact") == {str(FIRST + timedelta(days=n)) for n in range(3)}
+    assert days("email_event") == {str(UNTIL)}, "the rest is told no more"
+    plan = orchestra.installation.b2b("backfill", "--plan").stdout
+    assert plan.count("0 days in 0 runs") == len(SOURCES)
+    assert "hubspot: 3 days in 2 runs" in orchestra.installation.b2b("backfill", "--plan", "--again").stdout
 
 
 def test_a_sweep_on_demand_does_not_wait_for_its_week_and_tells_what_is_gone(

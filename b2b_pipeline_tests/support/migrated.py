@@ -20,6 +20,7 @@ def migrated(warehouse: Warehouse) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_file())
+        Path(f"{path}.lock").touch()  # as who has opened it leaves one
 
 
 @cache
