@@ -38,7 +38,7 @@ from b2b_pipeline.landing.store import Landing
 from b2b_pipeline.warehouse import tables
 from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.schema import arrow_schema
-from b2b_pipeline.warehouse.write import MANY, analyse, serialise
+from b2b_pipeline.warehouse.write import MANY, analyse, load_much, serialise
 
 READ_RECORDS = 10_000  # that are mapped at once
 BATCH_RECORDS = 20_000  # that are written in one transaction, by whole slices
@@ -331,6 +331,8 @@ class _Load:
     def _write_batch(self, batch: Sequence[Mapped]) -> None:
         pa.default_memory_pool().release_unused()  # the engine needs its own now
         with self.warehouse.write() as connection:
+            if sum(each.item.records for each in batch) >= BATCH_RECORDS:
+                load_much(connection)
             self._write(connection, batch)
 
     def _write_together(self) -> None:
