@@ -278,13 +278,20 @@ def _changes_days(
 
 
 def _doubts(slices: list[Slice], config: Config) -> dict[str, str]:
-    """Day of changes -> why it is not whole by what a slice says, unless a newer one has read all of it again."""
-    found: dict[str, str] = {}
+    """Day of changes -> why it is not whole by what a slice says, unless a newer one was asked for that day again, and
+    did not only look back at it. What a slice doubts of days before its own follows from all that it has read: it
+    stands until that was asked for again."""
+    found: list[tuple[str, Slice, tuple[datetime, datetime]]] = []
     for item in (item for item in slices if not item.flaw):
-        for day in _whole_days(*_span(item), config) if found else ():
-            found.pop(day, None)
-        found |= {day: f"{item.source}/{item.stream}: {doubt}" for day, doubt in item.doubts.items()}
-    return found
+        since, until = _span(item)
+        asked = {day for day in _whole_days(since, until, config) if item.start <= day < item.end} if found else ()
+        found = [
+            (day, of, span)
+            for day, of, span in found
+            if not (day in asked and of.start <= day < of.end) and not (since <= span[0] and span[1] <= until)
+        ]
+        found += [(day, item, (since, until)) for day in item.doubts]
+    return {day: f"{item.source}/{item.stream}: {item.doubts[day]}" for day, item, _ in found}
 
 
 def _reason(slices: list[Slice], errors: dict[str, str], gap: tuple[datetime, datetime]) -> str:

@@ -61,7 +61,7 @@ class Run:
         if ingest.ended is None or (self.started is not None and self.started < ingest.ended):
             return False
         if self.streams:
-            return ingest.days is None and ingest.streams <= self.streams
+            return ingest.days is None and bool(ingest.streams) and ingest.streams <= self.streams
         if ingest.days is None or self.days is None:
             return ingest.days is None
         return self.days[0] <= ingest.days[0] and ingest.days[1] <= self.days[1]

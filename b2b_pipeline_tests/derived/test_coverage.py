@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -74,11 +75,13 @@ class Books:
 
     def land(
         self, stream: tuple[str, str], first: int, last: int, account: str = "1", loaded: bool = True,
-        doubts: Mapping[str, str] = MappingProxyType({}), records: list[Record] | None = None, **more: Any,
+        doubts: Mapping[str, str] = MappingProxyType({}), records: list[Record] | None = None, overlap: int = 0,
+        **more: Any,
     ) -> Slice:  # fmt: skip
-        """A slice of the days from `first` to `last` of May."""
+        """A slice of the days from `first` to `last` of May, for which it looks back at `overlap` days more."""
         self._now += timedelta(minutes=1)
         window = Window.of_days(date(2026, 5, first), date(2026, 5, last + 1), self.config.zone)
+        window = replace(window, since=window.since - timedelta(days=overlap))
         made = [{"segments": {"date": day.isoformat()}, "at": self._now.isoformat()} for day in window.days()]
         records = made if records is None else records
         landed = self.landing.write(
@@ -248,6 +251,22 @@ def test_a_gap_in_changes_makes_the_days_before_it_doubtful_too(books: Books) ->
     unread = "hubspot/contact was not read for this day"
     assert books.gaps(LEADS) == {"1/1": between, "1/2": between, "1/3": unread, "1/4": unread}
     books.land(LEADS, 3, 4)
+    assert books.gaps(LEADS) == {}
+
+
+def test_a_doubted_day_of_changes_is_not_made_whole_by_a_night_that_looks_back_at_it(books: Books) -> None:
+    for day in range(1, 7):
+        books.land(LEADS, day, day, overlap=3, doubts={f"2026-05-0{day}": "nothing was written"} if day < 5 else {})
+    assert books.gaps(LEADS).keys() == {f"1/{day}" for day in range(1, 5)}
+    books.land(LEADS, 2, 3)
+    assert books.gaps(LEADS).keys() == {"1/1", "1/4"}
+
+
+def test_what_a_later_read_doubts_of_earlier_days_stands_until_it_is_read_again_too(books: Books) -> None:
+    books.land(LEADS, 5, 6, doubts={f"2026-05-0{day}": "a lead of then has no timeline" for day in range(2, 6)})
+    books.land(LEADS, 1, 4)
+    assert books.gaps(LEADS).keys() == {f"1/{day}" for day in range(2, 6)}
+    books.land(LEADS, 5, 6)
     assert books.gaps(LEADS) == {}
 
 
