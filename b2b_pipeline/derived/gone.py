@@ -140,7 +140,30 @@ def gone_records(config: Config) -> CompoundSelect[Any]:
     due = select(*(known[name] for name in RECORD)).join_from(
         known.source.table, swept, and_(*_same_list(known, swept.c), swept.c.at > known.updated_at)
     )
-    return due.except_(select(*(present[name] for name in RECORD)))
+    found = due.except_(select(*(present[name] for name in RECORD))).subquery()
+    return union_all(select(found), _gone_registrants())
+
+
+def _gone_registrants() -> Select[Any]:
+    """Whom the newest list of a webinar lacks; it is told for some weeks, and who is in none may be so still."""
+    touch, told, listed = touchpoint.c, record_present.alias("told"), record_present.alias("listed")
+
+    def of(table: FromClause, identifier: ColumnElement[str]) -> ColumnElement[bool]:
+        same = (table.c[name] == touch[name] for name in ("source", "source_account"))
+        return and_(*same, table.c.object == "registrant", table.c.object_id == identifier)
+
+    key = touch.source, touch.source_account, told.c.object, touch.source_id, told.c.swept_at, listed.c.swept_at
+    return (
+        select(*key[:3], touch.source_id.label("object_id"))
+        .join_from(touchpoint, told, of(told, touch.campaign_id.concat(f":{SWEPT}")))
+        .outerjoin(listed, of(listed, touch.source_id))
+        .where(touch.touch_type == "webinar_registration")
+        .group_by(*key)
+        .having(
+            told.c.swept_at > func.max(touch.updated_at),
+            or_(listed.c.swept_at.is_(None), listed.c.swept_at < told.c.swept_at),
+        )
+    )
 
 
 def _swept() -> Subquery:
@@ -185,15 +208,6 @@ def _known(config: Config) -> Iterator[Select[Any]]:
     yield records(opportunity, "opportunity", opportunity.c.opp_id)
     yield records(opp_contact_role, "opp_contact_role", opp_contact_role.c.role_id)
     yield newest(records(touchpoint, "campaign_member", touchpoint.c.source_id))
-    # Who registered for something of which nothing is told any more may be registered still.
-    told, touch = _present().subquery("told").c, touchpoint.c
-    of_told = and_(
-        *(told[name] == touch[name] for name in ("source", "source_account")),
-        told.object == "registrant",
-        told.object_id == touch.campaign_id.concat(f":{SWEPT}"),
-    )
-    registered = records(touchpoint, "registrant", touch.source_id).where(touch.touch_type == "webinar_registration")
-    yield newest(registered.where(exists(select(1).where(of_told))))
     yield records(survey_response, "survey_response", survey_response.c.response_id)
     yield records(support_ticket, "support_ticket", support_ticket.c.ticket_id)
     yield records(customer, "customer", customer.c.customer_id)

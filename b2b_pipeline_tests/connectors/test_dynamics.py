@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import requests
 import responses
+import time_machine
 from azure.core.credentials import AccessToken
 from PowerPlatform.Dataverse.client import DataverseClient
 
@@ -343,12 +344,12 @@ def audit(number: int, changed: Any = (("statuscode", None, "1"),), **more: Any)
     return {**given, **more}
 
 
-def served(audits: list[Record], leads: list[Record], is_on: bool = True) -> None:
+def served(audits: list[Record], leads: list[Record], is_on: bool = True, days: int = -1) -> None:
     """An environment whose audit log is that. Of the settings of auditing, one is a flag and two are objects."""
     switch, path = {"IsAuditEnabled": {"Value": is_on, "CanBeChanged": True}}, "EntityDefinitions(LogicalName='lead')"
     options = [{"Value": 1, "Label": {"UserLocalizedLabel": {"Label": "Neu", "LanguageCode": 1031}}}]
     status = f"{path}/Attributes(LogicalName='statuscode')/Microsoft.Dynamics.CRM.StatusAttributeMetadata"
-    organization = {"organizationid": "o1", "isauditenabled": True, "auditretentionperiodv2": 30}
+    organization = {"organizationid": "o1", "isauditenabled": True, "auditretentionperiodv2": days}
     responses.get(f"{BASE}/{API}/organizations", json={"value": [organization]})
     responses.get(f"{BASE}/{API}/{path}", json=switch)
     responses.get(f"{BASE}/{API}/{status}", json={**switch, "OptionSet": {"Options": options}})
@@ -385,6 +386,14 @@ def test_a_day_with_an_update_that_does_not_say_what_changed_is_in_doubt(changed
     made = {"leadid": "l1", "createdon": "2026-06-10T12:00:00Z"}
     served([audit(1), audit(2, operation=2, action=2, changedata=changed, createdon="2026-06-12T08:00:00.5Z")], [made])
     assert doubts(offline()) == {"2026-06-12": "the audit log does not say what has changed of a lead"}
+
+
+@responses.activate
+def test_days_for_which_the_log_is_kept_no_more_are_in_doubt_also_where_it_knows_every_lead_since() -> None:
+    served([audit(1)], [{"leadid": "l1", "createdon": "2026-06-10T12:00:00Z"}], days=30)
+    with time_machine.travel(datetime(2026, 6, 20, 8, tzinfo=UTC)):
+        found = doubts(offline())
+    assert found == {f"2026-05-{day}": "the audit log is kept for 30 days" for day in range(16, 22)}
 
 
 @responses.activate

@@ -266,7 +266,9 @@ def test_a_table_that_is_not_there_leaves_its_day_and_those_beside_it_in_doubt(p
     assert doubts() == {
         "2026-06-10": f"there is no table {DATASET}.{table}, but for its intraday one, which is not final"
     }
-    assert len(told()) == (0 if missing == 0 else 1)
+    with time_machine.travel(NOON + timedelta(days=1)):
+        assert len(told()) == (0 if missing == 0 else 1)
+    assert told() == [], "long after, what was read before stands"
 
 
 def test_what_was_read_of_a_day_stands_when_its_table_is_gone_and_its_neighbours_have_some_of_it(path: Path) -> None:

@@ -264,3 +264,27 @@ def test_what_is_open_is_whole_only_where_a_sweep_says_that_no_deal_of_before_is
     assert why() == [f"1 opportunity was never read: it has not changed since start_date {start}"]
     put(warehouse, opportunity, {"source": "hubspot", "source_account": "p", "opp_id": "old", "updated_at": at(1)})
     assert why() == []
+
+
+def test_who_is_registered_no_more_stays_so_when_the_webinar_is_told_no_more(warehouse: Warehouse) -> None:
+    origin = {"source": "zoom_webinars", "source_account": "z", "touch_type": "webinar_registration"}
+    for webinar, person_ in (("9", "r1"), ("9", "r2"), ("8", "r3")):
+        row = {"touch_id": person_, "source_id": f"{webinar}:{person_}", "campaign_id": webinar, "updated_at": at(1)}
+        put(warehouse, touchpoint, {**origin, **row, "touched_at": at(1), "date_day": DAY})
+
+    def missed() -> set[str]:
+        with warehouse.read() as connection:
+            found = sweeps(connection, CONFIG).get(("zoom_webinars", "registrant"))
+        return {*found.gone} if found else set()
+
+    def listed(hour: int, *ids: str) -> None:
+        swept(warehouse, "z", "registrant", SWEPT, *ids, source="zoom_webinars", hour=hour)
+
+    listed(3, f"9:{SWEPT}", "9:r1", "9:r2", f"8:{SWEPT}", "8:r3")
+    assert missed() == set()
+    listed(5, f"9:{SWEPT}", "9:r2", f"8:{SWEPT}", "8:r3")
+    assert missed() == {"9:r1"}
+    listed(7, f"8:{SWEPT}", "8:r3")
+    assert missed() == {"9:r1"}, "of webinar 9 nothing is told any more"
+    listed(9)
+    assert missed() == {"9:r1"}

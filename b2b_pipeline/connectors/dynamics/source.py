@@ -259,7 +259,9 @@ def read_history(client: Dynamics, account: Account, window: Window) -> Iterator
             for audit, status in changes if audit["_objectid_value"] in leads
         ]  # fmt: skip
         yield Page(found, page.request)
-    yield Page([], doubts=dict(_unknown(client, window, known, not auditing.off)) | doubts)
+    trimmed = [day for day in map(str, window.days()) if auditing.days >= 0 and day <= _days_ago(client, auditing.days)]
+    lost = dict.fromkeys(trimmed, f"the audit log is kept for {auditing.days} days")
+    yield Page([], doubts=lost | dict(_unknown(client, window, known, not auditing.off)) | doubts)
 
 
 def _status_of(audit: Record) -> Record | None:
@@ -285,6 +287,10 @@ def _unknown(client: Dynamics, window: Window, known: Mapping[str, bool], is_on:
     for (since, before), (until, after) in pairwise([ends[0], *told, ends[1]]):
         why = "the audit log does not know the leads of then: auditing was off, or it is no longer kept"
         yield from ((day, why) for day in days if since <= day <= until and not (before and after))
+
+
+def _days_ago(client: Dynamics, days: int) -> str:
+    return str(datetime.now(client.config.zone).date() - timedelta(days=days))
 
 
 def _day(client: Dynamics, record: Record) -> str:

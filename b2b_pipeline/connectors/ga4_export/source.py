@@ -151,11 +151,18 @@ def _report(
             query = asked(client, dataset, client.described(dataset, there), since, until)
             for batch in batches(answers(client.engine, dataset, query)):
                 records = [made(client, dataset, row) for row in batch]
-                # What its neighbours have of a day without a table is not all of it: what was read before stands.
-                on = [_table(datetime.fromisoformat(record[at]).astimezone(zone).date()) for record in records]
-                yield Page([record for record, table in zip(records, on, strict=True) if table in there], dataset)
+                on = [datetime.fromisoformat(record[at]).astimezone(zone).date() for record in records]
+                kept = [record for record, day in zip(records, on, strict=True) if _is_told(day, there)]
+                yield Page(kept, dataset)
 
     return fetch
+
+
+def _is_told(day: date, there: Sequence[str]) -> bool:
+    """Whether there is a table of the day and, once it is over for long, of those beside it. What is left of a day is
+    not all of it: what was read before stands."""
+    is_late = datetime.now(UTC).date() - day > DAY * RESTATE_DAYS
+    return all(_table(near) in there for near in ((day - DAY, day, day + DAY) if is_late else (day,)))
 
 
 def _doubts(client: Export, dataset: str, window: Window, there: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,8 @@ after an outage of a month) reads all that there is instead, and what it reads i
 listed that may have changed without an event: subscriptions, credit notes, and invoices that are not paid.
 
 That a customer was deleted while nobody read for a month no event tells any more, and no list has them: a sweep of all
-ids finds it out. What an object was like in between nobody can know.
+ids finds it out, which `b2b backfill --sweep` tells. The row in `customer` stays; no number is made of it. What an
+object was like in between nobody can know.
 
 Facts from the official SDK (PyPI stripe 16.1.0, made of Stripe's OpenAPI file), https://docs.stripe.com/rate-limits,
 /currencies, /keys and /api/events, read 2026-12-01. Rates are 100 calls a second of an account, 25 in a sandbox and

@@ -54,6 +54,7 @@ from b2b_pipeline.connectors.x import rows
 from b2b_pipeline.errors import TransientError
 
 TOLD = timedelta(days=29)  # after its publication; of 30 days one is left for clocks and long reads
+MOST = 3200  # posts of a user that are told at all
 SIZE = 100  # posts of a page
 UNPAID = ("impression_count", "url_link_clicks", "like_count", "reply_count", "retweet_count")
 PUBLIC = ("quote_count",)  # always unpaid
@@ -97,12 +98,16 @@ def read_posts(client: Session, account: Account, window: Window) -> Iterator[Pa
     """A record per post of the last 29 days, with its counts to date at the end of the day that has just ended."""
     day, doubts = just_ended(window, "X")
     yield Page([], doubts=doubts)
+    many = 0
     for answer in _posts(client, account) if day else ():
         found = answer.json()
         posts = found.get("data", [])  # of none there is no list
+        many += len(posts)
         if len(posts) != found["meta"]["result_count"]:
             raise TransientError(f"{place(answer.response)}: {found['meta']['result_count']} posts are told, not given")
         yield Page([{"day": day, **_counts(answer, post)} for post in posts], answer.request)
+    if many >= MOST - SIZE:  # reposts, which are left out, are among them
+        yield Page([], doubts={day: f"X tells of the newest {MOST:,} posts alone, and of {many:,} there may be more"})
 
 
 def _posts(client: Session, account: Account) -> Iterator[Answer]:

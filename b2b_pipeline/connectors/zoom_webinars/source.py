@@ -79,7 +79,8 @@ RATES = (Rate(10, 1, paths="/report/"), Rate(20, 1))  # heavy and medium calls o
 WEBINARS_KEPT, REPORTS_KEPT = timedelta(days=90), timedelta(days=180)  # after a webinar
 LOOKED_AT = 5  # webinars, by doctor
 MONTH = 28  # days that the history is asked for at a time
-STATUSES = ("approved", "pending", "denied")
+# In the order in which they follow each other: who is approved meanwhile is listed twice, and not never.
+STATUSES = ("pending", "approved", "denied")
 REGISTRANT = (
     "id email status create_time org country state industry no_of_employees purchasing_time_frame "
     "role_in_purchase_process"
