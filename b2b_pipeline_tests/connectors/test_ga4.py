@@ -30,10 +30,12 @@ from b2b_pipeline.core.flatten import flattened
 from b2b_pipeline.errors import AuthError, ConfigError, QuotaError, TransientError
 from b2b_pipeline.metrics.query import ask
 from b2b_pipeline.warehouse.contract import Enforced, enforce
+from b2b_pipeline.warehouse.engine import Warehouse
 from b2b_pipeline.warehouse.tables import web_traffic_daily
 from b2b_pipeline_tests.support.end_to_end import build, clock, environment, inside
 from b2b_pipeline_tests.support.google import conforms
 from b2b_pipeline_tests.support.installation import CREDENTIALS, Installation, served
+from b2b_pipeline_tests.support.migrated import migrated
 from b2b_sandbox import ga4, tokens
 from b2b_sandbox.faults import add_fault, clear_faults
 from b2b_sandbox.generate import make_world
@@ -341,6 +343,13 @@ def own(world: World, tmp_path: Path) -> Iterator[Installation]:
         yield found
 
 
+def empty(own: Installation) -> str:
+    """A warehouse with its schema."""
+    url = f"duckdb:///{own.folder / 'warehouse.duckdb'}"
+    migrated(Warehouse(url))
+    return url
+
+
 def test_a_split_adds_up_to_the_property_and_says_itself_what_it_lacks(
     own: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,7 +363,7 @@ def test_a_split_adds_up_to_the_property_and_says_itself_what_it_lacks(
     found = reconcile(pipeline.landing, SOURCE, SOURCE.control)  # type: ignore[arg-type]
     assert (found.differences, found.days_compared) == ([], 12), "a day in doubt is not compared"
     monkeypatch.setenv("GA4_BASE_URL", "http://127.0.0.1:9")
-    shop, _ = build(own, f"duckdb:///{own.folder / 'warehouse.duckdb'}")
+    shop, _ = build(own, empty(own))
     days = date(2026, 6, 8), date(2026, 6, 9)
     with inside(own):
         (total,) = ask(shop.warehouse, shop.config, ["sessions"], *days)
@@ -381,7 +390,7 @@ def test_sources_without_the_property_give_no_total_and_none_that_is_zero(
     with running(own.world) as url:
         monkeypatch.setenv("GA4_BASE_URL", f"{url}/ga4")
         assert not pipeline.ingest("ga4", "source_daily", WINDOW.start, WINDOW.end, "first").failed
-    shop, _ = build(own, f"duckdb:///{own.folder / 'warehouse.duckdb'}")
+    shop, _ = build(own, empty(own))
     with inside(own):
         (total,) = ask(shop.warehouse, shop.config, ["sessions"], WINDOW.start, date(2026, 6, 12))
     assert total.value is None

@@ -34,7 +34,7 @@ Edit = tuple[str, str, str]  # a file, what it says, and what it says then
 MAPPING = ("connectors/google_ads/rows.py", '"metrics.clicks"', '"metrics.interactions"')
 FORMULA = ("metrics/families/lead_generation.py", "distinct persons by the day", "persons, each once, by the day")
 QUERY = ("derived/credit.py", "cast(literal(1), RATE)", "cast(literal(2), RATE)")
-ASKING = ("connectors/hubspot/source.py", "def read_deals(", "PATIENCE = 1\n\n\ndef read_deals(")
+ASKING = ("connectors/hubspot/client.py", "def read_deals(", "PATIENCE = 1\n\n\ndef read_deals(")
 COMMENT = ("connectors/google_ads/rows.py", "    return spend_rows(", "    # a word\n    return spend_rows(")
 DOCSTRING = ("metrics/families/lead_generation.py", '"""', '"""A word. ')
 NEIGHBOUR = ("operations/doctor.py", "from __future__ import annotations", "from __future__ import annotations\nX = 1")
